@@ -1,0 +1,47 @@
+"""Tacit: personalization without anybody's history in the cloud.
+
+Declare sources, signals, releases and models in a Python module; `tacit plan` checks where every
+piece of data may flow before anything runs. A project's module imports its vocabulary from here.
+"""
+
+from tacit.declare import (
+    ANYWHERE,
+    PUBLIC,
+    Entity,
+    Events,
+    Metric,
+    Model,
+    Purpose,
+    Release,
+    Signal,
+    Sink,
+    Table,
+    flag,
+    integer,
+    key,
+    number,
+    text,
+    time,
+)
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "ANYWHERE",
+    "PUBLIC",
+    "Entity",
+    "Events",
+    "Metric",
+    "Model",
+    "Purpose",
+    "Release",
+    "Signal",
+    "Sink",
+    "Table",
+    "flag",
+    "integer",
+    "key",
+    "number",
+    "text",
+    "time",
+]

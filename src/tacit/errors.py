@@ -111,7 +111,7 @@ class StoreError(TacitError):
     default_code = "T700"
 
 
-class Refused(TacitError):
+class Refused(TacitError):  # noqa: N818 - a verdict, as it is called everywhere
     """A plan that may not run. ``errors`` holds every reason, in the order of declaration."""
 
     default_code = "T001"

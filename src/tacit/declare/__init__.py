@@ -1,0 +1,57 @@
+"""What a project says of itself: entities, sources, signals, purposes, releases, models, sinks."""
+
+from tacit.declare.base import Declaration
+from tacit.declare.declarations import Declarations, collect
+from tacit.declare.entity import Entity, Purpose
+from tacit.declare.label import PUBLIC_LABEL, Basis, Label, Linkability, Place
+from tacit.declare.metric import Metric
+from tacit.declare.model import Model
+from tacit.declare.release import Release
+from tacit.declare.signal import Signal
+from tacit.declare.sink import Sink
+from tacit.declare.source import (
+    ANYWHERE,
+    PUBLIC,
+    Column,
+    Events,
+    Source,
+    Table,
+    Terms,
+    flag,
+    integer,
+    key,
+    number,
+    text,
+    time,
+)
+
+__all__ = [
+    "ANYWHERE",
+    "PUBLIC",
+    "PUBLIC_LABEL",
+    "Basis",
+    "Column",
+    "Declaration",
+    "Declarations",
+    "Entity",
+    "Events",
+    "Label",
+    "Linkability",
+    "Metric",
+    "Model",
+    "Place",
+    "Purpose",
+    "Release",
+    "Signal",
+    "Sink",
+    "Source",
+    "Table",
+    "Terms",
+    "collect",
+    "flag",
+    "integer",
+    "key",
+    "number",
+    "text",
+    "time",
+]

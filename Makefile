@@ -1,0 +1,37 @@
+# Everything sets itself up: a virtual environment in .venv, with the locked versions.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+DEMO := $(if $(DATA),--data $(DATA)) $(if $(DEVICES),--devices $(DEVICES)) $(if $(EPSILON),--epsilon $(EPSILON)) $(ARGS)
+
+.PHONY: demo test test-slow lint lock clean
+
+demo: $(READY)          ## the whole of it on a synthetic population, or on DATA=events.parquet
+	$(BIN)/tacit demo $(DEMO)
+
+test: $(READY)          ## the default tests, under three minutes
+	$(BIN)/python -m pytest -m "not slow" -n 2 $(ARGS)
+
+test-slow: $(READY)     ## the slow ones
+	$(BIN)/python -m pytest -m slow $(ARGS)
+
+lint: $(READY)          ## style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+lock: $(READY)          ## choose new versions, with hashes and without download addresses
+	$(BIN)/pip install --quiet "uv>=0.6"
+	$(BIN)/uv pip compile pyproject.toml --group dev --universal --python-version 3.11 \
+		--generate-hashes --no-emit-index-url --no-emit-find-links --no-header --quiet \
+		--output-file requirements.lock
+
+clean:
+	rm -rf $(VENV) out build dist
+
+$(READY): requirements.lock pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --require-hashes --requirement requirements.lock
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@

@@ -1,0 +1,42 @@
+"""count: how many rows, or how many values."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from tacit.aggregates.state import Invertible, Reader, Value, Writer
+from tacit.values import Type
+
+
+class Count(Invertible[int]):
+    """The number of updates: of rows when the signal has no value, else of non-null values."""
+
+    key = "count"
+    family = 1
+    takes = "any value, or none for rows"
+    inputs = (None, *Type)
+    empty: ClassVar[int | None] = 0
+
+    def result(self, value: Type | None) -> Type:
+        return Type.INT
+
+    def init(self) -> int:
+        return 0
+
+    def update(self, state: int, value: Value, at: int) -> int:
+        return state + 1
+
+    def retract(self, state: int, value: Value, at: int) -> int:
+        return state - 1
+
+    def merge(self, left: int, right: int) -> int:
+        return left + right
+
+    def finish(self, state: int) -> int:
+        return state
+
+    def write(self, state: int, out: Writer) -> None:
+        out.whole(state)
+
+    def read(self, data: Reader) -> int:
+        return data.whole()

@@ -1,0 +1,304 @@
+"""Compiled loops over rows that are sorted by (key, time).
+
+Rows of one key lie together, in the order of time; ``offsets[k]:offsets[k + 1]`` are those of key
+``k``. A query is a half-open range ``[a, b)`` of positions. Nothing here subtracts floats: sums,
+minima and maxima of a range are merged from blocks of 16 rows and a binary tree over the blocks, so
+that neither a huge value nor an infinity outside the range can touch its result, and the cost of a
+query grows with the logarithm of its length, whatever the skew of the keys. Ints and counts, which
+are exact, use prefix sums.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numba import njit
+
+SUM, MIN, MAX = 0, 1, 2
+BLOCK = 16
+_LEAST = np.iinfo(np.int64).min
+
+
+@njit(cache=True, nogil=True)
+def bucket_order(codes: Any, size: int) -> Any:
+    """A stable counting sort: the order of the rows, and where each code starts in it."""
+    offsets = np.zeros(size + 1, np.int64)
+    for code in codes:
+        offsets[code + 1] += 1
+    for code in range(size):
+        offsets[code + 1] += offsets[code]
+    following = offsets[:-1].copy()
+    order = np.empty(codes.size, np.int32)
+    for row in range(codes.size):
+        code = codes[row]
+        order[following[code]] = row
+        following[code] += 1
+    return order, offsets
+
+
+@njit(cache=True, nogil=True)
+def sort_by_time(order: Any, offsets: Any, at: Any) -> None:
+    """Sorts the rows of each key by time, where they are not yet."""
+    for key in range(offsets.size - 1):
+        part = order[offsets[key] : offsets[key + 1]]
+        for i in range(1, part.size):
+            if at[part[i]] < at[part[i - 1]]:
+                times = np.empty(part.size, np.int64)
+                for j in range(part.size):
+                    times[j] = at[part[j]]
+                part[:] = part[np.argsort(times, kind="mergesort")]
+                break
+
+
+@njit(cache=True, nogil=True)
+def bounds(at: Any, offsets: Any, keys: Any, times: Any, length: int) -> Any:
+    """``[a, b)`` of each query: its key's rows at ``time - length`` or later and before ``time``.
+
+    Queries come sorted by (key, time); a key of ``offsets.size - 1`` has no rows. A length below
+    zero reaches back for ever.
+    """
+    a = np.zeros(keys.size, np.int64)
+    b = np.zeros(keys.size, np.int64)
+    last, low, high = -1, 0, 0
+    for q in range(keys.size):
+        key = keys[q]
+        if key >= offsets.size - 1:
+            continue
+        if key != last:
+            last, low, high = key, offsets[key], offsets[key]
+        end = offsets[key + 1]
+        high = _at_least(at, high, end, times[q])
+        if length >= 0:
+            start = times[q] - length if times[q] >= _LEAST + length else _LEAST
+            low = _at_least(at, low, high, start)
+        a[q], b[q] = low, high
+    return a, b
+
+
+@njit(cache=True, nogil=True)
+def _at_least(at: Any, low: int, high: int, time: int) -> int:
+    """The first position in [low, high) whose time is at least ``time``; high when none is."""
+    while low < high:
+        middle = (low + high) >> 1
+        if at[middle] < time:
+            low = middle + 1
+        else:
+            high = middle
+    return low
+
+
+@njit(cache=True, nogil=True)
+def prefix_counts(mask: Any) -> Any:
+    """How many are set before each position."""
+    total = np.zeros(mask.size + 1, np.int32)
+    for i in range(mask.size):
+        total[i + 1] = total[i] + mask[i]
+    return total
+
+
+@njit(cache=True, nogil=True)
+def prefix_sums(values: Any, shift: int, mask: int) -> Any:
+    """Sums of ``(value >> shift) & mask`` before each position, wrapping at 64 bits."""
+    total = np.zeros(values.size + 1, np.int64)
+    for i in range(values.size):
+        total[i + 1] = total[i] + ((values[i] >> shift) & mask)
+    return total
+
+
+@njit(cache=True, nogil=True)
+def _combine(op: int, left: Any, right: Any) -> Any:
+    if op == SUM:
+        return left + right
+    if op == MIN:
+        return min(left, right)
+    return max(left, right)
+
+
+@njit(cache=True, nogil=True)
+def build_tree(values: Any, op: int, unit: Any) -> Any:
+    """The aggregate of each block of 16, and of each pair of them, upward.
+
+    Leaves start at half the size, a power of two; node i covers nodes 2i and 2i + 1.
+    """
+    size = 1
+    while size * BLOCK < values.size:
+        size *= 2
+    tree = np.full(2 * size, unit, values.dtype)
+    for i in range(values.size):
+        leaf = size + i // BLOCK
+        tree[leaf] = _combine(op, tree[leaf], values[i])
+    for node in range(size - 1, 0, -1):
+        tree[node] = _combine(op, tree[2 * node], tree[2 * node + 1])
+    return tree
+
+
+@njit(cache=True, nogil=True)
+def query_tree(values: Any, tree: Any, op: int, unit: Any, a: Any, b: Any) -> Any:
+    """The aggregate of each range."""
+    result = np.empty(a.size, values.dtype)
+    size = tree.size // 2
+    for q in range(a.size):
+        low, high = a[q], b[q]
+        found = unit
+        if high - low > 2 * BLOCK:
+            while low % BLOCK:
+                found = _combine(op, found, values[low])
+                low += 1
+            while high % BLOCK:
+                high -= 1
+                found = _combine(op, found, values[high])
+            left, right = size + low // BLOCK, size + high // BLOCK
+            while left < right:
+                if left & 1:
+                    found = _combine(op, found, tree[left])
+                    left += 1
+                if right & 1:
+                    right -= 1
+                    found = _combine(op, found, tree[right])
+                left >>= 1
+                right >>= 1
+        else:
+            for i in range(low, high):
+                found = _combine(op, found, values[i])
+        result[q] = found
+    return result
+
+
+@njit(cache=True, nogil=True)
+def last_positions(at: Any, ranks: Any, mask: Any, offsets: Any) -> Any:
+    """At each position, where the greatest (time, rank) of its key up to there is; -1 for none."""
+    found = np.empty(at.size, np.int32)
+    for key in range(offsets.size - 1):
+        best = -1
+        for i in range(offsets[key], offsets[key + 1]):
+            if mask[i] and (best < 0 or at[i] > at[best] or ranks[i] > ranks[best]):
+                best = i
+            found[i] = best
+    return found
+
+
+@njit(cache=True, nogil=True)
+def first_positions(at: Any, ranks: Any, mask: Any, offsets: Any) -> Any:
+    """At each position, where the least (time, rank) of its key from there on is; -1 for none."""
+    found = np.empty(at.size, np.int32)
+    for key in range(offsets.size - 1):
+        best = -1
+        for i in range(offsets[key + 1] - 1, offsets[key] - 1, -1):
+            if mask[i] and (best < 0 or at[i] < at[best] or ranks[i] < ranks[best]):
+                best = i
+            found[i] = best
+    return found
+
+
+@njit(cache=True, nogil=True)
+def count_distinct(codes: Any, mask: Any, size: int, a: Any, b: Any) -> Any:
+    """Distinct codes of each range. Ranges come with both ends ascending; empty ones anywhere."""
+    result = np.zeros(a.size, np.int64)
+    seen = np.zeros(size, np.int32)
+    low, high, distinct = 0, 0, 0
+    for q in range(a.size):
+        if a[q] == b[q]:
+            continue
+        for i in range(low, min(a[q], high)):
+            if mask[i]:
+                seen[codes[i]] -= 1
+                distinct -= seen[codes[i]] == 0
+        low = a[q]
+        high = max(high, low)
+        for i in range(high, b[q]):
+            if mask[i]:
+                distinct += seen[codes[i]] == 0
+                seen[codes[i]] += 1
+        high = b[q]
+        result[q] = distinct
+    return result
+
+
+@njit(cache=True, nogil=True)
+def link_groups(keys: Any, codes: Any, order: Any) -> Any:
+    """Of rows grouped by (key, code): each row's place, its group's end, its predecessor or -1.
+
+    ``order`` lists the rows group after group, by time within each.
+    """
+    place = np.empty(order.size, np.int32)
+    end = np.empty(order.size, np.int32)
+    before = np.full(order.size, -1, np.int32)
+    start = 0
+    for p in range(order.size):
+        row = order[p]
+        place[row] = p
+        last = p + 1 == order.size
+        if not last:
+            following = order[p + 1]
+            if keys[following] == keys[row] and codes[following] == codes[row]:
+                before[following] = row
+                continue
+        for i in range(start, p + 1):
+            end[i] = p + 1
+        start = p + 1
+    return place, end, before
+
+
+@njit(cache=True, nogil=True)
+def _next_below(values: Any, tree: Any, i: int, end: int, bound: int) -> int:
+    """The first position from i on whose value is below the bound; end when there is none."""
+    while i < end and i % BLOCK:
+        if values[i] < bound:
+            return i
+        i += 1
+    if i >= end:
+        return end
+    size = tree.size // 2
+    node = size + i // BLOCK
+    while tree[node] >= bound:
+        while node & 1:
+            node >>= 1
+        if node == 0:  # it was the last of its level: nothing lies to the right
+            return end
+        node += 1
+    while node < size:
+        node *= 2
+        if tree[node] >= bound:
+            node += 1
+    i = (node - size) * BLOCK
+    while i < end and values[i] >= bound:
+        i += 1
+    return i
+
+
+@njit(cache=True, nogil=True)
+def expand_groups(
+    before: Any, tree: Any, place: Any, end: Any, at: Any, codes: Any, a: Any, b: Any, times: Any
+) -> Any:
+    """For each range of rows, the groups with a row in it, by ascending code.
+
+    A group shows itself by the row whose predecessor lies before the range. Returns how many groups
+    each query has (as offsets), and of each: its code and its range in the grouped order.
+    """
+    offsets = np.zeros(a.size + 1, np.int64)
+    found = np.empty(max(16, a.size), np.int32)
+    total = 0
+    for q in range(a.size):
+        i = _next_below(before, tree, a[q], b[q], a[q]) if a[q] < b[q] else b[q]
+        while i < b[q]:
+            if total == found.size:
+                grown = np.empty(2 * total, np.int32)
+                grown[:total] = found
+                found = grown
+            found[total] = i
+            total += 1
+            i = _next_below(before, tree, i + 1, b[q], a[q])
+        offsets[q + 1] = total
+    code = np.empty(total, np.int64)
+    low = np.empty(total, np.int64)
+    high = np.empty(total, np.int64)
+    for q in range(a.size):
+        rows = found[offsets[q] : offsets[q + 1]]
+        rows = rows[np.argsort(codes[rows], kind="mergesort")]
+        for j in range(rows.size):
+            out = offsets[q] + j
+            code[out] = codes[rows[j]]
+            low[out] = place[rows[j]]
+            high[out] = _at_least(at, low[out], end[low[out]], times[q])
+    return offsets, code, low, high

@@ -1,0 +1,171 @@
+"""The command line. Each command imports what it needs when it runs: `--help` answers at once."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from tacit import __version__
+from tacit.errors import TacitError
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command. Exit status: 0 done, 1 refused or failed, 2 not a command, 130 stopped."""
+    parser = _parser()
+    given = parser.parse_args(arguments)
+    command: Callable[[argparse.Namespace], int] | None = getattr(given, "command", None)
+    if command is None:
+        parser.print_help()
+        return 2
+    try:
+        return command(given)
+    except TacitError as error:
+        print(error, file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        # The reader of a pipe has gone (`tacit plan | head`); there is nobody left to tell.
+        sys.stderr.close()
+        return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="tacit", description="Personalization without anybody's history in the cloud."
+    )
+    parser.add_argument("--version", action="version", version=f"tacit {__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="")
+    _add_init(commands)
+    _add_plan(commands)
+    _add_run(commands)
+    _add_budget(commands)
+    _add_rank(commands)
+    _add_demo(commands)
+    _add_evaluate(commands)
+    return parser
+
+
+Commands = Any
+
+
+def _add_init(commands: Commands) -> None:
+    init = commands.add_parser("init", help="make a project that plans and runs at once")
+    init.add_argument("folder", type=Path, metavar="DIR")
+    init.set_defaults(command=_init)
+
+
+def _add_plan(commands: Commands) -> None:
+    plan = commands.add_parser("plan", help="check a project and print what would run where")
+    plan.add_argument("folder", type=Path, metavar="DIR", nargs="?", default=Path())
+    plan.add_argument("--json", action="store_true", help="print the whole plan as JSON")
+    plan.set_defaults(command=_plan)
+
+
+def _add_run(commands: Commands) -> None:
+    run = commands.add_parser("run", help="apply the plan: collect, learn, deliver")
+    run.add_argument("folder", type=Path, metavar="DIR", nargs="?", default=Path())
+    run.add_argument("--json", action="store_true", help="print the results as JSON")
+    run.set_defaults(command=_run)
+
+
+def _add_budget(commands: Commands) -> None:
+    budget = commands.add_parser("budget", help="print what has been spent, and what is left")
+    budget.add_argument("folder", type=Path, metavar="DIR", nargs="?", default=Path())
+    budget.set_defaults(command=_budget)
+
+
+def _add_rank(commands: Commands) -> None:
+    rank = commands.add_parser("rank", help="let one device rank for itself, with reasons")
+    rank.add_argument("folder", type=Path, metavar="DIR")
+    rank.add_argument("device", help="the key of the device's person")
+    rank.add_argument("--model", help="the model; the only one unless given")
+    rank.add_argument("--count", type=int, default=10, help="how many items (10)")
+    rank.set_defaults(command=_rank)
+
+
+def _add_demo(commands: Commands) -> None:
+    demo = commands.add_parser("demo", help="the whole of it, on your interactions or made-up ones")
+    demo.add_argument("--data", type=Path, help="a Parquet file of interactions")
+    demo.add_argument("--devices", type=int, help="at most this many devices")
+    demo.add_argument("--epsilon", type=float, default=4.0, help="the loss per device (4)")
+    demo.add_argument("--out", type=Path, default=Path("out/demo"), help="where results go")
+    demo.add_argument("--json", action="store_true", help="end with one JSON object on one line")
+    for column, meaning in (
+        ("user", "who"),
+        ("item", "what"),
+        ("time", "when"),
+        ("title", "the item's public text"),
+    ):
+        demo.add_argument(f"--{column}", metavar="COLUMN", help=f"the column that says {meaning}")
+    demo.add_argument("--where", metavar="SQL", help="which rows count, such as 'quantity > 0'")
+    demo.set_defaults(command=_demo)
+
+
+def _add_evaluate(commands: Commands) -> None:
+    evaluate = commands.add_parser("evaluate", help="score the learners on a split of your own")
+    evaluate.add_argument("--train", type=Path, required=True, help="CSV: user,item")
+    evaluate.add_argument("--test", type=Path, required=True, help="CSV: user,item")
+    evaluate.add_argument(
+        "--candidates", type=Path, help=".npy: for each test row, the items to rank"
+    )
+    evaluate.add_argument("--json", action="store_true", help="print one JSON object")
+    evaluate.set_defaults(command=_evaluate)
+
+
+def _init(given: argparse.Namespace) -> int:
+    from tacit.demo.starter import start
+
+    start(given.folder)
+    print(f"made {given.folder}; next: tacit plan {given.folder} && tacit run {given.folder}")
+    return 0
+
+
+def _plan(given: argparse.Namespace) -> int:
+    from tacit.project import Project
+    from tacit.terminal import show_plan
+
+    show_plan(Project.load(given.folder), as_json=given.json)
+    return 0
+
+
+def _run(given: argparse.Namespace) -> int:
+    from tacit.project import Project
+    from tacit.terminal import show_run
+
+    show_run(Project.load(given.folder), as_json=given.json)
+    return 0
+
+
+def _budget(given: argparse.Namespace) -> int:
+    from tacit.project import Project
+    from tacit.terminal import show_budget
+
+    show_budget(Project.load(given.folder))
+    return 0
+
+
+def _rank(given: argparse.Namespace) -> int:
+    from tacit.project import Project
+    from tacit.terminal import show_ranking
+
+    show_ranking(Project.load(given.folder), given.device, given.model, given.count)
+    return 0
+
+
+def _demo(given: argparse.Namespace) -> int:
+    from tacit.demo.run import run_demo
+
+    run_demo(given)
+    return 0
+
+
+def _evaluate(given: argparse.Namespace) -> int:
+    from tacit.learn.split import evaluate_split
+
+    evaluate_split(given.train, given.test, given.candidates, as_json=given.json)
+    return 0

@@ -1,0 +1,127 @@
+"""One collection: the parties between the devices and the learner, in one process.
+
+The leader and the helper each hold only the messages meant for them. They agree on the reports that
+reached both, each adds its own noise, and each hands one aggregate to the collector. Below a
+minimum of reports nothing is combined at all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tacit.errors import PrivacyError
+from tacit.govern.ledger import Reservation
+from tacit.privacy.mechanism import Mechanism, Report
+from tacit.privacy.randomness import Randomness, system
+
+
+class Aggregator:
+    """One of the parties that add up. It keeps messages for its own index and no other."""
+
+    def __init__(self, mechanism: Mechanism[Any], index: int, randomness: Randomness) -> None:
+        self._mechanism = mechanism
+        self._index = index
+        self._randomness = randomness
+        self._admitted: dict[bytes, bytes] = {}
+        self.refused: dict[bytes, PrivacyError] = {}
+
+    def receive(self, messages: Iterable[tuple[bytes, bytes]]) -> None:
+        """Takes (report id, message) pairs; a malformed or repeated one is refused, by id."""
+        fresh = []
+        for report, message in messages:
+            if report in self._admitted or report in self.refused:
+                error = _repeated(report)
+                self.refused.setdefault(report, error)
+            else:
+                fresh.append((report, message))
+        good, bad = self._mechanism.admit(self._index, fresh)
+        self._admitted.update(good)
+        self.refused.update(bad)
+
+    @property
+    def reports(self) -> frozenset[bytes]:
+        """The ids of the reports it could combine."""
+        return frozenset(self._admitted)
+
+    def combine(self, agreed: frozenset[bytes], minimum: int) -> bytes:
+        """Its noisy aggregate of the agreed reports; afterwards it holds no message any more.
+
+        Raises PrivacyError T541 when fewer than `minimum` were agreed on.
+        """
+        if len(agreed) < minimum:
+            raise PrivacyError(
+                f"{len(agreed)} reports arrived, fewer than the {minimum} that may be summed",
+                code="T541",
+                where=f"aggregator {self._index}",
+                fix="wait for more devices; nothing was released",
+            )
+        messages = sorted((i, m) for i, m in self._admitted.items() if i in agreed)
+        self._admitted.clear()
+        return self._mechanism.combine(self._index, messages, self._randomness)
+
+
+@dataclass(frozen=True, slots=True)
+class Collected:
+    """What a collection gives: an aggregate of each party, and how many reports stand behind them.
+
+    The aggregates carry their noise; `Mechanism.decode` makes the released value of them.
+    """
+
+    aggregates: tuple[bytes, ...]
+    reports: int
+    refused: int
+
+
+class Collection:
+    """A collection with its parties; feed it reports as they come, then `close` it once.
+
+    It cannot be made without a reservation in the privacy ledger, and nothing leaves it but what
+    the reservation paid for.
+    """
+
+    def __init__(
+        self,
+        mechanism: Mechanism[Any],
+        reservation: Reservation,
+        *,
+        minimum: int,
+        randomness: Randomness | None = None,
+    ) -> None:
+        if reservation.state != "reserved":
+            raise PrivacyError(
+                f"the ledger has this release as {reservation.state}, not as reserved",
+                code="T543",
+                where=repr(reservation),
+                fix="reserve a new epoch; a release is collected once",
+            )
+        self._minimum = minimum
+        noise = randomness or system()
+        self.aggregators: Sequence[Aggregator] = tuple(
+            Aggregator(mechanism, index, noise) for index in range(mechanism.aggregators)
+        )
+
+    def receive(self, reports: Iterable[Report]) -> None:
+        """Takes each report apart: every aggregator gets its own message, and only that."""
+        for report in reports:
+            for aggregator, message in zip(self.aggregators, report.messages, strict=True):
+                aggregator.receive([(report.id, message)])
+
+    def close(self) -> Collected:
+        """Combines at every aggregator. Raises PrivacyError T541 below the minimum.
+
+        The caller commits the reservation before it decodes or publishes anything.
+        """
+        agreed = frozenset.intersection(*(a.reports for a in self.aggregators))
+        seen = frozenset.union(*(a.reports | frozenset(a.refused) for a in self.aggregators))
+        aggregates = tuple(a.combine(agreed, self._minimum) for a in self.aggregators)
+        return Collected(aggregates, len(agreed), len(seen) - len(agreed))
+
+
+def _repeated(report: bytes) -> PrivacyError:
+    return PrivacyError(
+        f"report {report.hex()} came twice",
+        code="T535",
+        fix="send each report once; the first one counts",
+    )

@@ -1,0 +1,59 @@
+"""Signals: an aggregate of events in a window before a moment, for each key."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import TYPE_CHECKING, ClassVar
+
+from tacit.declare.arguments import DURATION, SQL, WORD, Takes, optional, several
+from tacit.declare.base import Declaration
+from tacit.declare.entity import Entity
+from tacit.values import duration
+
+if TYPE_CHECKING:
+    from tacit.declare.source import Events
+
+_length = lru_cache(maxsize=4096)(duration)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Signal(Declaration):
+    """An aggregate over the half-open window `[t - window, t)`; made by the methods of `Events`.
+
+    Args:
+        source: the events.
+        aggregate: a registered aggregate, such as "sum".
+        value: SQL of what is aggregated.
+        window: a duration such as "30d"; None reaches back for ever.
+        by: SQL of a second key; the result is then a histogram.
+        filter: SQL that says which events count.
+        per: the entities whose history it is; empty means the person of the events.
+    """
+
+    kind: ClassVar[str] = "signal"
+    takes: ClassVar[Mapping[str, Takes]] = {
+        **Declaration.takes,
+        # Events are made of signals' methods, so this file cannot import them.
+        "source": Takes("Events", "the events", lambda v: getattr(v, "kind", "") == "events"),
+        "aggregate": WORD,
+        "value": optional(SQL),
+        "window": optional(DURATION),
+        "by": optional(SQL),
+        "filter": replace(optional(SQL), example='"quantity > 0"', argument="where"),
+        "per": several(Entity, "an Entity or a tuple of entities", "entity"),
+    }
+
+    source: Events
+    aggregate: str
+    value: str | None = None
+    window: str | None = None
+    by: str | None = None
+    filter: str | None = None
+    per: tuple[Entity, ...] = ()
+
+    @property
+    def length(self) -> int | None:
+        """The window in microseconds; None for ever."""
+        return None if self.window is None else _length(self.window)

@@ -1,0 +1,50 @@
+"""Sinks: the places where signals are delivered, each with a clearance."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from tacit.declare.arguments import KEEP, REGION, WORDS, Takes, one_of, optional, several
+from tacit.declare.base import Declaration
+from tacit.declare.signal import Signal
+from tacit.declare.source import PLACE, PURPOSES, Names, PlaceName, Purposes
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Sink(Declaration):
+    """Somewhere signals go: a training set or an exported file. Its clearance is all it states.
+
+    Args:
+        signals: what is delivered; all of the same entities.
+        to: "training" (a point-in-time correct table for learning) or "export" (a file).
+        place: where it stands.
+        purposes: what the delivered data is used for.
+        region: where it stands.
+        keep: how long it keeps the data, or "ever".
+        linkability: the most linkable data that it may hold.
+        sensitive: sensitive fideslang categories that it may hold; none unless named.
+    """
+
+    kind: ClassVar[str] = "sink"
+    takes: ClassVar[Mapping[str, Takes]] = {
+        **Declaration.takes,
+        "signals": several(Signal, "a list of signals", "[…]"),
+        "to": one_of("training", "export"),
+        "place": PLACE,
+        "purposes": PURPOSES,
+        "region": optional(REGION),
+        "keep": optional(KEEP),
+        "linkability": one_of("public", "aggregate", "pseudonymous", "identified"),
+        "sensitive": WORDS,
+    }
+
+    signals: tuple[Signal, ...] | list[Signal]
+    to: Literal["training", "export"]
+    place: PlaceName
+    purposes: Purposes
+    region: Names | None = None
+    keep: str | None = None
+    linkability: Literal["public", "aggregate", "pseudonymous", "identified"] = "pseudonymous"
+    sensitive: Names = ()

@@ -1,0 +1,406 @@
+"""Sources: streams of events and tables of content, with a label on every column."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+from typing import Any, ClassVar, Literal
+
+from tacit.declare.arguments import (
+    KEEP,
+    REGION,
+    WORD,
+    Takes,
+    instance,
+    is_printable,
+    one_of,
+    optional,
+    several,
+    short,
+)
+from tacit.declare.base import Declaration, here
+from tacit.declare.entity import BASIS, BasisName, Entity, Purpose
+from tacit.declare.signal import Signal
+from tacit.errors import DeclarationError
+from tacit.values import Type
+
+PlaceName = Literal["device", "enclave", "cloud"]
+Names = str | tuple[str, ...] | list[str]
+Purposes = tuple[Purpose | str, ...] | list[Purpose | str] | tuple[Purpose, ...] | list[Purpose]
+
+PUBLIC = "public"
+"""The category of data that is about nobody: a title, a genre, a price tag."""
+
+ANYWHERE = "anywhere"
+"""The region of data that may be kept in any region."""
+
+PLACE = one_of("device", "enclave", "cloud")
+PURPOSES = several((Purpose, str), "a list of purposes", "[…]")
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """Stricter terms for one column: purposes, regions, retention; None adds nothing."""
+
+    purposes: Purposes | None
+    region: Names | None
+    keep: str | None
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column: its type, what it says of people, and whose key it is, if it is one.
+
+    `category` is a fideslang data category, or `PUBLIC`; None takes the source's `category`. The
+    other labels come from the source, made stricter by every `narrow`.
+    """
+
+    type: Type
+    category: str | None
+    entity: Entity | None = None
+    narrowed: tuple[Terms, ...] = ()
+
+    def narrow(
+        self,
+        *,
+        purposes: Purposes | None = None,
+        region: Names | None = None,
+        keep: str | None = None,
+    ) -> Column:
+        """The column under stricter terms than its source; they join, so they can only tighten.
+
+        Raises DeclarationError T101 or T116 for an argument of the wrong kind.
+        """
+        given = {"purposes": purposes, "region": region, "keep": keep}
+        for argument, rule in (("purposes", PURPOSES), ("region", REGION), ("keep", KEEP)):
+            value = given[argument]
+            if value is not None and not rule.test(value):
+                _refuse_column(f"narrow has {argument}=", value, rule, f"write {argument}=")
+        listed = None if purposes is None else tuple(purposes)
+        places = tuple(region) if isinstance(region, list) else region
+        return replace(self, narrowed=(*self.narrowed, Terms(listed, places, keep)))
+
+
+def _refuse_column(start: str, value: object, rule: Takes, fix: str) -> None:
+    raise DeclarationError(
+        f"{start}{short(value)}, which is not {rule.what}",
+        code=rule.code,
+        where=here(),
+        fix=f"{fix}{rule.example}",
+    )
+
+
+_CATEGORY = Takes("a fideslang data category", '"user.behavior", or PUBLIC', is_printable)
+_ENTITY = instance(Entity, "an Entity", "the entity that the key is of")
+
+
+def _column(type: Type, category: str | None, entity: Entity | None = None) -> Column:
+    if category is not None and not _CATEGORY.test(category):
+        _refuse_column("a column is labelled ", category, _CATEGORY, "write ")
+    return Column(type, category, entity)
+
+
+def key(
+    entity: Entity, category: str | None = None, type: Literal["text", "int"] = "text"
+) -> Column:
+    """The key of an entity. Joins to content tables and the grouping of signals follow keys.
+
+    Raises DeclarationError T116 for what is not an entity, T112 for a type that keys do not have:
+    floats and moments are measured, and two measures are seldom the same.
+    """
+    if not _ENTITY.test(entity):
+        _refuse_column("a key is of ", entity, _ENTITY, "name ")
+    if type not in ("text", "int"):
+        raise DeclarationError(
+            f"the key has type={short(type)}, which is neither text nor int",
+            code="T112",
+            where=here(),
+            fix='write type="int", or leave it out for text',
+        )
+    return _column(Type(type), category, entity)
+
+
+def text(category: str | None = None) -> Column:
+    """A column of text."""
+    return _column(Type.TEXT, category)
+
+
+def integer(category: str | None = None) -> Column:
+    """A column of 64-bit integers."""
+    return _column(Type.INT, category)
+
+
+def number(category: str | None = None) -> Column:
+    """A column of 64-bit floats."""
+    return _column(Type.FLOAT, category)
+
+
+def flag(category: str | None = None) -> Column:
+    """A column of true and false."""
+    return _column(Type.BOOL, category)
+
+
+def time(category: str | None = None) -> Column:
+    """A column of moments, in microseconds UTC."""
+    return _column(Type.TIME, category)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Source(Declaration):
+    """What events and tables share: columns, and the terms on which the data is held.
+
+    The terms have no defaults, except that public columns need none: a source with personal
+    columns and a term left out is refused (T201).
+
+    Args:
+        columns: name → column, made with `key`, `text`, `integer`, `number`, `flag` or `time`.
+        category: the fideslang category, or `PUBLIC`, of the columns that state none themselves.
+        place: where the rows live: "device", "enclave" or "cloud".
+        purposes: what the rows may be used for.
+        basis: the lawful basis on which they are gathered.
+        region: where they may be kept; `ANYWHERE` for no limit.
+        keep: how long they may be kept ("400d"), or "ever".
+        derived: further columns as SQL over the others, in any order.
+    """
+
+    takes: ClassVar[Mapping[str, Takes]] = {
+        **Declaration.takes,
+        "columns": instance(Mapping, "a mapping from names to columns", '{"name": text(…)}'),
+        "category": optional(WORD),
+        "place": optional(PLACE),
+        "purposes": optional(PURPOSES),
+        "basis": optional(BASIS),
+        "region": optional(REGION),
+        "keep": optional(KEEP),
+        "derived": instance(Mapping, "a mapping from names to SQL", '{"name": "price * 2"}'),
+    }
+
+    columns: Mapping[str, Column]
+    category: str | None = None
+    place: PlaceName | None = None
+    purposes: Purposes | None = None
+    basis: BasisName | None = None
+    region: Names | None = None
+    keep: str | None = None
+    derived: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name, column in self.columns.items():
+            if not isinstance(column, Column):
+                raise self.wrong(
+                    f"has a column {name!r} without a type",
+                    code="T116",
+                    fix="make it with key, text, integer, number, flag or time",
+                )
+        for name, sql in self.derived.items():
+            if not isinstance(sql, str):
+                raise self.wrong(
+                    f"derives {name!r} from {short(sql)}, which is not SQL in a string",
+                    code="T116",
+                    fix='write it as text, such as "price * 2"',
+                )
+        self._check_names([*self.columns, *self.derived])
+        stated = {
+            name: replace(column, category=column.category or self.category)
+            for name, column in self.columns.items()
+        }
+        object.__setattr__(self, "columns", MappingProxyType(stated))
+
+    def _check_names(self, names: list[object]) -> None:
+        seen: dict[str, object] = {}
+        for name in names:
+            if not isinstance(name, str) or not is_printable(name) or "." in name:
+                raise self.wrong(
+                    f"has a column named {short(name)}",
+                    code="T116",
+                    fix="name it with visible text and no dot; a dot joins a table's name to it",
+                )
+            folded = name.casefold()
+            if folded in seen:
+                how = "twice" if seen[folded] == name else f"and {seen[folded]!r}"
+                raise self.wrong(
+                    f"has a column {name!r} {how}; engines read names without their case",
+                    code="T102",
+                    fix="choose another name for one of them",
+                )
+            seen[folded] = name
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Table(Source):
+    """Content: one row per key, the same for everybody who may see it.
+
+    Args:
+        of: the entity whose key the rows bear, each at most once.
+    """
+
+    kind: ClassVar[str] = "table"
+    takes: ClassVar[Mapping[str, Takes]] = {
+        **Source.takes,
+        "of": instance(Entity, "an Entity", "the entity whose key the rows bear"),
+    }
+
+    of: Entity
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Events(Source):
+    """A stream of things that happened, and the signals that can be made of it.
+
+    Every signal method takes SQL expressions over the columns, the derived columns, and the columns
+    of content tables that share a key (`films.genre`). With `by`, the result is a histogram: one
+    aggregate for each value of that expression. `per` names the entities whose history it is; left
+    out, it is the person of these events.
+
+    Args:
+        time: the column that says when; left out, the only column of moments.
+    """
+
+    kind: ClassVar[str] = "events"
+    takes: ClassVar[Mapping[str, Takes]] = {
+        **Source.takes,
+        "time": instance(str, "the name of a column", '"at"'),
+    }
+
+    time: str = ""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        moments = [name for name, column in self.columns.items() if column.type is Type.TIME]
+        if not self.time and len(moments) == 1:
+            object.__setattr__(self, "time", moments[0])
+
+    def _signal(self, aggregate: str, value: str | None, options: dict[str, Any]) -> Signal:
+        per = options.pop("per", None)
+        entities: Any = per if isinstance(per, list | tuple) else () if per is None else (per,)
+        return Signal(source=self, aggregate=aggregate, value=value, per=entities, **options)
+
+    def count(
+        self,
+        window: str | None = None,
+        *,
+        value: str | None = None,
+        by: str | None = None,
+        where: str | None = None,
+        per: Entity | tuple[Entity, ...] | list[Entity] | None = None,
+        doc: str = "",
+        name: str | None = None,
+        owner: str | None = None,
+    ) -> Signal:
+        """How many events there were; with `value`, how many in which it is not null."""
+        options = {"window": window, "by": by, "filter": where, "per": per}
+        return self._signal("count", value, options | {"doc": doc, "name": name, "owner": owner})
+
+    def sum(
+        self,
+        value: str,
+        window: str | None = None,
+        *,
+        by: str | None = None,
+        where: str | None = None,
+        per: Entity | tuple[Entity, ...] | list[Entity] | None = None,
+        doc: str = "",
+        name: str | None = None,
+        owner: str | None = None,
+    ) -> Signal:
+        """The sum of an expression; null when there is nothing to add."""
+        options = {"window": window, "by": by, "filter": where, "per": per}
+        return self._signal("sum", value, options | {"doc": doc, "name": name, "owner": owner})
+
+    def mean(
+        self,
+        value: str,
+        window: str | None = None,
+        *,
+        by: str | None = None,
+        where: str | None = None,
+        per: Entity | tuple[Entity, ...] | list[Entity] | None = None,
+        doc: str = "",
+        name: str | None = None,
+        owner: str | None = None,
+    ) -> Signal:
+        """The mean of an expression; null when there is nothing to average."""
+        options = {"window": window, "by": by, "filter": where, "per": per}
+        return self._signal("mean", value, options | {"doc": doc, "name": name, "owner": owner})
+
+    def min(
+        self,
+        value: str,
+        window: str | None = None,
+        *,
+        by: str | None = None,
+        where: str | None = None,
+        per: Entity | tuple[Entity, ...] | list[Entity] | None = None,
+        doc: str = "",
+        name: str | None = None,
+        owner: str | None = None,
+    ) -> Signal:
+        """The least value of an expression."""
+        options = {"window": window, "by": by, "filter": where, "per": per}
+        return self._signal("min", value, options | {"doc": doc, "name": name, "owner": owner})
+
+    def max(
+        self,
+        value: str,
+        window: str | None = None,
+        *,
+        by: str | None = None,
+        where: str | None = None,
+        per: Entity | tuple[Entity, ...] | list[Entity] | None = None,
+        doc: str = "",
+        name: str | None = None,
+        owner: str | None = None,
+    ) -> Signal:
+        """The greatest value of an expression."""
+        options = {"window": window, "by": by, "filter": where, "per": per}
+        return self._signal("max", value, options | {"doc": doc, "name": name, "owner": owner})
+
+    def first(
+        self,
+        value: str,
+        window: str | None = None,
+        *,
+        by: str | None = None,
+        where: str | None = None,
+        per: Entity | tuple[Entity, ...] | list[Entity] | None = None,
+        doc: str = "",
+        name: str | None = None,
+        owner: str | None = None,
+    ) -> Signal:
+        """The value at the earliest event; among events of one moment, the least."""
+        options = {"window": window, "by": by, "filter": where, "per": per}
+        return self._signal("first", value, options | {"doc": doc, "name": name, "owner": owner})
+
+    def last(
+        self,
+        value: str,
+        window: str | None = None,
+        *,
+        by: str | None = None,
+        where: str | None = None,
+        per: Entity | tuple[Entity, ...] | list[Entity] | None = None,
+        doc: str = "",
+        name: str | None = None,
+        owner: str | None = None,
+    ) -> Signal:
+        """The value at the latest event; among events of one moment, the greatest."""
+        options = {"window": window, "by": by, "filter": where, "per": per}
+        return self._signal("last", value, options | {"doc": doc, "name": name, "owner": owner})
+
+    def distinct(
+        self,
+        value: str,
+        window: str | None = None,
+        *,
+        by: str | None = None,
+        where: str | None = None,
+        per: Entity | tuple[Entity, ...] | list[Entity] | None = None,
+        doc: str = "",
+        name: str | None = None,
+        owner: str | None = None,
+    ) -> Signal:
+        """How many different values there were, exactly."""
+        options = {"window": window, "by": by, "filter": where, "per": per}
+        return self._signal("distinct", value, options | {"doc": doc, "name": name, "owner": owner})

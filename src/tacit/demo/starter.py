@@ -1,0 +1,21 @@
+"""`tacit init`: the starter project with a small made-up population, ready to plan and run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from tacit.demo.interactions import made_up
+from tacit.project.scaffold import scaffold
+from tacit.values import SECOND
+
+DEVICES = 300
+
+
+def start(folder: Path) -> None:
+    """Makes the project. Raises DataError T320 when the folder holds something already."""
+    made = made_up(DEVICES)
+    as_of = pc.max(made.history.column("at")).cast(pa.int64()).as_py() + SECOND
+    scaffold(folder, made.history, made.catalogue, as_of)

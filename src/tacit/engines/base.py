@@ -1,0 +1,134 @@
+"""What an engine is, and what all of them share: column types, and the shape of their result."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+import pyarrow as pa
+
+from tacit.aggregates.algebra import REGISTRY
+from tacit.declare.expression import parse
+from tacit.errors import DataError
+from tacit.operations import View, Window
+from tacit.values import Type
+
+ARROW: Mapping[Type, pa.DataType] = {
+    Type.INT: pa.int64(),
+    Type.FLOAT: pa.float64(),
+    Type.TEXT: pa.string(),
+    Type.BOOL: pa.bool_(),
+    Type.TIME: pa.int64(),
+}
+
+
+class Engine(Protocol):
+    """Computes the windows of views for the rows of a spine."""
+
+    @property
+    def name(self) -> str:
+        """The engine's short name, as plans print it."""
+
+    @property
+    def supports(self) -> frozenset[str]:
+        """The aggregates it computes. Anything else is refused when the plan is made (T401)."""
+
+    def features(
+        self, views: Sequence[View], sources: Mapping[str, pa.Table], spine: pa.Table
+    ) -> pa.Table:
+        """The spine, and one column for each window of each view, in order.
+
+        ``spine`` has the key columns that the views name and ``at``, int64 µs. Rows come out as
+        they went in: as many, in the same order. Raises DataError T341 for a table or a column
+        that is missing or of a type that no declaration has.
+        """
+
+
+def type_of(arrow: pa.DataType) -> Type | None:
+    """The declared type that an Arrow type carries; None when there is none."""
+    if pa.types.is_dictionary(arrow):
+        return type_of(arrow.value_type)
+    if pa.types.is_integer(arrow) or pa.types.is_timestamp(arrow):
+        return Type.TIME if pa.types.is_timestamp(arrow) else Type.INT
+    if pa.types.is_floating(arrow):
+        return Type.FLOAT
+    if pa.types.is_string(arrow) or pa.types.is_large_string(arrow):
+        return Type.TEXT
+    if pa.types.is_string_view(arrow):
+        return Type.TEXT
+    return Type.BOOL if pa.types.is_boolean(arrow) else None
+
+
+def needed(view: View) -> frozenset[str]:
+    """The columns that a view reads: those of its source plain, those of its joins dotted."""
+    names = {view.time} | {source for _, source in view.keys} | {join.left for join in view.joins}
+    names |= {f"{join.table}.{join.right}" for join in view.joins}
+    return frozenset(names.union(*(parse(column.sql).columns for column in view.computed)))
+
+
+def column_types(view: View, tables: Mapping[str, pa.Table]) -> dict[str, Type]:
+    """The types of the columns that the view reads. Raises DataError T341."""
+    types = {}
+    for name in sorted(needed(view)):
+        table, dot, column = name.partition(".")
+        table, column = (table, column) if dot else (view.source, name)
+        types[name] = checked_type(tables, table, column)
+    return types
+
+
+def checked_type(tables: Mapping[str, pa.Table], table: str, column: str) -> Type:
+    """The type of a table's column. Raises DataError T341 when there is none."""
+    if table not in tables:
+        raise DataError(
+            f"there is no table {table!r}", code="T341", fix="give it among the sources"
+        )
+    schema = tables[table].schema
+    found = schema.get_all_field_indices(column)
+    kind = type_of(schema.field(found[0]).type) if len(found) == 1 else None
+    if kind is None:
+        why = f"of Arrow type {schema.field(found[0]).type}" if found else "missing"
+        raise DataError(
+            f"the column {column!r} is {why}",
+            code="T341",
+            where=f"table {table!r}",
+            fix="give it once, as int64, float64, string, bool or a timestamp",
+        )
+    return kind
+
+
+def check_spine(view: View, types: Mapping[str, Type], spine: pa.Table) -> None:
+    """Raises DataError T341 unless the spine has the view's keys, of their types, and ``at``."""
+    wanted = {name: types[source] for name, source in view.keys} | {"at": Type.TIME}
+    for name, kind in wanted.items():
+        found = checked_type({"spine": spine}, "spine", name)
+        if found is not kind and {found, kind} != {Type.INT, Type.TIME}:
+            raise DataError(
+                f"the column {name!r} is {found}, not {kind}",
+                code="T341",
+                where="table 'spine'",
+                fix=f"give it as {ARROW[kind]}, the type of the source's column",
+            )
+
+
+def result_type(view: View, window: Window) -> pa.DataType:
+    """The Arrow type of a signal: its aggregate's, or a map from its ``by`` to that."""
+    value = None if window.value is None else view.column(window.value).type
+    result = ARROW[REGISTRY[window.aggregate].result(value)]
+    if window.by is None:
+        return result
+    return pa.map_(ARROW[view.column(window.by).type], result)
+
+
+def with_columns(
+    spine: pa.Table, views: Sequence[View], found: Mapping[str, pa.Array | pa.ChunkedArray]
+) -> pa.Table:
+    """The spine and every signal, each of its type: rows out are rows in."""
+    names, columns = list(spine.column_names), list(spine.columns)
+    for view in views:
+        for window in view.windows:
+            column = found[window.signal]
+            assert len(column) == spine.num_rows, "rows out are rows in"
+            assert column.type == result_type(view, window), "results have their declared type"
+            names.append(window.signal)
+            columns.append(column)
+    return pa.table(columns, names=names)

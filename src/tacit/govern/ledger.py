@@ -1,0 +1,329 @@
+"""The privacy ledger: what may still be released, decided before anything is.
+
+The order is reserve, compute, commit, publish:
+
+1. `reserve` composes everything reserved and committed for each purpose of the release, and refuses
+   what would go past a budget. The reservation is on the disk when it returns, and it counts.
+2. The mechanism runs.
+3. `commit(result)` names the bytes that will be published, before they are. From then on they may
+   be published any number of times at no cost: it is one release, however often it is sent.
+4. Only then are they published.
+
+So what is reserved and not committed was not published, and may be refunded. Leaving the `with`
+block does not refund: an exception says nothing about how far the block had come, and a budget that
+errs must err towards having been spent. It costs an honest caller nothing, because reserving the
+same release, epoch and claim again resumes the same reservation, after a crash too.
+
+Two different results under one reservation would be two releases for the price of one; the second
+`commit` is refused (T564). There is no refill by time: a clock that jumps changes nothing.
+
+Composition is that of `privacy.loss` (zCDP and pure DP add, adaptively chosen or not), converted to
+ε at the budget's δ. Charged is `claim.loss`: the loss against everybody who sees the result.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Literal, Self
+
+from tacit.errors import BudgetError, PrivacyError
+from tacit.govern.spends import Spend, State, checked, folded, number, refused, spend_of
+from tacit.privacy.loss import Loss, compose
+from tacit.privacy.mechanism import Claim
+from tacit.store.control import ControlStore, Record
+from tacit.values import fingerprint
+
+# Three releases of ε = 0.1 fill a budget of 0.3, though their doubles add up to a little more.
+_ROUNDING = 1e-9
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """What all releases for a purpose may cost one device together: ε at δ, for ever. 0: nothing.
+
+    Raises PrivacyError T562 for an ε that is not finite and at least 0, or a δ outside (0, 0.1).
+    """
+
+    purpose: str
+    epsilon: float
+    delta: float
+
+    def __post_init__(self) -> None:
+        if not (number(self.epsilon) and number(self.delta) and 0 < self.delta < 0.1):
+            raise refused(
+                "T562",
+                f"ε={self.epsilon}, δ={self.delta} is no budget",
+                f"purpose {self.purpose}",
+                "give a finite ε of 0 or more, and a δ well below one over the number of devices",
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A printed line: a spend, its ε alone at the purpose's δ, and the purpose's ε after it."""
+
+    purpose: str
+    spend: Spend
+    epsilon: float
+    total: float
+
+
+class Ledger:
+    """The ledger of a project, on its control store. Several processes may share the store.
+
+    `budgets` are the declared ones of now: raising one takes effect with the next reservation.
+    """
+
+    def __init__(self, control: ControlStore, budgets: Iterable[Budget]) -> None:
+        self._control = control
+        self._budgets = {budget.purpose: budget for budget in budgets}
+        self._spends: dict[tuple[str, str], Spend] = {}
+        self._committed: dict[str, Loss] = {}  # composed; it only grows
+        self._last: Record | None = None
+
+    def reserve(
+        self, purpose: str | Sequence[str], release: str, claim: Claim, epoch: int | str
+    ) -> Reservation:
+        """Set the claim's loss aside in the budget of each purpose; all of them, or none.
+
+        The same release, epoch, purposes and claim again resumes the reservation that there is, or
+        returns the committed one (`state`, `result`): no second charge. Raises BudgetError T501
+        when a budget does not hold it; PrivacyError T560 for a purpose without a budget, T561 when
+        the release and epoch stand under another claim or other purposes, T562 for a loss that is
+        zero, negative, subnormal or no number.
+        """
+        purposes = (purpose,) if isinstance(purpose, str) else tuple(sorted(set(purpose)))
+        where = f"release {release}, epoch {epoch}"
+        loss, written = checked(claim, where)
+        for name in purposes:
+            self._budget(name)
+        if not purposes:
+            raise refused("T560", "it has no purpose", where, "declare what the result is for")
+        with self._control.transaction():
+            held = self._current().get((release, str(epoch)))
+            if held and held.state != "refunded":
+                if (held.claim, held.purposes) != (fingerprint(written), purposes):
+                    raise _changed(held, where)
+                return Reservation(self, held, resumed=True)
+            for name in purposes:
+                self._afford(name, release, str(epoch), loss)
+            budgets = [[b.purpose, b.epsilon, b.delta] for b in map(self._budget, purposes)]
+            record = self._control.append(
+                "spend",
+                release,
+                {
+                    "event": "reserve",
+                    "epoch": str(epoch),
+                    "purposes": list(purposes),
+                    "claim": written,
+                    "budgets": budgets,
+                },
+            )
+        return Reservation(self, spend_of(record), resumed=False)
+
+    def loss(self, purpose: str) -> Loss:
+        """Everything reserved and committed for a purpose, composed."""
+        self._budget(purpose)
+        with self._control.transaction():
+            reserved = [s for s in self._current().values() if s.state == "reserved"]
+            committed = self._committed.get(purpose, Loss())
+        return compose([committed, *(s.loss for s in reserved if purpose in s.purposes)])
+
+    def spent(self, purpose: str) -> float:
+        """The ε at the budget's δ of everything reserved and committed for a purpose."""
+        return self.loss(purpose).epsilon(self._budget(purpose).delta)
+
+    def remaining(self, purpose: str) -> float:
+        """The budget's ε minus the spent one, at least 0.
+
+        Under zCDP losses add before they are converted, so a release may cost less than its own ε
+        says: that one does not fit `remaining` does not mean that `reserve` refuses it.
+        """
+        return max(0.0, self._budget(purpose).epsilon - self.spent(purpose))
+
+    def statement(self, purpose: str | None = None) -> tuple[Line, ...]:
+        """Every spend of a purpose, or of all, oldest first; refunded ones cost nothing."""
+        lines = []
+        for name in self._budgets if purpose is None else [purpose]:
+            delta, total = self._budget(name).delta, Loss()
+            with self._control.transaction():
+                spends = [s for s in self._history() if name in s.purposes]
+            for spend in spends:
+                cost = Loss() if spend.state == "refunded" else spend.loss
+                total = total + cost
+                lines.append(Line(name, spend, cost.epsilon(delta), total.epsilon(delta)))
+        return tuple(lines)
+
+    # ------------------------------------------------------------------ inside
+
+    def _budget(self, purpose: str) -> Budget:
+        if purpose not in self._budgets:
+            raise refused(
+                "T560",
+                f"no privacy budget is declared for {purpose!r}",
+                f"purpose {purpose}",
+                f"declare its ε and δ; budgets there are for: {', '.join(self._budgets) or 'none'}",
+            )
+        return self._budgets[purpose]
+
+    def _afford(self, purpose: str, release: str, epoch: str, loss: Loss) -> None:
+        budget = self._budget(purpose)
+        before = self.loss(purpose)
+        after = (before + loss).epsilon(budget.delta)
+        # (0, δ) is a promise that something tiny can keep; a budget of 0 was meant as none.
+        if budget.epsilon > 0 and after <= budget.epsilon * (1 + _ROUNDING):
+            return
+        spent = before.epsilon(budget.delta)
+        raise BudgetError(
+            f"the budget of {purpose!r} is ε={budget.epsilon:g} at δ={budget.delta:g}:"
+            f" ε={spent:.6g} is spent, ε={max(0.0, budget.epsilon - spent):.6g} is left, and with"
+            f" this release (ε={loss.epsilon(budget.delta):.6g} alone) it would be ε={after:.6g}",
+            code="T501",
+            where=f"release {release}, epoch {epoch}",
+            path=(*_spenders(self._of(purpose), budget.delta), f"purpose {purpose}"),
+            fix="release with more noise, refund what was reserved and never published, or raise"
+            f" the purpose's ε to {after:.6g}; nothing was released",
+        )
+
+    def _of(self, purpose: str) -> list[Spend]:
+        with self._control.transaction():
+            spends = [s for s in self._current().values() if purpose in s.purposes]
+        return [s for s in spends if s.state != "refunded"]
+
+    def _current(self) -> dict[tuple[str, str], Spend]:
+        """The last spend under each release and epoch. Call it within a transaction.
+
+        What was folded before is kept, if its last record is still the store's: a transaction
+        around ours may have been rolled back since.
+        """
+        records = self._control.read("spend", after=self._last.sequence - 1 if self._last else 0)
+        if self._last and (not records or records[0].hash != self._last.hash):
+            self._spends, self._committed, self._last = {}, {}, None
+            return self._current()
+        for record in records[1 if self._last else 0 :]:
+            spend = folded(record, self._spends)
+            self._spends[spend.release, spend.epoch] = spend
+            for purpose in spend.purposes if spend.state == "committed" else ():
+                self._committed[purpose] = self._committed.get(purpose, Loss()) + spend.loss
+            self._last = record
+        return self._spends
+
+    def _history(self) -> list[Spend]:
+        """Every spend, refunded ones under a name that was used again included."""
+        spends: dict[tuple[str, str], Spend] = {}
+        history: dict[int, Spend] = {}
+        for record in self._control.read("spend"):
+            spend = folded(record, spends)
+            spends[spend.release, spend.epoch] = history[spend.sequence] = spend
+        return [history[sequence] for sequence in sorted(history)]
+
+    def _settle(self, spend: Spend, event: Literal["commit", "refund"], **more: Any) -> Spend:
+        """Commit or refund, unless it stands so already."""
+        where = f"release {spend.release}, epoch {spend.epoch}"
+        with self._control.transaction():
+            held = self._current()[spend.release, spend.epoch]
+            if held.sequence != spend.sequence or {held.state, event} in _CONTRADICTIONS:
+                raise refused(
+                    "T563",
+                    f"this reservation cannot be {_PAST[event]}: it was {_other(held, spend)}",
+                    where,
+                    "publish nothing from it; reserve again",
+                )
+            if held.state == "committed":
+                if held.result != more["result"]:
+                    raise refused(
+                        "T564",
+                        "another result was committed under this reservation: two results are two"
+                        " releases",
+                        where,
+                        "publish the committed result again, or reserve this one as a new epoch",
+                    )
+                return held
+            if held.state == "reserved":
+                body = {"event": event, "reserve": spend.sequence, "epoch": spend.epoch, **more}
+                self._control.append("spend", spend.release, body)
+            return self._current()[spend.release, spend.epoch]
+
+
+class Reservation:
+    """A loss set aside. Commit it with the result before publishing, or refund it."""
+
+    def __init__(self, ledger: Ledger, spend: Spend, *, resumed: bool) -> None:
+        self._ledger = ledger
+        self._spend = spend
+        self.resumed = resumed
+
+    @property
+    def state(self) -> State:
+        """As of the last call on this object."""
+        return self._spend.state
+
+    @property
+    def result(self) -> str | None:
+        """The fingerprint (`values.fingerprint`) of the committed result, if one was given."""
+        return self._spend.result
+
+    @property
+    def loss(self) -> Loss:
+        """What is set aside."""
+        return self._spend.loss
+
+    def commit(self, result: bytes | None = None) -> None:
+        """Note what will be published; call it before publishing. Durable when it returns.
+
+        Again with the same result it changes nothing. Raises PrivacyError T563 after a refund, T564
+        when another result was committed.
+        """
+        mark = None if result is None else fingerprint(result)
+        self._spend = self._ledger._settle(self._spend, "commit", result=mark)
+
+    def refund(self, why: str) -> None:
+        """Give the loss back, because nothing was published. Raises PrivacyError T563 after a
+        commit: the result may be out."""
+        self._spend = self._ledger._settle(self._spend, "refund", why=why)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Neither commits nor refunds: what was not settled stays reserved, and counts."""
+
+    def __repr__(self) -> str:
+        return f"Reservation({self._spend.release!r}, {self._spend.epoch!r}, {self.state})"
+
+
+_CONTRADICTIONS = ({"refunded", "commit"}, {"committed", "refund"})
+_PAST = {"commit": "committed", "refund": "refunded"}
+
+
+def _other(held: Spend, spend: Spend) -> str:
+    return held.state if held.sequence == spend.sequence else "refunded, and reserved anew"
+
+
+def _spenders(spends: Sequence[Spend], delta: float) -> list[str]:
+    """The releases that spent most, each with all its epochs together."""
+    by_release: dict[str, list[Loss]] = {}
+    for spend in spends:
+        by_release.setdefault(spend.release, []).append(spend.loss)
+    costs = sorted(
+        ((compose(losses).epsilon(delta), name) for name, losses in by_release.items()),
+        reverse=True,
+    )
+    shown = [f"{name}: ε={c:.6g} in {len(by_release[name])} epochs" for c, name in costs[:5]]
+    return shown + [f"{len(costs) - 5} more releases"] * (len(costs) > 5)
+
+
+def _changed(held: Spend, where: str) -> PrivacyError:
+    return refused(
+        "T561",
+        f"it is {held.state} under another claim or for other purposes",
+        where,
+        "give the changed release another name, or take effect with the next epoch",
+    )

@@ -1,0 +1,64 @@
+"""The privacy bill: the claims of a plan's releases, composed per purpose, against its budgets."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tacit.declare import Purpose, Release
+from tacit.errors import FlowError, PrivacyError, TacitError
+from tacit.plan.graph import Charge, Plan
+from tacit.privacy.loss import compose, gaussian_rho, sigma_for, zcdp
+
+
+def bill(plan: Plan) -> tuple[tuple[Charge, ...], list[TacitError]]:
+    """A charge for every release, and what is wrong: T210 (no finite loss), T211 (over budget).
+
+    A charge is an upper bound: when the release runs, its mechanism claims no more.
+    """
+    charges: list[Charge] = []
+    errors: list[TacitError] = []
+    for node in plan.of("release"):
+        release = node.declared
+        assert isinstance(release, Release)
+        try:
+            loss = zcdp(gaussian_rho(sigma_for(release.epsilon, release.delta)))
+        except PrivacyError as error:
+            errors.append(
+                FlowError(
+                    f"release {node.id!r} promises nothing: {error.message}",
+                    code="T210",
+                    where=release.where,
+                    fix=error.fix,
+                )
+            )
+            continue
+        purposes = tuple(node.spec["purposes"])
+        charges.append(
+            Charge(node.id, release.mechanism, purposes, release.epsilon, release.delta, loss)
+        )
+    for name, purpose in plan.declarations.of(Purpose).items():
+        spent = composed(charges, name, purpose.delta)
+        if spent > purpose.epsilon * (1 + 1e-9):
+            errors.append(_over(plan, name, purpose, spent, charges))
+    return tuple(charges), errors
+
+
+def composed(charges: Sequence[Charge], purpose: str, delta: float) -> float:
+    """The ε at `delta` of all releases for a purpose together; 0 when there is none."""
+    losses = [charge.loss for charge in charges if purpose in charge.purposes]
+    return compose(losses).epsilon(delta) if losses else 0.0
+
+
+def _over(
+    plan: Plan, name: str, purpose: Purpose, spent: float, charges: Sequence[Charge]
+) -> FlowError:
+    spenders = [charge for charge in charges if name in charge.purposes]
+    steps = [f"{c.release} (epsilon {c.epsilon:g})" for c in spenders]
+    return FlowError(
+        f"the releases for {name!r} cost epsilon {spent:.4g} together at delta {purpose.delta:g};"
+        f" its budget is {purpose.epsilon:g}",
+        code="T211",
+        where=plan.nodes[spenders[-1].release].declared.where,
+        path=[*steps, f"purpose {name}"],
+        fix="release less, release with a smaller epsilon, or raise the purpose's budget",
+    )

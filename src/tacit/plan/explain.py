@@ -1,0 +1,233 @@
+"""The plan in words: what runs where, what leaves, on which terms, what it costs, what changed.
+
+It is what a privacy engineer signs. Whatever leaves a place is listed with what it is made of, the
+mechanism that lets it pass, its loss, its terms, and who must be trusted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from tacit.declare import Label, Place, Purpose, Release
+from tacit.plan.bill import composed
+from tacit.plan.document import Difference
+from tacit.plan.graph import Crossing, Node, Plan, Port
+from tacit.plan.lineage import origins
+from tacit.privacy.mechanism import mechanism
+from tacit.values import show_duration
+
+LISTED = 40
+"""Signals, changes and columns listed one by one; of more, the rest is counted."""
+
+_BAR = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A line of output. `mark` is "" for a heading, else +, ~, -, → or a space."""
+
+    mark: str
+    text: str
+
+
+def explain(plan: Plan, change: Difference | None) -> Iterator[Line]:
+    """The lines of `tacit plan`. `change` is None when no plan was applied before."""
+    if not plan.nodes:
+        yield Line("", "nothing is declared that could run")
+    for place in Place:
+        nodes = [node for node in plan.nodes.values() if node.place is place]
+        if nodes:
+            yield Line("", f"on the {place}" if place is Place.DEVICE else f"in the {place}")
+            yield from _nodes(nodes, change)
+    yield Line("", "released")
+    yield from _releases(plan)
+    yield Line("", "moved without a release")
+    yield from _moves(plan)
+    yield Line("", "privacy bill")
+    yield from _bill(plan)
+    if change is not None:
+        yield Line("", "since the plan last applied")
+        yield from _changes(change)
+
+
+def _width(names: Sequence[str]) -> int:
+    return min(28, max((len(name) for name in names), default=0)) + 2
+
+
+def _nodes(nodes: Sequence[Node], change: Difference | None) -> Iterator[Line]:
+    signals = [node for node in nodes if node.kind == "signal"]
+    several = len(signals) > LISTED
+    hidden = ("prepare", "signal") if several else ("prepare",)
+    shown = [node for node in nodes if node.kind not in hidden]
+    groups: dict[str, int] = {}
+    for node in signals if several else ():
+        groups[node.inputs[0]] = groups.get(node.inputs[0], 0) + 1
+    width = _width([*(node.id for node in shown), *groups])
+    for node in shown:
+        yield Line(_mark(node.id, change), f"{node.id:<{width}}{describe(node)}")
+    for group, count in groups.items():
+        source, _, keys = group.partition(":")
+        yield Line(" ", f"{source:<{width}}{count:,} signals per {_keys(keys)}")
+
+
+def _mark(name: str, change: Difference | None) -> str:
+    if change is None:
+        return " "
+    if name in change.added:
+        return "+"
+    return "~" if name in change.changed or name in change.affected else " "
+
+
+def describe(node: Node) -> str:
+    """One line that says what a node does."""
+    spec = node.spec
+    match node.kind:
+        case "source":
+            return f"{node.declared.kind}, {_held(node.label)}"
+        case "signal":
+            return f"{_signal(node)}   {node.engine}"
+        case "prepare":
+            return f"rows of {node.inputs[0]} per {_keys(node.id.partition(':')[2])}"
+        case "release":
+            return f"{spec['mechanism']} of {node.inputs[0]} over the keys of {node.inputs[1]}"
+        case "model":
+            return f"{spec['learner']} from {node.inputs[0]}, {_terms(node)}"
+        case "bundle":
+            return f"signed, used for {show_duration(spec['expires'])} at most"
+        case "metric":
+            return f"from {node.inputs[0]}, of {spec['minimum']:,} devices or more, {_terms(node)}"
+        case "sink":
+            count = f"{len(node.inputs)} signal{'s' if len(node.inputs) != 1 else ''}"
+            return f"{spec['to']} of {count}, at most {spec['linkability']}, {_terms(node)}"
+
+
+def _signal(node: Node) -> str:
+    spec = node.spec
+    words = [str(spec["aggregate"])]
+    for part, word in (("value", "of"), ("by", "by"), ("where", "where")):
+        words += [word, str(spec[part])] if part in spec else []
+    window = show_duration(spec["window"])
+    return f"{' '.join(words)}, per {_keys(node.inputs[0].partition(':')[2])}, {window}"
+
+
+def _keys(keys: str) -> str:
+    return keys.removesuffix("@device").replace("+", " and ")
+
+
+def _held(label: Label) -> str:
+    if not label.categories:
+        return "public"
+    bases = ", ".join(sorted(label.bases))
+    return (
+        f"{label.linkability}, for {_names(label.purposes)}, on {bases}, in"
+        f" {_regions(label.regions)}, kept {show_duration(label.retention)}"
+    )
+
+
+def _terms(node: Node) -> str:
+    spec = node.spec
+    regions = "any region" if "anywhere" in spec["region"] else ", ".join(spec["region"])
+    return f"for {', '.join(spec['purposes'])}, in {regions}, kept {spec['keep']}"
+
+
+def _names(names: frozenset[str] | None) -> str:
+    return "anything" if names is None else ", ".join(sorted(names)) or "nothing"
+
+
+def _regions(regions: frozenset[str] | None) -> str:
+    return "any region" if regions is None else _names(regions)
+
+
+def _releases(plan: Plan) -> Iterator[Line]:
+    if not plan.bill:
+        yield Line(" ", "nothing: no private statistic leaves its place")
+    for node in plan.of("release"):
+        yield from _release(plan, node)
+
+
+def _release(plan: Plan, node: Node) -> Iterator[Line]:
+    release = node.declared
+    assert isinstance(release, Release), "only releases make release nodes"
+    signal = plan.nodes[node.inputs[0]]
+    uses = [f"{name} ({plan.vocabulary[name].spec['use']})" for name in node.spec["purposes"]]
+    regions = "any region" if "anywhere" in node.spec["region"] else ", ".join(node.spec["region"])
+    yield Line("→", f"{node.id}   {signal.place} → {node.place}")
+    facts = [
+        ("what", [f"{signal.id}: {_signal(signal)}", f"over the keys of {node.inputs[1]}"]),
+        ("made of", _made_of(plan, Port(signal.id, "value"))),
+        ("passes by", [f"{release.mechanism}: an aggregate of all devices, none alone"]),
+        ("costs", [f"ε {release.epsilon:g} at δ {release.delta:g}, for each device, each run"]),
+        ("for", uses),
+        ("kept", [f"{node.spec['keep']}, in {regions}"]),
+        ("trust", list(getattr(mechanism(release.mechanism), "trust", ()))),
+    ]
+    for title, values in facts:
+        for index, value in enumerate(values):
+            yield Line(" ", f"  {title if index == 0 else '':<11}{value}")
+
+
+def _made_of(plan: Plan, port: Port) -> list[str]:
+    """The stored columns it is made of, with their categories; `decides` marks indirect ones."""
+    found: dict[Port, list[str]] = {}
+    for reach in origins(plan, port):
+        found.setdefault(reach.port, []).append(reach.flow)
+    width = _width([str(port) for port in found])
+    lines = []
+    for origin, flows in found.items():
+        how = "value" if "direct" in flows else "decides"
+        categories = ", ".join(sorted(plan.label(origin).categories)) or "public"
+        lines.append(f"{origin!s:<{width}}{how:<9}{categories}")
+    return [*lines[:LISTED], f"and {len(lines) - LISTED:,} more"] if len(lines) > LISTED else lines
+
+
+def _moves(plan: Plan) -> Iterator[Line]:
+    moves = [crossing for crossing in plan.crossings if crossing.by != "release"]
+    if not moves:
+        yield Line(" ", "nothing: everything else stays where it is")
+    width = _width([crossing.source for crossing in moves])
+    for crossing in moves:
+        why = _why(plan, crossing)
+        yield Line(
+            "→", f"{crossing.source:<{width}}{crossing.origin} → {crossing.destination}   {why}"
+        )
+
+
+def _why(plan: Plan, crossing: Crossing) -> str:
+    label = plan.nodes[crossing.source].label
+    if crossing.by == "bundle":
+        losses = ", ".join(sorted(label.releases))
+        return f"{label.linkability}, in a signed bundle; its loss is that of {losses}"
+    return f"{label.linkability} content, for {crossing.target}"
+
+
+def _bill(plan: Plan) -> Iterator[Line]:
+    if not plan.bill:
+        yield Line(" ", "nothing is released, nothing is spent")
+    purposes = plan.declarations.of(Purpose)
+    width = _width(list(purposes))
+    for name, purpose in purposes.items():
+        releases = [charge.release for charge in plan.bill if name in charge.purposes]
+        if releases:
+            spent = composed(plan.bill, name, purpose.delta)
+            filled = min(_BAR, round(_BAR * spent / purpose.epsilon)) if purpose.epsilon else 0
+            bar = "█" * filled + "░" * (_BAR - filled)
+            yield Line(
+                " ",
+                f"{name:<{width}}{bar} ε {spent:.3g} of {purpose.epsilon:g} a device at"
+                f" δ {purpose.delta:g}: {', '.join(releases)}",
+            )
+
+
+def _changes(change: Difference) -> Iterator[Line]:
+    if not change:
+        yield Line(" ", "nothing")
+    for mark, names in (("+", change.added), ("~", change.changed), ("-", change.removed)):
+        for name in names[:LISTED]:
+            details = "; ".join(change.details.get(name, ()))
+            yield Line(mark, f"{name}   {details}" if details else name)
+        if len(names) > LISTED:
+            yield Line(mark, f"and {len(names) - LISTED:,} more")
+    if change.affected:
+        verb = "stands" if len(change.affected) == 1 else "stand"
+        yield Line("~", f"{len(change.affected):,} more {verb} on what changed")

@@ -1,0 +1,179 @@
+"""Build, part three: what comes of signals: releases, models with bundles, metrics, sinks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from tacit.declare import Metric, Model, Release, Sink
+from tacit.declare.expression import parse
+from tacit.plan.draft import Draft
+from tacit.plan.graph import Column, Port
+from tacit.plan.sources import keep, key_columns, names
+from tacit.plan.taxonomy import CATEGORIES, nearest
+from tacit.privacy.mechanism import MECHANISMS, mechanism
+from tacit.values import duration
+
+LEARNERS = ("item_item", "spectral")
+
+
+def _terms(draft: Draft, user: Release | Model | Metric | Sink) -> dict[str, Any]:
+    """The clearance that an output states; it must state one purpose or more.
+
+    A model or a metric that leaves a term out has its release's.
+    """
+    given = {term: getattr(user, term) for term in ("purposes", "region", "keep")}
+    if isinstance(user, Model | Metric):
+        for term, value in given.items():
+            given[term] = getattr(user.release, term) if value is None else value
+    purposes = draft.declarations.purposes(given["purposes"], user)
+    if not purposes:
+        raise draft.wrong(user, "is for no purpose", code="T203", fix="write purposes=[…]")
+    return {
+        "purposes": sorted(purposes),
+        "region": sorted(names(given["region"])),
+        "keep": keep(given["keep"]),
+    }
+
+
+def _sensitive(draft: Draft, user: Release | Sink) -> list[str]:
+    for category in names(user.sensitive):
+        if category not in CATEGORIES:
+            raise draft.wrong(
+                user,
+                f"clears an unknown category {category!r}",
+                code="T104",
+                fix=nearest(category, CATEGORIES, "data categories"),
+            )
+    return sorted(set(names(user.sensitive)))
+
+
+def _registered(
+    draft: Draft, user: Release | Model, what: str, name: str, known: Sequence[str]
+) -> None:
+    if name not in known:
+        raise draft.wrong(
+            user,
+            f"asks for an unknown {what} {name!r}",
+            code="T117",
+            fix="use one of " + ", ".join(sorted(known)),
+        )
+
+
+def build_release(draft: Draft, name: str, release: Release) -> None:
+    """Adds a release node. Raises T117 for an unknown mechanism, T113 for a signal it cannot take,
+    T114 for one whose histogram is not by the keys of `over`."""
+    signal = draft.standing(release.signal, release)
+    table = draft.standing(release.over, release)
+    _registered(draft, release, "mechanism", release.mechanism, tuple(MECHANISMS))
+    _check_kind(draft, release, signal)
+    _check_domain(draft, release, signal, table)
+    spec = {
+        **_terms(draft, release),
+        "mechanism": release.mechanism,
+        "to": release.to,
+        "epsilon": float(release.epsilon),
+        "delta": float(release.delta),
+        "sensitive": _sensitive(draft, release),
+        "options": release.options,
+    }
+    columns = (Column("value", "statistic"),)
+    draft.add(name, "release", release, (signal, table), columns, spec, tuple(spec["purposes"]))
+    domain = key_columns(release.over, release.over.of)[0]
+    draft.flow(Port(signal, "value"), Port(name, "value"), "value")
+    draft.flow(Port(table, domain), Port(name, "value"), "domain")
+
+
+def _check_kind(draft: Draft, release: Release, signal: str) -> None:
+    """The signal must be a histogram by a text key of what the mechanism takes."""
+    kind = draft.nodes[signal].columns[0].type
+    takes = mechanism(release.mechanism).takes
+    if kind not in {f"map<text, {type_}>" for type_ in takes}:
+        amounts = " or ".join(sorted(takes))
+        raise draft.wrong(
+            release,
+            f"takes {signal!r}, which is {kind}; {release.mechanism} takes {amounts} by text",
+            code="T113",
+            fix=f'make it a signal with by="…" whose values are {amounts}',
+        )
+
+
+def _check_domain(draft: Draft, release: Release, signal: str, table: str) -> None:
+    """The signal's `by` must be a key of the entity whose keys `over` lists."""
+    by = parse(draft.nodes[signal].spec["by"])
+    joined, dot, column = next(iter(by.columns), "").rpartition(".")
+    source = draft.declarations.named[joined] if dot else release.signal.source
+    declared = getattr(source, "columns", {}).get(column)
+    if by.tree.op != "column" or declared is None or declared.entity is not release.over.of:
+        entity = draft.declarations.name(release.over.of, release)
+        raise draft.wrong(
+            release,
+            f"is of {signal!r} by {by.sql}, which is not a key of {entity}, as {table!r} lists them",
+            code="T114",
+            fix=f"group the signal by a column made with key({entity}, …), or release it over the"
+            " table of what it is grouped by",
+        )
+
+
+def build_model(draft: Draft, name: str, model: Model) -> None:
+    """Adds a model node and the bundle that takes it to the devices."""
+    release = draft.standing(model.release, model)
+    _registered(draft, model, "learner", model.learner, LEARNERS)
+    terms = _terms(draft, model)
+    mentions = tuple(terms["purposes"])
+    spec = {**terms, "learner": model.learner, "options": model.options}
+    draft.add(name, "model", model, (release,), (Column("value", "model"),), spec, mentions)
+    draft.flow(Port(release, "value"), Port(name, "value"), "value")
+    bundle = f"{name}:bundle"
+    expires = {**terms, "expires": duration(model.expires)}
+    columns = (Column("value", "bundle"),)
+    draft.add(bundle, "bundle", model, (name,), columns, expires, mentions)
+    draft.flow(Port(name, "value"), Port(bundle, "value"), "value")
+
+
+def build_metric(draft: Draft, name: str, metric: Metric) -> None:
+    """Adds a metric node."""
+    release = draft.standing(metric.release, metric)
+    spec = {**_terms(draft, metric), "minimum": metric.minimum}
+    columns = (Column("value", "estimate"),)
+    draft.add(name, "metric", metric, (release,), columns, spec, tuple(spec["purposes"]))
+    draft.flow(Port(release, "value"), Port(name, "value"), "value")
+
+
+def build_sink(draft: Draft, name: str, sink: Sink) -> None:
+    """Adds a sink node with one column per signal."""
+    signals = [draft.standing(signal, sink) for signal in sink.signals]
+    if not signals:
+        raise draft.wrong(sink, "takes no signals", code="T116", fix="write signals=[…]")
+    if len(set(signals)) < len(signals):
+        raise draft.wrong(sink, "takes a signal twice", code="T102", fix="name each signal once")
+    _check_one_spine(draft, sink, signals)
+    spec = {
+        **_terms(draft, sink),
+        "to": sink.to,
+        "place": sink.place,
+        "linkability": sink.linkability,
+        "sensitive": _sensitive(draft, sink),
+    }
+    columns = tuple(Column(signal, draft.nodes[signal].columns[0].type) for signal in signals)
+    draft.add(name, "sink", sink, tuple(signals), columns, spec, tuple(spec["purposes"]))
+    for signal in signals:
+        draft.flow(Port(signal, "value"), Port(name, signal), "value")
+
+
+def _check_one_spine(draft: Draft, sink: Sink, signals: Sequence[str]) -> None:
+    """One row of a sink is one moment of the same keys, of the same types."""
+    spines: dict[str, str] = {}
+    for signal in signals:
+        prepared = draft.nodes[draft.nodes[signal].inputs[0]]
+        keys = (c for c in prepared.columns if any(c.name == k for k, _ in prepared.spec["keys"]))
+        spine = " and ".join(f"{column.name} ({column.type})" for column in keys)
+        spines.setdefault(spine, signal)
+    if len(spines) > 1:
+        listed = "; ".join(f"{signal} per {spine}" for spine, signal in sorted(spines.items()))
+        raise draft.wrong(
+            sink,
+            f"takes signals of different keys: {listed}",
+            code="T114",
+            fix="deliver each kind of key to a sink of its own",
+        )

@@ -1,0 +1,115 @@
+"""The place pass: where each operation runs, by which engine, and what crosses between places."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+
+from tacit.declare import Place
+from tacit.errors import EngineError, Refused
+from tacit.plan.graph import Crossing, Node, Plan
+
+EVERY_AGGREGATE = frozenset(
+    ("count", "sum", "mean", "min", "max", "first", "last", "distinct"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Capability:
+    """What an engine can do. What it lacks is refused here, never at run time."""
+
+    place: Place
+    aggregates: frozenset[str]
+
+
+ENGINES: Mapping[str, Capability] = {
+    "sqlite": Capability(Place.DEVICE, EVERY_AGGREGATE),
+    "local": Capability(Place.CLOUD, EVERY_AGGREGATE),
+}
+
+
+def place(plan: Plan) -> Plan:
+    """Gives every node a place and an engine, and lists the crossings.
+
+    Raises Refused with EngineError T401 for an operation that no engine of its place can do.
+    """
+    nodes: dict[str, Node] = {}
+    crossings: dict[Crossing, None] = {}
+    errors: list[EngineError] = []
+    for node in plan.nodes.values():
+        where = _place_of(node)
+        engine = None
+        if node.kind in ("prepare", "signal"):
+            engine = _engine(node, where)
+        unable = engine is None if node.kind in ("prepare", "signal") else where is Place.ENCLAVE
+        # A signal whose rows cannot be prepared is refused with them, once.
+        known = node.kind == "signal" and nodes[node.inputs[0]].engine is None
+        if unable and node.kind != "source" and not known:
+            errors.append(_lacking(node, where))
+        nodes[node.id] = Node(
+            node.id,
+            node.kind,
+            node.declared,
+            node.inputs,
+            node.columns,
+            node.spec,
+            node.mentions,
+            where,
+            engine,
+        )
+        crossings.update(dict.fromkeys(_crossings(node, nodes)))
+    if errors:
+        raise Refused(_once(errors))
+    return replace(plan, nodes=nodes, crossings=tuple(crossings))
+
+
+def _crossings(node: Node, nodes: Mapping[str, Node]) -> Iterator[Crossing]:
+    for index, name in enumerate(node.inputs):
+        reader = node.id
+        if index and node.kind in ("signal", "release"):
+            # A signal's tables are joined where its rows are prepared; a release encodes where its
+            # signal is, and its public domain is sent there.
+            reader = node.inputs[0]
+        origin, target = nodes[name].place, nodes[reader].place
+        assert origin is not None, "inputs come before what reads them"
+        assert target is not None, "and so does what prepares them"
+        if origin is not target:
+            if node.kind == "release":
+                reader = node.id
+            if node.kind == "release" and not index:
+                yield Crossing(name, reader, origin, target, "release")
+            else:
+                means = "bundle" if node.kind == "bundle" else "content"
+                yield Crossing(name, reader, origin, target, means)  # type: ignore[arg-type]
+
+
+def _place_of(node: Node) -> Place:
+    if node.kind in ("source", "sink"):
+        return Place[str(node.spec["place"]).upper()]
+    if node.kind == "bundle":
+        return Place.DEVICE
+    return node.label.place
+
+
+def _engine(node: Node, where: Place) -> str | None:
+    for name, engine in ENGINES.items():
+        able = node.kind != "signal" or node.spec["aggregate"] in engine.aggregates
+        if engine.place is where and able:
+            return name
+    return None
+
+
+def _lacking(node: Node, where: Place) -> EngineError:
+    what = node.spec.get("aggregate", "preparing rows" if node.kind == "prepare" else node.kind)
+    return EngineError(
+        f"no engine computes {node.id!r} ({what}) in the {where}",
+        code="T401",
+        where=node.declared.where,
+        fix="place it where an engine stands: "
+        + ", ".join(f"{name} ({engine.place})" for name, engine in ENGINES.items()),
+    )
+
+
+def _once(errors: list[EngineError]) -> list[EngineError]:
+    """One error a line: prepared rows stand on their source's line, once for all keys."""
+    return list({error.where: error for error in reversed(errors)}.values())[::-1]

@@ -1,0 +1,303 @@
+"""What a release costs: zero-concentrated and pure differential privacy, composed and converted.
+
+**Definitions.** M is ρ-zCDP if the Rényi divergence D_α(M(x) || M(x')) is at most ρα for all
+neighbours x, x' and all α > 1 (Bun and Steinke 2016, definition 1.1). It is (ε, δ)-DP if
+P[M(x) in S] <= exp(ε) P[M(x') in S] + δ for every S; pure if δ = 0.
+
+**What is rigorous for what.**
+
+- Discrete Gaussian noise N_Z(0, σ²) on every coordinate of an integer vector of l2 sensitivity Δ:
+  ρ = Δ² / 2σ², with no correction (Canonne, Kamath, Steinke 2020, "CKS", theorem 14). The
+  (ε, δ) curve of the *continuous* Gaussian (`gaussian_delta`, Balle and Wang 2018) is not a proof
+  for it, and nothing here claims it; it serves comparisons and attacks.
+- The sum of two independent discrete Gaussians is not a discrete Gaussian. `sum_rho` gives its ρ
+  with the correction τ of Kairouz, Liu, Steinke 2021, "The Distributed Discrete Gaussian
+  Mechanism", proposition 14 (arXiv 2102.06387). τ is below 10^-300 from a variance of 71 on.
+- Composition, also adaptive: ρ adds (Bun and Steinke 2016, lemma 1.7), pure ε adds, and pure ε is
+  ε²/2-zCDP (proposition 1.4).
+
+**From ρ to (ε, δ).** CKS 2020, proposition 12 with corollary 13 (the optimal conversion of one
+Rényi bound is also in Asoodeh et al. 2020): for every α > 1, ρ-zCDP is (ε, δ)-DP with
+
+    δ = exp((α-1)(αρ - ε)) / (α-1) · (1 - 1/α)^α.
+
+Take logarithms and solve for ε, using α ln(1 - 1/α) - ln(α-1) = (α-1) ln(1 - 1/α) - ln α:
+
+    ε(α) = αρ + ln(1 - 1/α) + (ln(1/δ) - ln α) / (α - 1).
+
+*Every* α gives a true bound; minimising over α makes it small. So an imperfect minimiser can only
+overstate the loss. Sums are rounded up, and results widened past the rounding of their formulas.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass
+from fractions import Fraction
+
+from tacit.errors import PrivacyError
+
+_WIDEN = 1e-12  # relative; a few thousand times the rounding of the formulas below
+
+
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """The composed cost of releases on the same data.
+
+    `rho`: Σ ρ of the releases bounded by zCDP. `pure`: Σ ε of the releases bounded by pure DP;
+    `pure_rho`: Σ ε²/2 of those same releases. All finite and >= 0. Make one with `zcdp` or
+    `pure_dp`; add them with `+` or `compose`.
+    """
+
+    rho: float = 0.0
+    pure: float = 0.0
+    pure_rho: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name, value in asdict(self).items():
+            _check(value, name, zero=True)
+
+    def __add__(self, other: Loss) -> Loss:
+        return Loss(
+            _sum_up(self.rho, other.rho),
+            _sum_up(self.pure, other.pure),
+            _sum_up(self.pure_rho, other.pure_rho),
+        )
+
+    def epsilon(self, delta: float) -> float:
+        """An ε for which all of it together is (ε, δ)-DP; `delta` in (0, 1).
+
+        The smaller of two true bounds: pure part added to the converted rest, and everything
+        converted as zCDP. Raises PrivacyError T520 for a bad delta.
+        """
+        _check_delta(delta)
+        apart = _sum_up(self.pure, zcdp_epsilon(self.rho, delta))
+        together = zcdp_epsilon(_sum_up(self.rho, self.pure_rho), delta)
+        return min(apart, together)
+
+    def to_json(self) -> dict[str, float]:
+        """Its fields, for `from_json`."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, fields: dict[str, float]) -> Loss:
+        """The loss that `to_json` wrote. Raises PrivacyError T520 if it is not one."""
+        try:
+            return cls(**fields)
+        except TypeError as error:
+            raise PrivacyError(
+                "this is not a written privacy loss",
+                code="T520",
+                fix="pass an object with the numbers rho, pure and pure_rho",
+            ) from error
+
+
+def zcdp(rho: float) -> Loss:
+    """The loss of one ρ-zCDP release."""
+    return Loss(rho=_check(rho, "rho", zero=True))
+
+
+def pure_dp(epsilon: float) -> Loss:
+    """The loss of one pure ε-DP release."""
+    _check(epsilon, "epsilon", zero=True)
+    return Loss(pure=epsilon, pure_rho=_round_up(Fraction(epsilon) ** 2 / 2))
+
+
+def compose(losses: Iterable[Loss]) -> Loss:
+    """The loss of all of them together, adaptively chosen or not."""
+    total = Loss()
+    for loss in losses:
+        total = total + loss
+    return total
+
+
+def gaussian_rho(sigma: float, sensitivity: float = 1.0) -> float:
+    """ρ = Δ² / 2σ² of the (multivariate) discrete Gaussian, rounded up (CKS 2020, theorem 14)."""
+    _check(sigma, "sigma")
+    _check(sensitivity, "sensitivity", zero=True)
+    return variance_rho(Fraction(sigma) ** 2, Fraction(sensitivity))
+
+
+def variance_rho(variance: int | Fraction, sensitivity: int | Fraction) -> float:
+    """`gaussian_rho` for a variance σ² > 0, which needs no root."""
+    return _round_up(Fraction(sensitivity) ** 2 / (2 * Fraction(variance)))
+
+
+def sum_rho(variance: int | Fraction, length: int, sensitivity: int | Fraction) -> float:
+    """ρ of a `length`-vector plus *two* independent N_Z(0, variance) on each coordinate.
+
+    Kairouz, Liu, Steinke 2021, proposition 14, with n = 2 and σ² = variance >= 1/4:
+
+        ρ = ½ (Δ / (√2 σ) + τ √d)²,   τ = 10 exp(-π² σ²)
+
+    where Δ is the l2 sensitivity and d the length. Where exp underflows, the least double stands
+    for it. Rounded up. Raises PrivacyError T520 for a variance below 1/4.
+    """
+    exact = Fraction(variance)
+    if exact < Fraction(1, 4):
+        raise PrivacyError(
+            f"the bound on a sum of two discrete Gaussians needs a variance from 1/4, not {exact}",
+            code="T520",
+            fix="use a finer integer encoding (a larger scale), or more noise",
+        )
+    tau = max(10.0 * math.exp(-9.8696 * min(float(exact), 100.0)), math.ulp(0.0))
+    first = math.sqrt(_round_up(Fraction(sensitivity) ** 2 / (2 * exact)))
+    root = first * (1 + _WIDEN) + tau * math.sqrt(length) * (1 + _WIDEN)
+    if tau * math.sqrt(length) < first * 1e-200:
+        # τ is lost below the last digit: keep the exact first term, moved up by one digit.
+        return math.nextafter(_round_up(Fraction(sensitivity) ** 2 / (4 * exact)), math.inf)
+    return 0.5 * root * root * (1 + _WIDEN)
+
+
+def zcdp_epsilon(rho: float, delta: float) -> float:
+    """The least ε found for which ρ-zCDP is (ε, δ)-DP: min over α of ε(α) above, at least 0."""
+    _check(rho, "rho", zero=True)
+    _check_delta(delta)
+    if rho == 0.0:
+        return 0.0
+    log_inverse = -math.log(delta)
+
+    def at(t: float) -> float:  # t = ln(α - 1), so that α near 1 keeps its digits
+        over, log_alpha = math.exp(t), math.log1p(math.exp(t))
+        inner = -math.log1p(math.exp(-t))  # ln(1 - 1/α)
+        terms = ((1 + over) * rho, inner, log_inverse / over, -log_alpha / over)
+        return math.fsum(terms) + _WIDEN * sum(map(abs, terms))
+
+    return max(0.0, _least(at, -40.0, 300.0))
+
+
+def zcdp_delta(rho: float, epsilon: float) -> float:
+    """The least δ found for which ρ-zCDP is (ε, δ)-DP (CKS 2020, proposition 12); at most 1."""
+    _check(rho, "rho", zero=True)
+    _check(epsilon, "epsilon", zero=True)
+    if rho == 0.0:
+        return 0.0
+
+    def at(t: float) -> float:
+        over, log_alpha = math.exp(t), math.log1p(math.exp(t))
+        inner = -math.log1p(math.exp(-t))
+        terms = (over * (1 + over) * rho, -over * epsilon, over * inner, -log_alpha)
+        return math.fsum(terms) + _WIDEN * sum(map(abs, terms))
+
+    return min(1.0, math.exp(min(0.0, _least(at, -40.0, 300.0))) + math.ulp(0.0))
+
+
+def sigma_for(epsilon: float, delta: float, sensitivity: float = 1.0) -> float:
+    """The least σ found, for which noise of σ costs at most (ε, δ) by zCDP. Never under-noises.
+
+    Bisection over ρ finds the largest value that costs at most ε; then σ = Δ / √(2ρ) is
+    moved up until the ρ computed back from it passes too. Raises PrivacyError T520 for inputs
+    that are zero, subnormal, negative, infinite or not numbers, and where no σ can be computed.
+    """
+    _check(epsilon, "epsilon")
+    _check_delta(delta)
+    _check(sensitivity, "sensitivity")
+    low, high = 1e-300, max(epsilon, 1e-299)
+    for _ in range(64):  # halves the logarithm's interval: to the last digits of ρ
+        middle = math.sqrt(low) * math.sqrt(high)
+        if zcdp_epsilon(middle, delta) <= epsilon:
+            low = middle
+        else:
+            high = middle
+    sigma = sensitivity / math.sqrt(2.0 * low)
+    for _ in range(64):
+        if not math.isfinite(sigma):
+            break
+        if zcdp_epsilon(gaussian_rho(sigma, sensitivity), delta) <= epsilon:
+            return sigma
+        sigma *= 1.0 + 1e-14
+    raise PrivacyError(
+        f"no noise could be found for ε={epsilon}, δ={delta}, sensitivity={sensitivity}",
+        code="T520",
+        fix="use a larger ε or δ, or a sensitivity nearer to 1",
+    )
+
+
+def gaussian_delta(epsilon: float, sigma: float, sensitivity: float = 1.0) -> float:
+    """δ(ε) of the *continuous* Gaussian mechanism, exactly (Balle and Wang 2018, theorem 8).
+
+        δ(ε) = Φ(Δ/2σ - εσ/Δ) - exp(ε) Φ(-Δ/2σ - εσ/Δ)
+
+    For comparison and attacks only; see the module's note on what is rigorous.
+    """
+    _check(epsilon, "epsilon", zero=True)
+    ratio = _check(sensitivity, "sensitivity") / _check(sigma, "sigma")
+    upper = _normal_cdf(ratio / 2 - epsilon / ratio)
+    lower = _normal_cdf(-ratio / 2 - epsilon / ratio)
+    if epsilon > 700:  # exp would overflow; the first term alone is an upper bound
+        return upper
+    return max(0.0, upper - math.exp(epsilon) * lower)
+
+
+def gaussian_epsilon(delta: float, sigma: float, sensitivity: float = 1.0) -> float:
+    """The ε at which the continuous Gaussian mechanism reaches `delta`, by bisection."""
+    _check_delta(delta)
+    low, high = 0.0, 1.0
+    while gaussian_delta(high, sigma, sensitivity) > delta:
+        high *= 2.0
+    for _ in range(100):
+        middle = 0.5 * (low + high)
+        low, high = (
+            (middle, high) if gaussian_delta(middle, sigma, sensitivity) > delta else (low, middle)
+        )
+    return high
+
+
+def _normal_cdf(x: float) -> float:
+    return 0.5 * math.erfc(-x / math.sqrt(2.0))
+
+
+def _least(function: Callable[[float], float], low: float, high: float) -> float:
+    """The least value met by a coarse scan and then a golden-section search around its best."""
+    steps = 136
+    grid = [low + (high - low) * i / steps for i in range(steps + 1)]
+    values = [function(t) for t in grid]
+    best = min(range(steps + 1), key=values.__getitem__)
+    a, b = grid[max(best - 1, 0)], grid[min(best + 1, steps)]
+    least = values[best]
+    golden = (math.sqrt(5.0) - 1.0) / 2.0
+    for _ in range(40):
+        c, d = b - golden * (b - a), a + golden * (b - a)
+        at_c, at_d = function(c), function(d)
+        least = min(least, at_c, at_d)
+        a, b = (a, d) if at_c < at_d else (c, b)
+    return least
+
+
+def _round_up(exact: Fraction) -> float:
+    """The least double that is not below it. Raises PrivacyError T520 past the largest double."""
+    try:
+        near = float(exact)
+    except OverflowError:
+        near = math.inf
+    _check(near, "loss", zero=True, tiny=True)
+    return near if Fraction(near) >= exact else math.nextafter(near, math.inf)
+
+
+def _sum_up(a: float, b: float) -> float:
+    return _round_up(Fraction(a) + Fraction(b))
+
+
+def _check(value: float, what: str, *, zero: bool = False, tiny: bool = False) -> float:
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if number and math.isfinite(value) and value >= 0:
+        least = 0.0 if tiny else sys.float_info.min
+        if (zero and value == 0) or (value > 0 and value >= least):
+            return value
+    raise PrivacyError(
+        f"{what} = {value!r} is not a {'non-negative' if zero else 'positive'} normal number",
+        code="T520",
+        fix=f"pass a finite {what} that is neither negative nor subnormal",
+    )
+
+
+def _check_delta(delta: float) -> float:
+    if _check(delta, "delta") < 1:
+        return delta
+    raise PrivacyError(
+        f"delta = {delta} is no probability below one",
+        code="T520",
+        fix="pass a delta well below one over the number of devices, such as 1e-6",
+    )

@@ -1,0 +1,99 @@
+"""`tacit.toml`: where a project's rows lie. What they mean stands in its Python module.
+
+::
+
+    name = "shop"                       # the project; bundles of another are refused by devices
+    module = "signals.py"
+    as_of = 2026-01-01T00:00:00Z        # simulated devices live at this moment; left out: now
+
+    [sources.orders]
+    path = "data/orders.parquet"
+    columns = { item = "StockCode" }    # only where the file's names differ
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from tacit.errors import DataError
+from tacit.values import moment
+
+FILE = "tacit.toml"
+
+
+@dataclass(frozen=True, slots=True)
+class Binding:
+    """Where the rows of one source are."""
+
+    path: Path
+    columns: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What `tacit.toml` says."""
+
+    name: str
+    module: Path
+    sources: Mapping[str, Binding]
+    as_of: int | None = None
+
+
+def read_settings(root: Path) -> Settings:
+    """The settings of the project in `root`. Raises DataError T310 (no file), T311 (wrong)."""
+    path = root / FILE
+    try:
+        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise DataError(
+            f"{root} is not a project: it has no {FILE}",
+            code="T310",
+            where=str(path),
+            fix="go to a project's folder, or make one with: tacit init DIR",
+        ) from None
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise _wrong(path, str(error), "write it as TOML, as the one `tacit init` makes") from None
+    unknown = sorted(set(raw) - {"name", "module", "sources", "as_of"})
+    if unknown:
+        raise _wrong(path, f"it has an unknown setting {unknown[0]!r}", "remove it")
+    name, module = raw.get("name"), raw.get("module", "signals.py")
+    if not isinstance(name, str) or not name:
+        raise _wrong(path, "it does not name the project", 'write name = "…"')
+    if not isinstance(module, str):
+        raise _wrong(path, "`module` is not a file name", 'write module = "signals.py"')
+    as_of = raw.get("as_of")
+    if as_of is not None and not isinstance(as_of, datetime):
+        raise _wrong(path, "`as_of` is not a moment", "write it as 2026-01-01T00:00:00Z")
+    sources = raw.get("sources", {})
+    if not isinstance(sources, dict):
+        raise _wrong(path, "`sources` is not a table", 'write [sources.NAME] and path = "…"')
+    return Settings(
+        name,
+        root / module,
+        {key: _binding(root, path, key, bound) for key, bound in sources.items()},
+        None if as_of is None else moment(as_of),
+    )
+
+
+def _binding(root: Path, path: Path, source: str, raw: Any) -> Binding:
+    columns = raw.get("columns", {}) if isinstance(raw, dict) else None
+    right = (
+        isinstance(raw, dict)
+        and isinstance(raw.get("path"), str)
+        and set(raw) <= {"path", "columns"}
+        and isinstance(columns, dict)
+        and all(isinstance(value, str) for value in columns.values())
+    )
+    if not right:
+        fix = 'write path = "…" and, where names differ, columns = { declared = "held" }'
+        raise _wrong(path, f"[sources.{source}] is not a path with columns", fix)
+    return Binding(root / raw["path"], dict(columns or {}))
+
+
+def _wrong(path: Path, message: str, fix: str) -> DataError:
+    return DataError(message, code="T311", where=str(path), fix=fix)

@@ -1,0 +1,161 @@
+"""What the commands print, for people: plans, runs, budgets and rankings in a terminal."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from tacit.declare import Purpose
+from tacit.errors import DataError
+from tacit.plan import document
+from tacit.plan.explain import explain
+from tacit.project import Project
+
+STYLES = {"": "bold", "+": "green", "~": "yellow", "-": "red", "→": "cyan", " ": ""}
+
+
+def out() -> Console:
+    """The terminal. Without one (a pipe, a file), plain text that is never wrapped."""
+    console = Console(highlight=False, emoji=False, markup=False)
+    if not console.is_terminal:
+        console = Console(highlight=False, emoji=False, markup=False, width=10_000, no_color=True)
+    return console
+
+
+@contextmanager
+def steps(console: Console) -> Iterator[Callable[[str, int], Callable[[int], None]]]:
+    """Progress bars: `step(title, total)` begins one and returns what advances it."""
+    columns = (
+        TextColumn("{task.description:<52}"),
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bars:
+
+        def step(title: str, total: int) -> Callable[[int], None]:
+            if not console.is_terminal:
+                console.print(f"{title} …")
+            task = bars.add_task(title, total=total)
+            return lambda done: bars.advance(task, done)
+
+        yield step
+
+
+def show_plan(project: Project, *, as_json: bool = False) -> None:
+    """Prints a project's plan, and what changed since it was last applied."""
+    if as_json:
+        print(json.dumps(document(project.plan), indent=1, ensure_ascii=False))
+        return
+    print_plan(out(), project)
+
+
+def print_plan(console: Console, project: Project) -> None:
+    """The lines of the plan, with a colour for each mark."""
+    for line in explain(project.plan, project.change()):
+        if not line.mark:
+            console.print()
+        console.print(f"{line.mark:2}{line.text}".rstrip(), style=STYLES[line.mark])
+
+
+def show_run(project: Project, *, as_json: bool = False) -> None:
+    """Runs a project and prints what came of it."""
+    from tacit.project.run import run
+
+    console = Console(stderr=True, highlight=False, markup=False) if as_json else out()
+    with steps(console) as step:
+        results = run(project, step)
+    if as_json:
+        print(json.dumps(_results(results), indent=1))
+        return
+    for name, released in results.releases.items():
+        again = "taken up again, at no cost" if released.reused else "collected"
+        console.print(
+            f"release {name}: {again}; {released.reports:,} devices sent"
+            f" {released.bytes_out:,} bytes each"
+        )
+    for name, estimates in results.metrics.items():
+        console.print(f"metric  {name}: {len(estimates):,} values, the largest")
+        for item, value, error in sorted(estimates, key=lambda e: -e.value)[:5]:
+            console.print(f"          {item:<30} {value:12,.1f} ± {error:,.1f}")
+    for name, path in results.bundles.items():
+        console.print(f"model   {name}: {path}")
+    for name, path in results.sinks.items():
+        console.print(f"sink    {name}: {path}")
+
+
+def _results(results: Any) -> dict[str, Any]:
+    return {
+        "releases": {
+            name: {"devices": r.reports, "bytes_out_per_device": r.bytes_out, "reused": r.reused}
+            for name, r in results.releases.items()
+        },
+        "metrics": {
+            name: {e.item: [e.value, e.stderr] for e in estimates}
+            for name, estimates in results.metrics.items()
+        },
+        "bundles": {name: str(path) for name, path in results.bundles.items()},
+        "sinks": {name: str(path) for name, path in results.sinks.items()},
+    }
+
+
+def show_budget(project: Project) -> None:
+    """Prints what each purpose has spent, as a bar, and by which releases."""
+    console = out()
+    for name, purpose in project.declarations.of(Purpose).items():
+        spent = project.ledger.spent(name)
+        full = round(30 * min(spent / purpose.epsilon, 1.0)) if purpose.epsilon else 0
+        bar = "█" * full + "░" * (30 - full)
+        console.print(
+            f"{name:<20} {bar} epsilon {spent:.3g} of {purpose.epsilon:g}"
+            f" a device, at delta {purpose.delta:g}"
+        )
+        for line in project.ledger.statement(name):
+            console.print(
+                f"  {line.spend.release:<40} {line.spend.state:<10}"
+                f" epsilon {line.epsilon:.3g}, {line.total:.3g} so far"
+            )
+
+
+def show_ranking(project: Project, person: str, model: str | None, count: int) -> None:
+    """Lets one simulated device install the newest bundle and rank for itself."""
+    models = [node.id for node in project.plan.of("model")]
+    name = model or (models[0] if models else "")
+    last = project.control.latest("bundle", name) if name in models else None
+    if last is None:
+        raise DataError(
+            f"no bundle of {name!r} has been made" if name else "the project declares no model",
+            code="T314",
+            where=str(project.root),
+            fix="run the project first: tacit run DIR"
+            if name in models
+            else "name one of: " + (", ".join(models) or "(declare a Model)"),
+        )
+    print_ranking(out(), project, person, name, bundle_path(project, name), count)
+
+
+def bundle_path(project: Project, model: str) -> Path:
+    """The newest bundle of a model."""
+    last = project.control.latest("bundle", model)
+    assert last is not None, "the caller has seen that there is one"
+    return project.state / "bundles" / str(last.body["file"])
+
+
+def print_ranking(
+    console: Console, project: Project, person: str, model: str, path: Path, count: int
+) -> None:
+    """One device's own ranking, with the reason for each item."""
+    release = project.plan.nodes[project.plan.nodes[model].inputs[0]]
+    source = project.plan.nodes[project.plan.nodes[release.inputs[0]].inputs[0]].inputs[0]
+    with project.population(source).agent(person) as agent:
+        agent.install(path, project.now())
+        ranked = agent.rank(agent.ranker(model, project.now()), project.now(), count)
+    for place, found in enumerate(ranked, 1):
+        why = f"because of {found.because}" if found.because else "because it is popular"
+        console.print(f"  {place:>2}. {found.title[:44]:<44}  {why[:64]}")

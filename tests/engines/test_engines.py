@@ -1,0 +1,184 @@
+"""The engines one by one: their edges, their errors, and what they leave behind."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+
+import pyarrow as pa
+import pytest
+
+from tacit.aggregates.algebra import REGISTRY
+from tacit.engines.base import Engine
+from tacit.engines.local import Local
+from tacit.engines.reference import Reference
+from tacit.engines.sqlite import SQLite, run, statements
+from tacit.errors import DataError
+from tacit.operations import Computed, View, Window
+from tacit.values import Type
+
+EVENTS = {
+    "user": pa.array(["1", "11", "1", None, "1"]),
+    "item": pa.array(["12", "2", "12", "12", "x"]),
+    "at": pa.array([10, 10, 20, 10, None], pa.int64()),
+    "price": pa.array([1.0, 2.0, float("nan"), 4.0, 5.0]),
+}
+COUNT = Window("n", "count", None, None, None, 10)
+
+
+def view(*windows: Window, keys: tuple[tuple[str, str], ...] = (("user", "user"),)) -> View:
+    columns = (Computed("price", "price", Type.FLOAT), Computed("item", "item", Type.TEXT))
+    return View("v", "events", keys, "at", (), columns, windows)
+
+
+def engines(events: pa.Table) -> list[Engine]:
+    connection = sqlite3.connect(":memory:")
+    connection.execute("CREATE TABLE events (user TEXT, item TEXT, at INTEGER, price REAL)")
+    rows = list(zip(*(events[name].to_pylist() for name in EVENTS), strict=True))
+    connection.executemany("INSERT INTO events VALUES (?, ?, ?, ?)", rows)
+    connection.commit()
+    return [Reference(), Local(), SQLite(connection)]
+
+
+NAMES = ["reference", "local", "sqlite"]
+
+
+@pytest.fixture(params=range(3), ids=NAMES)
+def engine(request: pytest.FixtureRequest) -> Engine:
+    return engines(pa.table(EVENTS))[request.param]
+
+
+def ask(
+    engine: Engine, found: View, users: list[str | None], at: list[int], **more: list[str]
+) -> pa.Table:
+    spine = pa.table({"user": pa.array(users, pa.string()), "at": pa.array(at, pa.int64()), **more})
+    return engine.features([found], {"events": pa.table(EVENTS)}, spine)
+
+
+def test_windows_are_half_open(engine: Engine) -> None:
+    # The event at 10 is out at 10 itself, in from 11 to 20, and out again at 21.
+    result = ask(engine, view(COUNT), ["11"] * 5, [10, 11, 20, 21, 0])
+    assert result["n"].to_pylist() == [0, 1, 1, 0, 0]
+
+
+def test_keys_are_pairs_not_joined_text(engine: Engine) -> None:
+    keys = (("user", "user"), ("item", "item"))
+    ever = Window("n", "count", None, None, None, None)
+    result = ask(
+        engine, view(ever, keys=keys), ["1", "11", "1", "11"], [99] * 4, item=["12", "2", "2", "12"]
+    )
+    assert result["n"].to_pylist() == [2, 1, 0, 0]
+
+
+def test_rows_out_are_rows_in_also_for_nulls_strangers_and_repeats(engine: Engine) -> None:
+    total = Window("s", "sum", "price", None, None, None)
+    by = Window("m", "sum", "price", "item", None, None)
+    result = ask(engine, view(COUNT, total, by), [None, "nobody", "1", "1"], [30, 30, 30, 30])
+    assert result["n"].to_pylist() == [0, 0, 1, 1]
+    assert result["s"].to_pylist() == [None, None, 1.0, 1.0]
+    assert result["m"].to_pylist() == [[], [], [("12", 1.0)], [("12", 1.0)]]
+    assert result.column_names == ["user", "at", "n", "s", "m"]
+
+
+def test_a_by_value_with_only_nulls_is_in_the_map(engine: Engine) -> None:
+    for key, missing in (("last", None), ("sum", None), ("count", 0), ("distinct", 0)):
+        window = Window("m", key, "price", "item", None, 5)
+        assert ask(engine, view(window), ["1"], [25])["m"].to_pylist() == [[("12", missing)]]
+
+
+def test_an_empty_source_and_an_empty_spine() -> None:
+    empty = pa.table(EVENTS).slice(0, 0)
+    windows = [Window(key, key, "price", None, None, 5) for key in REGISTRY]
+    maps = [Window(f"by {key}", key, "price", "item", None, 5) for key in REGISTRY]
+    for engine in engines(empty):
+        for rows in (0, 2):
+            spine = pa.table(
+                {
+                    "user": pa.array(["1"] * rows, pa.string()),
+                    "at": pa.array([9] * rows, pa.int64()),
+                }
+            )
+            result = engine.features([view(*windows, *maps)], {"events": empty}, spine)
+            assert result.num_rows == rows, engine.name
+            for key in REGISTRY:
+                expected = 0 if key in ("count", "distinct") else None
+                assert result[key].to_pylist() == [expected] * rows
+                assert result[f"by {key}"].to_pylist() == [[]] * rows
+
+
+def test_a_missing_table_or_column_is_a_data_error(engine: Engine) -> None:
+    spine = pa.table({"user": ["1"], "at": pa.array([1], pa.int64())})
+    with pytest.raises(DataError, match="no table 'events'"):
+        engine.features([view(COUNT)], {}, spine)
+    with pytest.raises(DataError, match="'at' is missing"):
+        engine.features([view(COUNT)], {"events": pa.table(EVENTS).drop(["at"])}, spine)
+
+
+def test_a_spine_of_other_types_is_a_data_error(engine: Engine) -> None:
+    events = {"events": pa.table(EVENTS)}
+    for columns, message in (
+        ({"user": pa.array([1]), "at": pa.array([1])}, "'user' is int, not text"),
+        ({"user": pa.array(["1"]), "at": pa.array(["1"])}, "'at' is text, not time"),
+        ({"at": pa.array([1])}, "'user' is missing"),
+    ):
+        with pytest.raises(DataError, match=message):
+            engine.features([view(COUNT)], events, pa.table(columns))
+
+
+def test_timestamps_are_read_as_microseconds() -> None:
+    events = pa.table({**EVENTS, "at": EVENTS["at"].cast(pa.timestamp("us", "UTC"))})
+    spine = pa.table({"user": ["1"], "at": pa.array([11], pa.int64())})
+    for engine in (Reference(), Local()):
+        assert engine.features([view(COUNT)], {"events": events}, spine)["n"].to_pylist() == [1]
+
+
+def test_narrow_and_dictionary_columns_are_read_as_their_kind() -> None:
+    events = pa.table(
+        {
+            **EVENTS,
+            "user": EVENTS["user"].dictionary_encode(),
+            "at": EVENTS["at"].cast(pa.int32()),
+            "price": EVENTS["price"].cast(pa.float32()),
+        }
+    )
+    total = Window("s", "sum", "price", None, None, None)
+    spine = pa.table(
+        {"user": pa.array(["11"]).dictionary_encode(), "at": pa.array([11], pa.int64())}
+    )
+    for engine in (Reference(), Local()):
+        assert engine.features([view(total)], {"events": events}, spine)["s"].to_pylist() == [2.0]
+
+
+def test_sqlite_runs_from_text_alone_and_leaves_nothing_behind() -> None:
+    engine = engines(pa.table(EVENTS))[2]
+    assert isinstance(engine, SQLite)
+    windows = [
+        COUNT,
+        Window("l", "last", "price", None, None, None),
+        Window("m", "max", "price", "item", None, None),
+    ]
+    types = {"user": Type.TEXT, "item": Type.TEXT, "at": Type.TIME, "price": Type.FLOAT}
+    text = json.loads(json.dumps(statements(view(*windows), types)))
+    before = engine.connection.execute("SELECT count(*) FROM sqlite_temp_master").fetchone()
+    assert run(engine.connection, text, [["1", "11"]], [11, 11]) == {
+        "n": [1, 1],
+        "l": [1.0, 2.0],
+        "m": [[("12", 1.0)], [("2", 2.0)]],
+    }
+    assert engine.connection.execute("SELECT count(*) FROM sqlite_temp_master").fetchone() == before
+    assert not engine.connection.in_transaction  # type: ignore[attr-defined]
+
+
+def test_sqlite_keeps_the_callers_transaction() -> None:
+    engine = engines(pa.table(EVENTS))[2]
+    assert isinstance(engine, SQLite)
+    engine.connection.execute("INSERT INTO events VALUES ('1', 'y', 5, 7.0)")
+    assert ask(engine, view(COUNT), ["1"], [11])["n"].to_pylist() == [2]
+    engine.connection.rollback()  # type: ignore[attr-defined]
+    assert ask(engine, view(COUNT), ["1"], [11])["n"].to_pylist() == [1]
+
+
+def test_what_an_engine_supports_is_data() -> None:
+    for engine, name in zip(engines(pa.table(EVENTS)), NAMES, strict=True):
+        assert engine.name == name
+        assert engine.supports == frozenset(REGISTRY)

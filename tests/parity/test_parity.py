@@ -1,0 +1,61 @@
+"""Every engine says what the oracle says, on whatever data and views."""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import Any
+
+import pyarrow as pa
+import sqlcipher3
+from hypothesis import HealthCheck, Phase, given, settings
+from parity_cases import Case, cases, check
+
+from tacit.engines.local import Local
+from tacit.engines.sqlite import SQLite
+
+# Shrinking cases of this size takes minutes: add Phase.shrink when one fails.
+relaxed = settings(
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+    phases=(Phase.explicit, Phase.generate),
+)
+AFFINITY = {pa.int64(): "INTEGER", pa.float64(): "REAL", pa.string(): "TEXT", pa.bool_(): "INTEGER"}
+
+
+def database(sources: dict[str, pa.Table], driver: Any = sqlite3) -> Any:
+    """The sources as tables of an open database."""
+    connection = driver.connect(":memory:")
+    if driver is sqlcipher3:
+        connection.execute("PRAGMA key = \"x'" + "07" * 32 + "'\"")
+    for name, table in sources.items():
+        columns = ", ".join(
+            f'"{field.name.replace(chr(34), chr(34) * 2)}" {AFFINITY[field.type]}'
+            for field in table.schema
+        )
+        quoted = '"' + name.replace('"', '""') + '"'
+        connection.execute(f"CREATE TABLE {quoted} ({columns})")
+        marks = ", ".join("?" * table.num_columns)
+        rows = zip(*(column.to_pylist() for column in table.columns), strict=True)
+        connection.executemany(f"INSERT INTO {quoted} VALUES ({marks})", list(rows))
+    connection.commit()
+    return connection
+
+
+def run_all(case: Case) -> None:
+    results = [("local", Local().features([case.view], case.sources, case.spine))]
+    for driver in (sqlite3, sqlcipher3):
+        engine = SQLite(database(case.sources, driver))
+        results.append((driver.__name__, engine.features([case.view], case.sources, case.spine)))
+    check(case, *results)
+
+
+@given(cases(plain=True))
+@settings(relaxed, max_examples=40)
+def test_bare_columns(case: Case) -> None:
+    run_all(case)
+
+
+@given(cases())
+@settings(relaxed, max_examples=60)
+def test_expressions(case: Case) -> None:
+    run_all(case)
