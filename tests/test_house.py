@@ -98,10 +98,9 @@ def test_pure_rooms_do_no_io() -> None:
 def test_randomness_is_the_systems() -> None:
     """Nothing in the package draws from a generator that is not keyed by the system's CSPRNG.
 
-    The two exceptions are not privacy: the made-up population of the demo, and learners' numerical
-    starts, both seeded so that they repeat.
+    The one exception is no secret: the demo's made-up population, seeded so that it repeats.
     """
-    seeded = {"demo/population.py", "learn/synthetic.py"}
+    seeded = {"demo/synthetic.py"}
     wrong = [
         f"{path} imports {name}"
         for path, _, tree in modules()

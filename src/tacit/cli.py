@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from tacit import __version__
-from tacit.errors import TacitError
+from tacit.errors import StoreError, TacitError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -21,17 +22,37 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.print_help()
         return 2
     try:
-        return command(given)
+        status = command(given)
+        sys.stdout.flush()
+        return status
     except TacitError as error:
         print(error, file=sys.stderr)
+        return 1
+    except OSError as error:
+        if isinstance(error, BrokenPipeError):
+            return _unread()
+        print(_outside(error), file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
         return 130
-    except BrokenPipeError:
-        # The reader of a pipe has gone (`tacit plan | head`); there is nobody left to tell.
-        sys.stderr.close()
-        return 0
+
+
+def _unread() -> int:
+    """The reader of a pipe has gone (`tacit plan | head`): there is nobody left to tell, and
+    Python is not to try again when it ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0
+
+
+def _outside(error: OSError) -> StoreError:
+    """What the system refused where no room of ours knew better."""
+    return StoreError(
+        f"the system refused: {error.strerror or error}",
+        code="T704",
+        where=str(error.filename) if error.filename else None,
+        fix="check that the file or folder is there, and that it may be read and written",
+    )
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -51,6 +72,12 @@ def _parser() -> argparse.ArgumentParser:
 
 
 Commands = Any
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of items")
+    return int(text)
 
 
 def _add_init(commands: Commands) -> None:
@@ -83,8 +110,8 @@ def _add_rank(commands: Commands) -> None:
     rank = commands.add_parser("rank", help="let one device rank for itself, with reasons")
     rank.add_argument("folder", type=Path, metavar="DIR")
     rank.add_argument("device", help="the key of the device's person")
-    rank.add_argument("--model", help="the model; the only one unless given")
-    rank.add_argument("--count", type=int, default=10, help="how many items (10)")
+    rank.add_argument("--model", help="the model; the first one unless given")
+    rank.add_argument("--count", type=_count, default=10, help="how many items (10)")
     rank.set_defaults(command=_rank)
 
 
@@ -113,6 +140,10 @@ def _add_evaluate(commands: Commands) -> None:
     evaluate.add_argument(
         "--candidates", type=Path, help=".npy: for each test row, the items to rank"
     )
+    evaluate.add_argument(
+        "--regularisation", type=float, default=1000.0, help="lambda of EASE without privacy (1000)"
+    )
+    evaluate.add_argument("--epsilon", type=float, help="score a private release of this loss too")
     evaluate.add_argument("--json", action="store_true", help="print one JSON object")
     evaluate.set_defaults(command=_evaluate)
 
@@ -165,7 +196,11 @@ def _demo(given: argparse.Namespace) -> int:
 
 
 def _evaluate(given: argparse.Namespace) -> int:
-    from tacit.learn.split import evaluate_split
+    from tacit.terminal import show_evaluation
 
-    evaluate_split(given.train, given.test, given.candidates, as_json=given.json)
+    show_evaluation(given)
     return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -56,7 +56,7 @@ class TacitError(Exception):
         return "\n".join(lines)
 
     def __reduce__(self) -> tuple[object, ...]:
-        # Errors cross process borders (the population runner); Exception's own pickling drops keywords.
+        # Errors cross processes (the population runner); Exception's own pickling drops keywords.
         return (_rebuild, (type(self), self.message, self.fix, self.where, self.code, self.path))
 
 

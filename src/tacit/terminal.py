@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -76,10 +77,17 @@ def show_run(project: Project, *, as_json: bool = False) -> None:
         return
     for name, released in results.releases.items():
         again = "taken up again, at no cost" if released.reused else "collected"
+        refused = f"; {released.refused:,} reports refused" if released.refused else ""
         console.print(
             f"release {name}: {again}; {released.reports:,} devices sent"
-            f" {released.bytes_out:,} bytes each"
+            f" {released.bytes_out:,} bytes each{refused}"
         )
+        if released.rows.left_out:
+            console.print(
+                f"        {released.rows.left_out:,} rows were left out:"
+                f" {released.rows.without_key:,} of nobody, {released.rows.without_time:,} of no"
+                f" moment, {released.rows.expired:,} past their retention"
+            )
     for name, estimates in results.metrics.items():
         console.print(f"metric  {name}: {len(estimates):,} values, the largest")
         for item, value, error in sorted(estimates, key=lambda e: -e.value)[:5]:
@@ -93,7 +101,13 @@ def show_run(project: Project, *, as_json: bool = False) -> None:
 def _results(results: Any) -> dict[str, Any]:
     return {
         "releases": {
-            name: {"devices": r.reports, "bytes_out_per_device": r.bytes_out, "reused": r.reused}
+            name: {
+                "devices": r.reports,
+                "bytes_out_per_device": r.bytes_out,
+                "reused": r.reused,
+                "reports_refused": r.refused,
+                "rows_left_out": r.rows.left_out,
+            }
             for name, r in results.releases.items()
         },
         "metrics": {
@@ -105,10 +119,36 @@ def _results(results: Any) -> dict[str, Any]:
     }
 
 
+def show_evaluation(given: argparse.Namespace) -> None:
+    """Scores the learners on a split from files, and prints a line for each."""
+    from tacit.learn.split import evaluate_split
+
+    found = evaluate_split(
+        given.train,
+        given.test,
+        given.candidates,
+        regularisation=given.regularisation,
+        epsilon=given.epsilon,
+    )
+    if given.json:
+        print(json.dumps(found))
+        return
+    console = out()
+    console.print(f"{'learner':<24}{'HR@10':>9}{'NDCG@10':>10}{'coverage':>10}")
+    for name, score in found["learners"].items():
+        console.print(
+            f"{name:<24}{score['hr10']:>9.4f}{score['ndcg10']:>10.4f}{score['coverage']:>10.3f}"
+        )
+
+
 def show_budget(project: Project) -> None:
     """Prints what each purpose has spent, as a bar, and by which releases."""
     console = out()
+    begun = project.store_path.exists()
     for name, purpose in project.declarations.of(Purpose).items():
+        if not begun:
+            console.print(f"{name:<20} nothing spent of epsilon {purpose.epsilon:g} a device")
+            continue
         spent = project.ledger.spent(name)
         full = round(30 * min(spent / purpose.epsilon, 1.0)) if purpose.epsilon else 0
         bar = "█" * full + "░" * (30 - full)
@@ -126,25 +166,25 @@ def show_budget(project: Project) -> None:
 def show_ranking(project: Project, person: str, model: str | None, count: int) -> None:
     """Lets one simulated device install the newest bundle and rank for itself."""
     models = [node.id for node in project.plan.of("model")]
-    name = model or (models[0] if models else "")
-    last = project.control.latest("bundle", name) if name in models else None
+    if not models or (model is not None and model not in models):
+        raise DataError(
+            f"the project declares no model {model!r}"
+            if model
+            else "the project declares no model",
+            code="T314",
+            where=str(project.settings.module),
+            fix=f"name one of: {', '.join(models)}" if models else "declare a Model",
+        )
+    name = model or models[0]
+    last = project.published(name)
     if last is None:
         raise DataError(
-            f"no bundle of {name!r} has been made" if name else "the project declares no model",
+            f"no bundle of {name!r} has been made",
             code="T314",
             where=str(project.root),
-            fix="run the project first: tacit run DIR"
-            if name in models
-            else "name one of: " + (", ".join(models) or "(declare a Model)"),
+            fix=f"run the project first: tacit run {project.root}",
         )
-    print_ranking(out(), project, person, name, bundle_path(project, name), count)
-
-
-def bundle_path(project: Project, model: str) -> Path:
-    """The newest bundle of a model."""
-    last = project.control.latest("bundle", model)
-    assert last is not None, "the caller has seen that there is one"
-    return project.state / "bundles" / str(last.body["file"])
+    print_ranking(out(), project, person, name, last[0], count)
 
 
 def print_ranking(
@@ -153,7 +193,7 @@ def print_ranking(
     """One device's own ranking, with the reason for each item."""
     release = project.plan.nodes[project.plan.nodes[model].inputs[0]]
     source = project.plan.nodes[project.plan.nodes[release.inputs[0]].inputs[0]].inputs[0]
-    with project.population(source).agent(person) as agent:
+    with project.device(source, person) as agent:
         agent.install(path, project.now())
         ranked = agent.rank(agent.ranker(model, project.now()), project.now(), count)
     for place, found in enumerate(ranked, 1):

@@ -25,7 +25,7 @@ DAY = 24 * HOUR
 WEEK = 7 * DAY
 
 _UNITS = {"s": SECOND, "m": MINUTE, "h": HOUR, "d": DAY, "w": WEEK}
-_DURATION = re.compile(r"(\d+)\s*([smhdw])")
+_DURATION = re.compile(r"([0-9]{1,15})\s*([smhdw])")
 
 
 class Type(StrEnum):

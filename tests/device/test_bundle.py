@@ -404,8 +404,8 @@ def test_the_bytes_are_synced_before_the_name_and_the_name_after(
 
 
 def test_writing_where_there_is_no_folder(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
     with pytest.raises(StoreError, match="T704"):
-        (tmp_path / "file").write_bytes(b"")
         write(tmp_path / "file" / "b", MANIFEST, {}, KEY)
 
 

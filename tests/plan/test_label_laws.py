@@ -63,7 +63,7 @@ def test_joining_never_mends_a_breach(a: Label, b: Label, clearance: Clearance) 
 
 
 @given(LABELS, LABELS, CLEARANCES)
-def test_only_intersections_break_what_neither_breaks(
+def test_the_verdict_on_a_join_is_that_on_its_parts(
     a: Label, b: Label, clearance: Clearance
 ) -> None:
     """The lattice is exact: per column or joined, the verdict is the same. Sensitive data counts

@@ -78,5 +78,7 @@ def test_reached_is_what_an_erasure_walks() -> None:
 
 def test_a_stored_column_is_its_own_origin() -> None:
     plan = planned("")
-    assert [(str(p), f) for p, f in origins(plan, Port("orders", "price"))] == [("orders.price", "direct")]
+    assert [(str(p), f) for p, f in origins(plan, Port("orders", "price"))] == [
+        ("orders.price", "direct")
+    ]
     assert len(origins(plan, Port("orders", "spend"))) == 2

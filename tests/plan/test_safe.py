@@ -103,4 +103,6 @@ def test_rows_for_the_device_are_prepared_apart() -> None:
     assert plan.nodes["a"].place is Place.CLOUD
     assert plan.nodes["b"].place is Place.DEVICE
     assert plan.nodes["b"].inputs == ("news:article@device", "notes")
-    assert {(c.source, c.target, c.by) for c in plan.crossings} >= {("news", "news:article@device", "content")}
+    assert {(c.source, c.target, c.by) for c in plan.crossings} >= {
+        ("news", "news:article@device", "content")
+    }

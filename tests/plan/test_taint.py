@@ -8,6 +8,7 @@ docs/errors.md words it. Where the compiler joins labels in a lattice, it enumer
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from hypothesis import given, settings
@@ -82,7 +83,9 @@ def facts_of_column(source: Source, name: str, names: dict[int, str]) -> list[Fa
         place,
         str(column.category),
         link,
-        frozenset(names[id(p)] for p in source.purposes or ()) if stated and source.purposes else None,
+        frozenset(names[id(p)] for p in source.purposes or ())
+        if stated and source.purposes
+        else None,
         _regions(source.region) if stated and source.region else None,
         _keep(source.keep) if stated else None,
         bases,
@@ -167,7 +170,11 @@ def oracle(namespace: dict[str, object]) -> set[str]:
     tables = {n: t for n, t in namespace.items() if isinstance(t, Table)}
     signals = {id(s): s for s in namespace.values() if isinstance(s, Signal)}
     reads = {
-        each: [f for s, c in columns_of_signal(signal, tables) for f in facts_of_column(sources[s], c, names)]
+        each: [
+            f
+            for s, c in columns_of_signal(signal, tables)
+            for f in facts_of_column(sources[s], c, names)
+        ]
         for each, signal in signals.items()
     }
     found: set[str] = set()
@@ -192,7 +199,11 @@ def oracle(namespace: dict[str, object]) -> set[str]:
 
 
 def output_of(value: Sink | Model | Release, names: dict[int, str]) -> dict[str, object]:
-    sensitive = (value.sensitive,) if isinstance(getattr(value, "sensitive", ()), str) else getattr(value, "sensitive", ())
+    sensitive = (
+        (value.sensitive,)
+        if isinstance(getattr(value, "sensitive", ()), str)
+        else getattr(value, "sensitive", ())
+    )
     return {
         "place": "cloud",
         "purposes": [names[id(p)] for p in value.purposes or ()],
@@ -204,7 +215,10 @@ def output_of(value: Sink | Model | Release, names: dict[int, str]) -> dict[str,
 
 
 def release_result(release: Release, read: list[Fact], names: dict[int, str]) -> Fact:
+    """What it forbids is what it states; the bases of all that goes in stay, its domain's too."""
     output = output_of(release, names)
+    listed = next(n for n, c in release.over.columns.items() if c.entity is release.over.of)
+    read = read + facts_of_column(release.over, listed, names)
     return Fact(
         release.to,
         "user",
@@ -236,21 +250,57 @@ def model_breaches(
     output = output_of(model, names)
     found = {code for fact in read for code in breaches(fact, output, accepted)}
     bundle = output | {"place": "device", "keep": duration(model.expires)}
-    own = Fact("cloud", "user", "aggregate", frozenset(bundle["purposes"]), bundle["regions"], output["keep"])  # type: ignore[arg-type,call-overload]
+    own = Fact(
+        "cloud",
+        "user",
+        "aggregate",
+        frozenset(bundle["purposes"]),
+        bundle["regions"],
+        output["keep"],
+    )  # type: ignore[arg-type,call-overload]
     return found | {code for fact in (*read, own) for code in breaches(fact, bundle, accepted)}
 
 
 # ------------------------------------------------------------------------------ random projects
 
 
+class Random(dict[str, object]):
+    """A namespace that prints as a project, for a failure that one can read."""
+
+    def __repr__(self) -> str:
+        return "".join(f"\n  {name} = {self.tell(value)}" for name, value in self.items())
+
+    def tell(self, value: object) -> str:
+        names = {id(each): name for name, each in self.items()}
+        fields = {f: getattr(value, f) for f in value.takes if f not in ("doc", "name", "owner")}  # type: ignore[attr-defined]
+        plain = {
+            f: self.name(given, names) for f, given in fields.items() if given not in (None, ())
+        }
+        return f"{type(value).__name__}({', '.join(f'{f}={given}' for f, given in plain.items())})"
+
+    def name(self, given: object, names: dict[int, str]) -> str:
+        if isinstance(given, tuple):
+            return f"[{', '.join(self.name(each, names) for each in given)}]"
+        if isinstance(given, Mapping):
+            return f"{{{', '.join(f'{k}: {self.name(v, names)}' for k, v in given.items())}}}"
+        if isinstance(given, Column):
+            return f"{given.type}({given.category}, {list(given.narrowed) or ''})"
+        return names.get(id(given), repr(given))
+
+
 @st.composite
-def projects(draw: st.DrawFn) -> dict[str, object]:
+def projects(draw: st.DrawFn) -> Random:
     person = Entity("who", person=draw(st.sampled_from(("pseudonymous", "identified"))))
     thing = Entity("what")
     bases = st.sampled_from(("consent", "contract", ("consent", "contract")))
     purposes = [Purpose("p", use="analytics", basis=draw(bases), epsilon=1e6) for _ in range(2)]
     some = st.lists(st.sampled_from(purposes), min_size=1, max_size=2, unique=True)
-    namespace: dict[str, object] = {"person": person, "thing": thing, "p0": purposes[0], "p1": purposes[1]}
+    namespace: dict[str, object] = {
+        "person": person,
+        "thing": thing,
+        "p0": purposes[0],
+        "p1": purposes[1],
+    }
 
     def column(make: object, *given: object) -> Column:
         made: Column = make(*given, draw(st.sampled_from(CATEGORIES)))  # type: ignore[operator]
@@ -273,10 +323,20 @@ def projects(draw: st.DrawFn) -> dict[str, object]:
 
     things = {"item": column(key, thing), "kind": column(text), "size": column(integer)}
     content = Table("c", of=thing, columns=things, derived={"big": "size > 3"}, **terms())  # type: ignore[arg-type]
-    columns = {"item": column(key, thing), "n": column(integer), "m": column(integer), "at": column(time)}
+    columns = {
+        "item": column(key, thing),
+        "n": column(integer),
+        "m": column(integer),
+        "at": column(time),
+    }
     if draw(st.booleans()):
         columns["who"] = key(person, draw(st.sampled_from(CATEGORIES[1:])))
-    events = Events("e", columns=columns, derived={"nm": "n * m", "odd": "CASE WHEN m > 2 THEN n END"}, **terms())  # type: ignore[arg-type]
+    events = Events(
+        "e",
+        columns=columns,
+        derived={"nm": "n * m", "odd": "CASE WHEN m > 2 THEN n END"},
+        **terms(),
+    )  # type: ignore[arg-type]
     namespace |= {"content": content, "events": events}
     values = ("n", "nm", "odd", "n + content.size", "CASE WHEN content.big THEN 1 ELSE 0 END")
     filters = (None, "m > 1", "content.kind = 'a'", "odd IS NULL", "content.big")
@@ -334,7 +394,7 @@ def projects(draw: st.DrawFn) -> dict[str, object]:
 
 @settings(max_examples=250)
 @given(projects())
-def test_the_flow_check_is_the_oracle(namespace: dict[str, object]) -> None:
+def test_the_flow_check_is_the_oracle(namespace: Random) -> None:
     expected = oracle(namespace)
     try:
         compile_plan(collect(namespace))

@@ -65,10 +65,11 @@ FLOWS = [
     Case("a basis the purpose does not accept", "T208", f"t = Events('x', {TERMS.replace('device', 'cloud').replace('discover', 'deliver')}, columns={{{KEYS}}})\ns = t.count('7d')\nout = Sink(signals=[s], {SINK.replace('discover', 'deliver').replace('30d', '9d')})  # wrong", "t.who", "sink out"),
     Case("a basis survives a release", "T208", f"idle = Purpose('x', use='analytics', epsilon=9)\nt = Events('x', {TERMS.replace('discover', 'idle')}, columns={{{KEYS}, 'item': key(article, 'user.behavior')}})\ns = t.count(by='item')\nr = Release('x', signal=s, over=catalogue, {RELEASE.replace('discover', 'idle')})  # wrong", "t.", "release r"),
     Case("cloud people joined on the device", "T209", f"people = Table('x', of=shopper, {TERMS.replace('device', 'cloud')}, columns={{'who': key(shopper, 'user.unique_id'), 'age': integer('user.demographic.age_range')}})\ns = orders.count('7d', where='people.age > 30')  # wrong", "people.age", "prepare orders:shopper"),
-    Case("cloud events joined to a table of the device", "T209", f"notes = Table('x', of=article, place='device', category=PUBLIC, columns={{'item': key(article), 'liked': flag()}})\ns = visits.count('7d', where='notes.liked')  # wrong", "visits.", "prepare visits:shopper@device"),
+    Case("cloud events joined to a table of the device", "T209", "notes = Table('x', of=article, place='device', category=PUBLIC, columns={'item': key(article), 'liked': flag()})\ns = visits.count('7d', where='notes.liked')  # wrong", "visits.", "prepare visits:shopper@device"),
     Case("cloud people in a sink of the device", "T209", f"out = Sink(signals=[looks], {SINK.replace('cloud', 'device').replace('training', 'export')})  # wrong", "visits.visitor", "sink out"),
     Case("over budget", "T211", f"r = Release('x', signal=units, over=catalogue, {RELEASE.replace('epsilon=1', 'epsilon=7')})  # wrong", "taste (epsilon 4)", "purpose discover"),
     Case("a purpose without a budget", "T211", f"free = Purpose('x', use='analytics', basis='consent')\nt = Events('x', {TERMS.replace('discover', 'free')}, columns={{{KEYS}, 'item': key(article, 'user.behavior')}})\ns = t.count(by='item')\nr = Release('x', signal=s, over=catalogue, {RELEASE.replace('discover', 'free')})  # wrong", "r (epsilon 1)", "purpose free"),
+    Case("a loss that nobody can bound", "T210", f"r = Release('x', signal=units, over=catalogue, {RELEASE.replace('epsilon=1', 'epsilon=1e-310')})  # wrong"),
     Case("a domain of people's keys", "T212", f"bought = Table('x', of=article, {TERMS.replace('device', 'cloud')}, columns={{'item': key(article, 'user.behavior')}})\nr = Release('x', signal=units, over=bought, {RELEASE})  # wrong", "bought.item", "release r"),
     Case("a domain on the device", "T212", f"bought = Table('x', of=article, place='device', columns={{'item': key(article, PUBLIC)}})\nr = Release('x', signal=units, over=bought, {RELEASE})  # wrong", "bought.item", "release r"),
 ]  # fmt: skip
@@ -81,6 +82,7 @@ LABELS = [
     Case("a source without its basis", "T201", f"t = Events('x', {TERMS.replace(chr(34) + 'consent' + chr(34), 'None')}, columns={{{KEYS}}})  # wrong"),
     Case("a source for no purpose", "T201", f"t = Events('x', {TERMS.replace('discover', '')}, columns={{{KEYS}}})  # wrong"),
     Case("a sink without its region", "T201", f"out = Sink(signals=[looks], {SINK.replace(chr(34) + 'eu' + chr(34), 'None')})  # wrong"),
+    Case("a release without its region, and a model that would have it", "T201", f"r = Release('x', signal=units, over=catalogue, {RELEASE.replace('region=' + chr(34) + 'eu' + chr(34), 'region=None')})  # wrong\nm = Model('y', learner='item_item', release=r)"),
     Case("a release without its keep", "T201", f"r = Release('x', signal=units, over=catalogue, {RELEASE.replace(chr(34) + '30d' + chr(34), 'None')})  # wrong"),
 ]  # fmt: skip
 
@@ -130,6 +132,7 @@ DECLARED = [
     Case("an unknown use", "T104", "p = Purpose('x', use='personalise.content')  # wrong"),
     Case("an unknown category cleared", "T104", f"out = Sink(signals=[looks], sensitive=['user.secret'], {SINK})  # wrong"),
     Case("derived columns that double", "T110", f"t = Events('x', {TERMS}, columns={{{KEYS}, 'a0': integer('user')}}, derived={{f'a{{i + 1}}': f'a{{i}} + a{{i}}' for i in range(60)}})  # wrong"),
+    Case("a model for no purpose", "T203", "m = Model('x', learner='item_item', release=taste, purposes=[])  # wrong"),
     Case("no SQL", "T110", "s = orders.sum('quantity *', '7d')  # wrong"),
     Case("a subquery", "T110", "s = orders.sum('(select 1)', '7d')  # wrong"),
     Case("a sink of nothing", "T116", f"out = Sink(signals=[], {SINK})  # wrong"),

@@ -48,8 +48,17 @@ class Aggregator:
     def combine(self, agreed: frozenset[bytes], minimum: int) -> bytes:
         """Its noisy aggregate of the agreed reports; afterwards it holds no message any more.
 
-        Raises PrivacyError T541 when fewer than `minimum` were agreed on.
+        It counts what it holds itself: others may agree on anything. Raises PrivacyError T537 when
+        it does not hold all that were agreed on, T541 when these are fewer than `minimum`.
         """
+        missing = agreed - self._admitted.keys()
+        if missing:
+            raise PrivacyError(
+                f"{len(missing)} reports were agreed on that it does not hold",
+                code="T537",
+                where=f"aggregator {self._index}",
+                fix="combine only what every aggregator admitted; nothing was released",
+            )
         if len(agreed) < minimum:
             raise PrivacyError(
                 f"{len(agreed)} reports arrived, fewer than the {minimum} that may be summed",
@@ -57,7 +66,7 @@ class Aggregator:
                 where=f"aggregator {self._index}",
                 fix="wait for more devices; nothing was released",
             )
-        messages = sorted((i, m) for i, m in self._admitted.items() if i in agreed)
+        messages = [(report, self._admitted[report]) for report in sorted(agreed)]
         self._admitted.clear()
         return self._mechanism.combine(self._index, messages, self._randomness)
 
@@ -66,7 +75,8 @@ class Aggregator:
 class Collected:
     """What a collection gives: an aggregate of each party, and how many reports stand behind them.
 
-    The aggregates carry their noise; `Mechanism.decode` makes the released value of them.
+    The aggregates carry their noise; `Mechanism.decode` makes the released value of them. `refused`
+    counts the reports that did not reach every party in good form, and the repetitions.
     """
 
     aggregates: tuple[bytes, ...]
@@ -97,16 +107,23 @@ class Collection:
                 fix="reserve a new epoch; a release is collected once",
             )
         self._minimum = minimum
+        self._came = 0
         noise = randomness or system()
         self.aggregators: Sequence[Aggregator] = tuple(
             Aggregator(mechanism, index, noise) for index in range(mechanism.aggregators)
         )
 
     def receive(self, reports: Iterable[Report]) -> None:
-        """Takes each report apart: every aggregator gets its own message, and only that."""
+        """Takes each report apart: every aggregator gets its own message, and only that.
+
+        One that is malformed, foreign or a repetition is refused; the others are taken.
+        """
         for report in reports:
-            for aggregator, message in zip(self.aggregators, report.messages, strict=True):
-                aggregator.receive([(report.id, message)])
+            self._came += 1
+            whole = isinstance(report.id, bytes) and len(report.messages) == len(self.aggregators)
+            for aggregator, message in zip(self.aggregators, report.messages, strict=False):
+                if whole:
+                    aggregator.receive([(report.id, message)])
 
     def close(self) -> Collected:
         """Combines at every aggregator. Raises PrivacyError T541 below the minimum.
@@ -114,9 +131,8 @@ class Collection:
         The caller commits the reservation before it decodes or publishes anything.
         """
         agreed = frozenset.intersection(*(a.reports for a in self.aggregators))
-        seen = frozenset.union(*(a.reports | frozenset(a.refused) for a in self.aggregators))
         aggregates = tuple(a.combine(agreed, self._minimum) for a in self.aggregators)
-        return Collected(aggregates, len(agreed), len(seen) - len(agreed))
+        return Collected(aggregates, len(agreed), self._came - len(agreed))
 
 
 def _repeated(report: bytes) -> PrivacyError:

@@ -1,21 +1,10 @@
 """What a project says of itself: entities, sources, signals, purposes, releases, models, sinks."""
 
 from tacit.declare.base import Declaration
-from tacit.declare.declarations import Declarations, collect
-from tacit.declare.entity import Entity, Purpose
-from tacit.declare.label import PUBLIC_LABEL, Basis, Label, Linkability, Place
-from tacit.declare.metric import Metric
-from tacit.declare.model import Model
-from tacit.declare.release import Release
-from tacit.declare.signal import Signal
-from tacit.declare.sink import Sink
-from tacit.declare.source import (
+from tacit.declare.column import (
     ANYWHERE,
     PUBLIC,
     Column,
-    Events,
-    Source,
-    Table,
     Terms,
     flag,
     integer,
@@ -24,6 +13,15 @@ from tacit.declare.source import (
     text,
     time,
 )
+from tacit.declare.declarations import Declarations, collect
+from tacit.declare.entity import Entity, Purpose
+from tacit.declare.label import PUBLIC_LABEL, Basis, Label, Linkability, Place
+from tacit.declare.metric import Metric
+from tacit.declare.model import Model
+from tacit.declare.release import Release
+from tacit.declare.signal import Signal
+from tacit.declare.sink import Sink
+from tacit.declare.source import Events, Source, Table
 
 __all__ = [
     "ANYWHERE",

@@ -70,7 +70,12 @@ def _listed(value: object, kind: type | tuple[type, ...]) -> bool:
 
 def is_number(value: object) -> bool:
     """A finite int or float; True and False are not numbers here."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return False
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # an int past the largest double
+        return False
 
 
 def is_name(value: object) -> bool:
@@ -87,7 +92,7 @@ def is_printable(value: object) -> bool:
 def _is_duration(value: str) -> bool:
     try:
         duration(value)
-    except DeclarationError:
+    except (DeclarationError, ValueError):  # Python reads no int of thousands of digits
         return False
     return True
 
@@ -99,7 +104,7 @@ def _is_keep(value: object) -> bool:
 def _is_region(value: object) -> bool:
     if isinstance(value, str):
         return is_printable(value)
-    return _listed(value, str) and all(is_printable(v) for v in value)  # type: ignore[attr-defined]
+    return bool(value) and _listed(value, str) and all(map(is_printable, value))  # type: ignore[call-overload]
 
 
 def _is_words(value: object) -> bool:

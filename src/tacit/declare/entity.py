@@ -74,7 +74,7 @@ class Purpose(Declaration):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not (self.epsilon >= 0.0 and 0.0 < self.delta < 0.1):
+        if not (self.epsilon >= 0.0 and 1e-300 < self.delta < 0.1):
             raise self.wrong(
                 f"has an impossible budget of epsilon {self.epsilon}, delta {self.delta}",
                 code="T118",

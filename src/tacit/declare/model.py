@@ -17,8 +17,8 @@ from tacit.declare.arguments import (
     optional,
 )
 from tacit.declare.base import Declaration
+from tacit.declare.column import PURPOSES, Names, Purposes
 from tacit.declare.release import Release
-from tacit.declare.source import PURPOSES, Names, Purposes
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

@@ -19,8 +19,9 @@ from tacit.declare.arguments import (
     optional,
 )
 from tacit.declare.base import Declaration
+from tacit.declare.column import PURPOSES, Names, Purposes
 from tacit.declare.signal import Signal
-from tacit.declare.source import PURPOSES, Names, Purposes, Table
+from tacit.declare.source import Table
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -71,7 +72,7 @@ class Release(Declaration):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not (self.epsilon > 0 and 0 < self.delta < 0.1):
+        if not (self.epsilon > 0 and 1e-300 < self.delta < 0.1):
             raise self.wrong(
                 f"has an impossible loss of epsilon {self.epsilon}, delta {self.delta}",
                 code="T118",

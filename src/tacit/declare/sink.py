@@ -8,8 +8,8 @@ from typing import ClassVar, Literal
 
 from tacit.declare.arguments import KEEP, REGION, WORDS, Takes, one_of, optional, several
 from tacit.declare.base import Declaration
+from tacit.declare.column import PLACE, PURPOSES, Names, PlaceName, Purposes
 from tacit.declare.signal import Signal
-from tacit.declare.source import PLACE, PURPOSES, Names, PlaceName, Purposes
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

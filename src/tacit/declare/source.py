@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 from tacit.declare.arguments import (
     KEEP,
@@ -14,136 +14,14 @@ from tacit.declare.arguments import (
     Takes,
     instance,
     is_printable,
-    one_of,
     optional,
-    several,
     short,
 )
-from tacit.declare.base import Declaration, here
-from tacit.declare.entity import BASIS, BasisName, Entity, Purpose
+from tacit.declare.base import Declaration
+from tacit.declare.column import PLACE, PURPOSES, Column, Names, PlaceName, Purposes
+from tacit.declare.entity import BASIS, BasisName, Entity
 from tacit.declare.signal import Signal
-from tacit.errors import DeclarationError
 from tacit.values import Type
-
-PlaceName = Literal["device", "enclave", "cloud"]
-Names = str | tuple[str, ...] | list[str]
-Purposes = tuple[Purpose | str, ...] | list[Purpose | str] | tuple[Purpose, ...] | list[Purpose]
-
-PUBLIC = "public"
-"""The category of data that is about nobody: a title, a genre, a price tag."""
-
-ANYWHERE = "anywhere"
-"""The region of data that may be kept in any region."""
-
-PLACE = one_of("device", "enclave", "cloud")
-PURPOSES = several((Purpose, str), "a list of purposes", "[…]")
-
-
-@dataclass(frozen=True, slots=True)
-class Terms:
-    """Stricter terms for one column: purposes, regions, retention; None adds nothing."""
-
-    purposes: Purposes | None
-    region: Names | None
-    keep: str | None
-
-
-@dataclass(frozen=True)
-class Column:
-    """A column: its type, what it says of people, and whose key it is, if it is one.
-
-    `category` is a fideslang data category, or `PUBLIC`; None takes the source's `category`. The
-    other labels come from the source, made stricter by every `narrow`.
-    """
-
-    type: Type
-    category: str | None
-    entity: Entity | None = None
-    narrowed: tuple[Terms, ...] = ()
-
-    def narrow(
-        self,
-        *,
-        purposes: Purposes | None = None,
-        region: Names | None = None,
-        keep: str | None = None,
-    ) -> Column:
-        """The column under stricter terms than its source; they join, so they can only tighten.
-
-        Raises DeclarationError T101 or T116 for an argument of the wrong kind.
-        """
-        given = {"purposes": purposes, "region": region, "keep": keep}
-        for argument, rule in (("purposes", PURPOSES), ("region", REGION), ("keep", KEEP)):
-            value = given[argument]
-            if value is not None and not rule.test(value):
-                _refuse_column(f"narrow has {argument}=", value, rule, f"write {argument}=")
-        listed = None if purposes is None else tuple(purposes)
-        places = tuple(region) if isinstance(region, list) else region
-        return replace(self, narrowed=(*self.narrowed, Terms(listed, places, keep)))
-
-
-def _refuse_column(start: str, value: object, rule: Takes, fix: str) -> None:
-    raise DeclarationError(
-        f"{start}{short(value)}, which is not {rule.what}",
-        code=rule.code,
-        where=here(),
-        fix=f"{fix}{rule.example}",
-    )
-
-
-_CATEGORY = Takes("a fideslang data category", '"user.behavior", or PUBLIC', is_printable)
-_ENTITY = instance(Entity, "an Entity", "the entity that the key is of")
-
-
-def _column(type: Type, category: str | None, entity: Entity | None = None) -> Column:
-    if category is not None and not _CATEGORY.test(category):
-        _refuse_column("a column is labelled ", category, _CATEGORY, "write ")
-    return Column(type, category, entity)
-
-
-def key(
-    entity: Entity, category: str | None = None, type: Literal["text", "int"] = "text"
-) -> Column:
-    """The key of an entity. Joins to content tables and the grouping of signals follow keys.
-
-    Raises DeclarationError T116 for what is not an entity, T112 for a type that keys do not have:
-    floats and moments are measured, and two measures are seldom the same.
-    """
-    if not _ENTITY.test(entity):
-        _refuse_column("a key is of ", entity, _ENTITY, "name ")
-    if type not in ("text", "int"):
-        raise DeclarationError(
-            f"the key has type={short(type)}, which is neither text nor int",
-            code="T112",
-            where=here(),
-            fix='write type="int", or leave it out for text',
-        )
-    return _column(Type(type), category, entity)
-
-
-def text(category: str | None = None) -> Column:
-    """A column of text."""
-    return _column(Type.TEXT, category)
-
-
-def integer(category: str | None = None) -> Column:
-    """A column of 64-bit integers."""
-    return _column(Type.INT, category)
-
-
-def number(category: str | None = None) -> Column:
-    """A column of 64-bit floats."""
-    return _column(Type.FLOAT, category)
-
-
-def flag(category: str | None = None) -> Column:
-    """A column of true and false."""
-    return _column(Type.BOOL, category)
-
-
-def time(category: str | None = None) -> Column:
-    """A column of moments, in microseconds UTC."""
-    return _column(Type.TIME, category)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

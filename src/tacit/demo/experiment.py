@@ -82,7 +82,7 @@ class Experiment:
         self._asked = self._rows[question.evaluated[some]]
         self._target = question.target[some]
         self._content = similarity(question.items, question.texts)
-        self._layout = pair_layout(question.items, question.texts)
+        self._layout = pair_layout(question.items, question.texts, devices_max=question.people)
         self._sum: np.ndarray[tuple[int], np.dtype[np.float64]] | None = None
 
     @property
@@ -129,7 +129,7 @@ class Experiment:
         if self._content is not None:
             found.append(("content", "public text alone", content_only(self._content).scores))
         ease = not_private_ease(self._rows, chosen)
-        return [*found, ("non_private", "EASE on all histories, not private", ease.scores)]
+        return [*found, ("non_private", "EASE, not private", ease.scores)]
 
     def _regularisation(self) -> float:
         """The λ that finds best what people enjoyed last but one, without the last."""

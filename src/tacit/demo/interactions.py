@@ -15,9 +15,13 @@ import pyarrow as pa
 
 from tacit.demo.synthetic import make_catalogue, make_events
 from tacit.errors import DataError
+from tacit.store.files import first_line
 
 GUESSES: Mapping[str, tuple[str, ...]] = {
-    "user": ("user", "user_id", "userid", "customer", "customer_id", "person", "device", "visitor"),
+    "user": (
+        *("user", "user_id", "userid", "customer", "customer_id", "customerid"),
+        *("person", "device", "visitor"),
+    ),
     "item": ("item", "item_id", "itemid", "product", "product_id", "movie", "movie_id", "track"),
     "time": ("at", "time", "timestamp", "ts", "date", "datetime", "event_time", "created_at"),
     "title": ("title", "description", "name", "item_name", "product_name", "text"),
@@ -62,15 +66,19 @@ def read_interactions(
             types = dict(zip(raw.columns, map(str, raw.types), strict=True))
         except duckdb.Error as error:
             raise DataError(
-                f"the file cannot be read as Parquet: {_first_line(error)}",
+                f"the file cannot be read as Parquet: {first_line(error)}",
                 code="T302",
                 where=str(path),
                 fix="write it again; it is damaged, cut short, or of another format",
             ) from None
         columns = _columns(path, types, chosen)
-        if where is None and "quantity" in types:
+        if where is None and "quantity" in map(str.lower, types):
             where = "quantity > 0"
-        return _read(connection, path, types, columns, where, devices)
+        _check_condition(connection, path, where)
+        try:
+            return _read(connection, path, types, columns, where, devices)
+        except duckdb.Error as error:
+            raise _unfit(path, where, error) from None
 
 
 def _columns(
@@ -128,11 +136,10 @@ def _read(
     at = quoted["time"]
     moment = f"epoch_us({at})" if types[columns["time"]] != "BIGINT" else at
     title = f"CAST({quoted['title']} AS VARCHAR)" if "title" in quoted else "NULL"
-    _check_condition(connection, path, where)
     connection.execute(
         f"""CREATE TEMP TABLE rows AS SELECT CAST({quoted["user"]} AS VARCHAR) AS person,
             CAST({quoted["item"]} AS VARCHAR) AS item, {moment} AS moment, {title} AS title,
-            file_row_number AS position, coalesce({where or "true"}, false) AS enjoyed
+            file_row_number AS position, coalesce(({where or "true"}), false) AS enjoyed
             FROM read_parquet(?, file_row_number=true)""",  # noqa: S608
         [str(path)],
     )
@@ -168,24 +175,32 @@ def _read(
 def _check_condition(connection: duckdb.DuckDBPyConnection, path: Path, where: str | None) -> None:
     try:
         connection.execute(
-            f"SELECT 1 FROM read_parquet(?) WHERE {where or 'true'} LIMIT 1",  # noqa: S608
+            f"SELECT coalesce(({where or 'true'}), false) FROM read_parquet(?) LIMIT 1",  # noqa: S608
             [str(path)],
         )
     except duckdb.Error as error:
-        raise DataError(
-            f"the condition cannot be applied: {_first_line(error)}",
-            code="T307",
-            where=f"{path}, --where {where!r}",
-            fix="write a condition over the file's columns, such as 'quantity > 0'",
-        ) from None
+        raise _unfit(path, where, error) from None
+
+
+def _unfit(path: Path, where: str | None, error: duckdb.Error) -> DataError:
+    """T307 for a condition that some row does not bear; T302 where there is none to blame."""
+    if where is None:
+        return DataError(
+            f"its rows cannot be read: {first_line(error)}",
+            code="T302",
+            where=str(path),
+            fix="write the file again; it is damaged, or its times lie outside of all calendars",
+        )
+    return DataError(
+        f"the condition cannot be applied: {first_line(error)}",
+        code="T307",
+        where=f"{path}, --where {where!r}",
+        fix="write a condition over the file's columns, such as 'quantity > 0'",
+    )
 
 
 def _one(connection: duckdb.DuckDBPyConnection, sql: str) -> int:
     return int(connection.execute(sql).fetchall()[0][0])
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).splitlines()[0]
 
 
 def made_up(people: int, seed: int = 1) -> Interactions:

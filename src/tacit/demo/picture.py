@@ -6,11 +6,11 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
-from itertools import pairwise
+from itertools import cycle, pairwise
 
-WIDTH, HEIGHT = 560, 380
-LEFT, RIGHT, TOP, BOTTOM = 64, 150, 48, 52
-COLOURS = ("#0b6e4f", "#c8553d", "#3d5a80", "#8d6a9f", "#777777", "#b08900")
+WIDTH, HEIGHT = 600, 380
+LEFT, RIGHT, TOP, BOTTOM = 64, 170, 48, 52
+COLOURS = ("#777777", "#b08900", "#c8553d", "#8cc5ad", "#54a586", "#0b6e4f", "#06412e", "#3d5a80")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,7 @@ def draw(charts: Sequence[Chart]) -> str:
 def _chart(chart: Chart) -> list[str]:
     top = max((y + spread for line in chart.lines for _, y, spread in line.points), default=1.0)
     step = _step(top)
-    ceiling = step * math.ceil(top / step)
+    ceiling = step * max(1, math.ceil(top / step))
     low, high = math.log(min(chart.ticks)), math.log(max(chart.ticks))
     right, bottom = WIDTH - RIGHT, HEIGHT - BOTTOM
 
@@ -78,7 +78,7 @@ def _chart(chart: Chart) -> list[str]:
         f' text-anchor="middle">{escape(chart.y_title)}</text>'
     )
     labels = _apart([y(line.points[-1][1]) for line in chart.lines])
-    for colour, line, label in zip(COLOURS, chart.lines, labels, strict=False):
+    for colour, line, label in zip(cycle(COLOURS), chart.lines, labels, strict=False):
         places = [(x(px), y(py)) for px, py, _ in line.points]
         if len(places) == 1:
             places = [(LEFT, places[0][1]), (right, places[0][1])]

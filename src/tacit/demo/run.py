@@ -12,6 +12,7 @@ import json
 import resource
 import shutil
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,7 @@ from tacit.project import Project
 from tacit.project.run import Results, run
 from tacit.project.scaffold import scaffold
 from tacit.store.atomic import replace_file
-from tacit.terminal import bundle_path, out, print_plan, print_ranking, steps
+from tacit.terminal import out, print_plan, print_ranking, steps
 from tacit.values import SECOND
 
 DEVICES = 5_000
@@ -54,8 +55,16 @@ class Demo:
     console: Console
 
 
-def run_demo(given: argparse.Namespace) -> None:
-    """Runs the demo and prints it; with `--json` the last line is one JSON object."""
+def run_demo(
+    given: argparse.Namespace,
+    *,
+    populations: Sequence[int] = POPULATIONS,
+    epsilons: Sequence[float] = EPSILONS,
+) -> None:
+    """Runs the demo and prints it; with `--json` the last line is one JSON object.
+
+    `populations` are the sizes of the made-up ones on which growth is shown.
+    """
     started = time.monotonic()
     console = out()
     interactions = _interactions(given, console)
@@ -71,8 +80,8 @@ def run_demo(given: argparse.Namespace) -> None:
         results = run(demo.project, step)
         experiment = Experiment(holdout.question, given.out / "experiment.sqlite", delta=DELTA)
         delivered = {given.epsilon: results.models["recommender"]}
-        scores = experiment.scores(sorted({*EPSILONS, given.epsilon}), step, delivered)
-        grown = growth(POPULATIONS, EPSILONS, given.out, step, DELTA)
+        scores = experiment.scores(sorted({*epsilons, given.epsilon}), step, delivered)
+        grown = growth(populations, epsilons, given.out, step, DELTA)
     _print_run(demo, interactions, results)
     _print_scores(demo, scores, experiment)
     _print_growth(console, grown)
@@ -107,14 +116,17 @@ def _interactions(given: argparse.Namespace, console: Console) -> Interactions:
 
 def _clear(folder: Path) -> Path:
     """An empty folder of the demo's own. Raises DataError T320 for one that it did not make."""
-    if folder.exists() and any(folder.iterdir()) and not (folder / MARK).exists():
+    ours = (folder / MARK).exists()
+    if folder.exists() and not ours and (not folder.is_dir() or any(folder.iterdir())):
         raise DataError(
-            "the folder holds something that the demo did not make",
+            "something is there that the demo did not make",
             code="T320",
             where=str(folder),
-            fix="name another with --out; nothing was written",
+            fix="name another folder with --out; nothing was written",
         )
-    shutil.rmtree(folder, ignore_errors=True)
+    for held in folder.iterdir() if ours else ():
+        if held.name != MARK:  # it goes never, so that a demo cut off here may clear on
+            shutil.rmtree(held) if held.is_dir() else held.unlink()
     replace_file(folder / MARK, [b""])
     return folder
 
@@ -150,7 +162,7 @@ def _print_scores(demo: Demo, scores: list[Score], experiment: Experiment) -> No
     _heading(console, f"What privacy costs here, {experiment.asked:,} people asked")
     console.print("  The item each person enjoyed last, ranked among all that they had not yet.")
     console.print(f"  {'learner':<34}{'HR@10':>9}{'NDCG@10':>18}{'coverage':>10}")
-    top = max(score.ndcg for score in scores)
+    top = max(score.ndcg for score in scores) or 1.0
     for s in scores:
         spread = f" ± {s.spread:.4f}" if s.spread else ""
         bar = "▇" * round(24 * s.ndcg / top)
@@ -159,8 +171,8 @@ def _print_scores(demo: Demo, scores: list[Score], experiment: Experiment) -> No
         )
     console.print(
         "  The first draw at the project's epsilon is what it delivered. The others are an"
-        " experiment:\n  each is a release that the project might have made instead; all of them cost"
-        f" epsilon\n  {experiment.spent():.3g}, and the experiment's ledger says so."
+        " experiment:\n  each is a release that the project might have made instead; all of them"
+        f" cost epsilon\n  {experiment.spent():.3g}, and the experiment's ledger says so."
     )
 
 
@@ -177,7 +189,7 @@ def _print_ranking(demo: Demo, results: Results) -> None:
     person = demo.holdout.someone()
     _heading(demo.console, f"One device ranks for itself: {person}")
     model = next(iter(results.bundles))
-    print_ranking(demo.console, demo.project, person, model, bundle_path(demo.project, model), 10)
+    print_ranking(demo.console, demo.project, person, model, results.bundles[model], 10)
 
 
 def _print_end(demo: Demo, results: Results, picture: Path, seconds: float) -> None:
@@ -206,7 +218,7 @@ def _charts(demo: Demo, scores: list[Score], grown: dict[int, list[Score]]) -> l
         "epsilon a device",
         "NDCG@10",
         [s.epsilon for s in private if s.epsilon is not None],
-        [curve, *levels],
+        [*levels, curve],
     )
     sizes = list(grown)
     names = [score.name for score in grown[sizes[0]]]
@@ -218,7 +230,7 @@ def _charts(demo: Demo, scores: list[Score], grown: dict[int, list[Score]]) -> l
         )
         for place, name in enumerate(names)
     ]
-    there = Chart("As the population grows (made-up)", "devices", "NDCG@10", sizes, lines[-6:])
+    there = Chart("As the population grows (made-up)", "devices", "NDCG@10", sizes, lines)
     return [here, there]
 
 

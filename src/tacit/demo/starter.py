@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tacit.demo.interactions import made_up
-from tacit.project.scaffold import scaffold
+from tacit.project.scaffold import check_empty, scaffold
 from tacit.values import SECOND
 
 DEVICES = 300
@@ -16,6 +16,7 @@ DEVICES = 300
 
 def start(folder: Path) -> None:
     """Makes the project. Raises DataError T320 when the folder holds something already."""
+    check_empty(folder)
     made = made_up(DEVICES)
     as_of = pc.max(made.history.column("at")).cast(pa.int64()).as_py() + SECOND
     scaffold(folder, made.history, made.catalogue, as_of)

@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
-from contextlib import contextmanager
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -28,15 +30,16 @@ from tacit.device.agent import Agent
 from tacit.device.keys import PublicKey
 from tacit.device.task import Task
 from tacit.device.vault import Vault
-from tacit.errors import PrivacyError, StoreError
+from tacit.errors import DataError, EngineError, PrivacyError, StoreError
 from tacit.privacy.mechanism import Report
 from tacit.privacy.randomness import system
+from tacit.store.atomic import create_file, make_folder, sync_folder, unwritable
 from tacit.values import Secret, Type
 
-BATCH = 64
-"""Devices that a worker handles before it reports back."""
-
 KEY_BYTES = 32
+
+Key = str | int
+"""A person's key, of the type that their column has."""
 
 Progress = Callable[[int], None]
 J = TypeVar("J")
@@ -55,10 +58,11 @@ class Population:
         folder: where their vaults lie.
         project: the project's name.
         trusted: the key that its bundles are signed with.
-        tables: the tables every vault has, with their columns.
+        tables: the tables of events that devices hold, with their columns.
         person: table → the column that holds the person's key.
         clocks: table → the column that dates its rows.
-        workers: processes to use.
+        workers: processes to use; with 1 everything happens in this one.
+        batch: devices that a worker handles before it reports back; so few need no other process.
     """
 
     folder: Path
@@ -68,6 +72,7 @@ class Population:
     person: Mapping[str, str]
     clocks: Mapping[str, str]
     workers: int = 2
+    batch: int = 64
 
     def enroll(
         self,
@@ -76,21 +81,23 @@ class Population:
         purposes: Sequence[str],
         now: int,
         progress: Progress = quiet,
-    ) -> list[str]:
+    ) -> list[Key]:
         """Makes a device for every person in `rows` and puts their rows, and only theirs, on it.
 
-        Each consents to `purposes`. A person who has a device keeps it, and it gets no rows twice.
-        Returns the people, in order of their keys.
+        A device comes to be in one step, with its rows and its consent to `purposes`. One that is
+        there already stays as it is, a consent withdrawn included; only a table that it has not had
+        is added, with consent to purposes that it was not asked about before. Returns the people,
+        in order of their keys.
         """
-        self._master()  # Made here once, before the workers look for it.
+        self._make_master()  # Here, once, before the workers look for it.
         column = self.person[table]
         order = [(column, "ascending"), (self.clocks[table], "ascending")]
         ordered = rows.sort_by(order).combine_chunks()
         runs = pc.run_end_encode(ordered.column(column).combine_chunks())
-        people: list[str] = [str(key) for key in runs.values.to_pylist()]
+        people: list[Key] = runs.values.to_pylist()
         bounds: list[int] = [0, *runs.run_ends.to_pylist()]
         jobs = self._enrolments(table, ordered, people, bounds, purposes, now)
-        for done in self._spread(_enroll, jobs):
+        for done in self._spread(_enroll, jobs, len(people)):
             progress(done)
         return people
 
@@ -98,59 +105,142 @@ class Population:
         self,
         table: str,
         ordered: pa.Table,
-        people: Sequence[str],
+        people: Sequence[Key],
         bounds: Sequence[int],
         purposes: Sequence[str],
         now: int,
     ) -> Iterator[_Enrolment]:
-        for first in range(0, len(people), BATCH):
-            some = people[first : first + BATCH]
+        for first in range(0, len(people), self.batch):
+            some = people[first : first + self.batch]
             edges = bounds[first : first + len(some) + 1]
             rows = ordered.slice(edges[0], edges[-1] - edges[0])
             sizes = [end - start for start, end in pairwise(edges)]
             yield _Enrolment(self, table, tuple(some), sizes, _packed(rows), tuple(purposes), now)
 
     def contribute(
-        self, task: Path, people: Sequence[str], now: int, progress: Progress = quiet
+        self, task: Path, people: Sequence[Key], now: int, progress: Progress = quiet
     ) -> Iterator[Report]:
-        """One report from every device that may and has not yet given one, in no given order.
+        """The one report of every device that may give it, in no given order.
 
-        A device without consent, or that has contributed to this epoch before, stays silent.
+        A device without consent stays silent, and so does one that has contributed to this epoch
+        and knows that its report arrived; one that does not know sends the same report again.
         """
         jobs = (
-            _Request(self, task, tuple(people[i : i + BATCH]), now)
-            for i in range(0, len(people), BATCH)
+            _Request(self, task, tuple(people[i : i + self.batch]), now)
+            for i in range(0, len(people), self.batch)
         )
-        for asked, reports in self._spread(_contribute, jobs):
+        for asked, reports in self._spread(_contribute, jobs, len(people)):
             progress(asked)
             yield from reports
 
     @contextmanager
-    def agent(self, person: str) -> Iterator[Agent]:
-        """The agent of one device, its vault open. Raises VaultError T615 if it has none."""
+    def agent(self, person: Key) -> Iterator[Agent]:
+        """The agent of one device, its vault open. Raises DataError T315 if there is none."""
+        if not self._master_path.exists():
+            raise self._no_device(person)
         master = self._master()
-        with Vault.open(self._path(master, person), _key(master, person)) as vault:
+        path = self._path(master, person)
+        if not path.exists():
+            raise self._no_device(person)
+        with Vault.open(path, _key(master, person)) as vault:
             yield Agent(vault, person, self.project, self.trusted)
 
-    def _vault(self, master: Secret, person: str) -> Vault:
-        path, key = self._path(master, person), _key(master, person)
-        if path.exists():
-            return Vault.open(path, key)
-        return Vault.create(path, key, self.tables, clocks=self.clocks)
+    def _no_device(self, person: Key) -> DataError:
+        return DataError(
+            f"no device belongs to {person!r}",
+            code="T315",
+            where=str(self.folder),
+            fix=f"name a person of {', '.join(self.person)} as the rows do; devices are made by a"
+            " run",
+        )
 
-    def _path(self, master: Secret, person: str) -> Path:
+    # ------------------------------------------------------------------ one device
+
+    def _enroll(self, master: Secret, person: Key, job: _Enrolment, rows: pa.Table) -> None:
+        path, key = self._path(master, person), _key(master, person)
+        if not path.exists():
+            self._make(path, key, person, job, rows)
+            return
+        with Vault.open(path, key) as vault:
+            if job.table in vault.meta("enrolled", ()):
+                return
+            vault.declare(self._of(job.table), clocks={job.table: self.clocks[job.table]})
+            # Appending is one transaction: of this table there are all of the rows, or none yet.
+            if vault.oldest(job.table) is None:
+                vault.append(job.table, rows, now=job.now)
+            agent = Agent(vault, person, self.project, self.trusted)
+            asked = set(vault.meta("asked", ()))
+            agent.consent(sorted(agent.consented | (set(job.purposes) - asked)))
+            vault.set_meta("asked", sorted(asked | set(job.purposes)))
+            vault.set_meta("enrolled", sorted({*vault.meta("enrolled", ()), job.table}))
+
+    def _make(self, path: Path, key: Secret, person: Key, job: _Enrolment, rows: pa.Table) -> None:
+        """A new vault beside its path, which it is given when all is in it and on the disk."""
+        aside = path.with_suffix(".new")
+        try:
+            aside.unlink(missing_ok=True)  # of a run that was cut off
+            clocks = {job.table: self.clocks[job.table]}
+            with Vault.create(
+                aside, key, self._of(job.table), clocks=clocks, unsafe_not_durable=True
+            ) as vault:
+                vault.append(job.table, rows, now=job.now)
+                Agent(vault, person, self.project, self.trusted).consent(job.purposes)
+                vault.set_meta("asked", sorted(job.purposes))
+                vault.set_meta("enrolled", [job.table])
+            _sync(aside)
+            os.replace(aside, path)
+        except OSError as error:
+            raise unwritable(error, path) from None
+        finally:
+            with suppress(OSError):
+                aside.unlink(missing_ok=True)
+
+    def _of(self, table: str) -> dict[str, Mapping[str, Type]]:
+        return {table: self.tables[table]}
+
+    # ------------------------------------------------------------------ names and keys
+
+    def _path(self, master: Secret, person: Key) -> Path:
         """A name that tells nobody whose vault it is."""
         return self.folder / f"{_derive(master, b'name', person).hex()[:32]}.vault"
 
-    def _master(self) -> Secret:
-        self.folder.mkdir(parents=True, exist_ok=True)
-        return _load_or_create(self.folder / "master.key")
+    @property
+    def _master_path(self) -> Path:
+        return self.folder / "master.key"
 
-    def _spread(self, work: Callable[[J], R], jobs: Iterable[J]) -> Iterator[R]:
+    def _make_master(self) -> None:
+        make_folder(self.folder)
+        if not self._master_path.exists():
+            create_file(self._master_path, [system().bytes(KEY_BYTES)])
+
+    def _master(self) -> Secret:
+        try:
+            raw = self._master_path.read_bytes()
+        except OSError as error:
+            raise self._bad_master(f"cannot be read: {error.strerror}") from None
+        if len(raw) != KEY_BYTES:
+            raise self._bad_master(f"has {len(raw)} bytes, not {KEY_BYTES}")
+        return Secret(raw)
+
+    def _bad_master(self, why: str) -> StoreError:
+        return StoreError(
+            f"the population's master secret {why}",
+            code="T702",
+            where=str(self._master_path),
+            fix="put the file back as it was; without it no simulated vault opens",
+        )
+
+    # ------------------------------------------------------------------ workers
+
+    def _spread(self, work: Callable[[J], R], jobs: Iterable[J], people: int) -> Iterator[R]:
         """Results in order, with no more jobs under way than the workers can soon take."""
+        if self.workers == 1 or people <= self.batch:
+            yield from map(work, jobs)
+            return
         # Fresh processes: forking one that runs Arrow's threads can hang.
         context = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(self.workers, mp_context=context) as pool:
+        pool = ProcessPoolExecutor(self.workers, mp_context=context, initializer=_deaf)
+        try:
             waiting: deque[Future[R]] = deque()
             for job in jobs:
                 waiting.append(pool.submit(work, job))
@@ -158,13 +248,23 @@ class Population:
                     yield waiting.popleft().result()
             while waiting:
                 yield waiting.popleft().result()
+        except BrokenProcessPool:
+            raise EngineError(
+                "a process that drives devices ended before its work was done",
+                code="T403",
+                where=str(self.folder),
+                fix="free some memory; a script of your own must also do its work under"
+                " `if __name__ == '__main__':`, since its processes read it again",
+            ) from None
+        finally:
+            pool.shutdown(cancel_futures=True)
 
 
 @dataclass(frozen=True, slots=True)
 class _Enrolment:
     population: Population
     table: str
-    people: tuple[str, ...]
+    people: tuple[Key, ...]
     sizes: list[int]
     rows: bytes
     purposes: tuple[str, ...]
@@ -175,7 +275,7 @@ class _Enrolment:
 class _Request:
     population: Population
     task: Path
-    people: tuple[str, ...]
+    people: tuple[Key, ...]
     now: int
 
 
@@ -185,12 +285,9 @@ def _enroll(job: _Enrolment) -> int:
     rows = pa.ipc.open_stream(job.rows).read_all()
     start = 0
     for person, size in zip(job.people, job.sizes, strict=True):
-        with population._vault(master, person) as vault:
-            # Appending is one transaction: a vault holds all of its person's rows, or none yet.
-            if vault.oldest(job.table) is None:
-                vault.append(job.table, rows.slice(start, size), now=job.now)
-            Agent(vault, person, population.project, population.trusted).consent(job.purposes)
+        population._enroll(master, person, job, rows.slice(start, size))
         start += size
+    sync_folder(population.folder)
     return len(job.people)
 
 
@@ -198,7 +295,7 @@ def _contribute(job: _Request) -> tuple[int, list[Report]]:
     reports = []
     for person in job.people:
         with job.population.agent(person) as agent:
-            task = _task(job.task, agent, job.now)
+            task = _task(job, agent)
             try:
                 reports.append(agent.contribute(task, job.now))
             except PrivacyError as error:
@@ -207,14 +304,24 @@ def _contribute(job: _Request) -> tuple[int, list[Report]]:
     return len(job.people), reports
 
 
-_TASKS: dict[Path, Task] = {}
+_OPENED: dict[tuple[object, ...], Task] = {}
 
 
-def _task(path: Path, agent: Agent, now: int) -> Task:
-    # One verified copy for all the agents of a worker: on phones each would read its own.
-    if path not in _TASKS:
-        _TASKS[path] = agent.open_task(path, now)
-    return _TASKS[path]
+def _task(job: _Request, agent: Agent) -> Task:
+    """One verified copy for all the agents of a process: on phones each would read its own."""
+    file = os.stat(job.task)
+    population = job.population
+    same = (file.st_mtime_ns, file.st_size, population.project, population.trusted)
+    which = (job.task, job.now, *same)
+    if which not in _OPENED:
+        _OPENED.clear()
+        _OPENED[which] = agent.open_task(job.task, job.now)
+    return _OPENED[which]
+
+
+def _deaf() -> None:
+    """An interrupt is for the process that hands out the work, which then ends this one."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _packed(rows: pa.Table) -> bytes:
@@ -224,31 +331,19 @@ def _packed(rows: pa.Table) -> bytes:
     return bytes(sink.getvalue())
 
 
-def _key(master: Secret, person: str) -> Secret:
+def _key(master: Secret, person: Key) -> Secret:
     return Secret(_derive(master, b"key", person))
 
 
-def _derive(master: Secret, use: bytes, person: str) -> bytes:
+def _derive(master: Secret, use: bytes, person: Key) -> bytes:
     """HKDF-SHA256 (RFC 5869); its `info` keeps uses and people apart."""
-    info = b"tacit device " + use + b"\x00" + person.encode()
+    info = b"tacit device " + use + b"\x00" + str(person).encode()
     return HKDF(hashes.SHA256(), KEY_BYTES, salt=None, info=info).derive(master.reveal())
 
 
-def _load_or_create(path: Path) -> Secret:
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
     try:
-        descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
-    except FileExistsError:
-        raw = path.read_bytes()
-        if len(raw) != KEY_BYTES:
-            raise StoreError(
-                f"the population's master secret has {len(raw)} bytes, not {KEY_BYTES}",
-                where=str(path),
-                fix="put the file back as it was; without it no simulated vault opens",
-            ) from None
-        return Secret(raw)
-    with os.fdopen(descriptor, "wb") as file:
-        secret = system().bytes(KEY_BYTES)
-        file.write(secret)
-        file.flush()
-        os.fsync(file.fileno())
-    return Secret(secret)
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

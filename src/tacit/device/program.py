@@ -34,7 +34,7 @@ class Program:
     content: Mapping[str, Content]
     keep: Mapping[str, int]
 
-    def run(self, connection: Connection, person: str, now: int) -> dict[str, Any]:
+    def run(self, connection: Connection, person: str | int, now: int) -> dict[str, Any]:
         """Every signal of the person's own rows before `now`; a histogram is a dict."""
         with _content(connection, self.content):
             found = sqlite.run(connection, self.sql, [[person]], [now])

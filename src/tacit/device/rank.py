@@ -21,6 +21,8 @@ from tacit.errors import BundleError
 Floats = npt.NDArray[np.floating[Any]]
 Codes = npt.NDArray[np.int64]
 
+KIND = "model"
+
 
 @dataclass(frozen=True, slots=True)
 class Ranked:
@@ -51,6 +53,9 @@ class Neighbours:
         shape = self._neighbours.shape
         if len(shape) != 2 or shape[0] != items or self._weights.shape != shape:
             raise ValueError(f"neighbours of shape {shape} for {items} items")
+        if self._neighbours.dtype.kind not in "iu":
+            raise ValueError("a neighbour is no whole number")
+        _check_numbers(self._weights)
         if not (self._neighbours.min(initial=0) >= -1 and self._neighbours.max(initial=0) < items):
             raise ValueError("a neighbour is no item")
         self._items = items
@@ -72,10 +77,13 @@ class Embedding:
     """
 
     def __init__(self, arrays: Mapping[str, npt.NDArray[Any]], items: int) -> None:
+        for name in ("query", "target"):
+            _check_numbers(arrays[name])
         self._query = arrays["query"].astype(np.float32)
         self._target = arrays["target"].astype(np.float32)
-        if self._query.shape != self._target.shape or self._query.shape[:1] != (items,):
-            raise ValueError(f"vectors of shape {self._query.shape} for {items} items")
+        shape = self._query.shape
+        if len(shape) != 2 or shape[0] != items or self._target.shape != shape:
+            raise ValueError(f"vectors of shape {shape} for {items} items")
 
     def contributions(self, history: Codes) -> Floats:
         """See `Scorer`."""
@@ -145,23 +153,43 @@ class Ranker:
 
 def load_ranker(bundle: Bundle) -> Ranker:
     """The ranker of a model bundle. Raises BundleError T629 for contents that do not fit."""
-    contents = bundle.manifest.contents
     try:
-        catalogue = bundle.json("catalogue.json")
-        items, titles = catalogue["items"], catalogue["titles"]
-        learner = SCORERS[contents["learner"]]
-        arrays = {name: bundle.array(f"{name}.npy") for name in contents["arrays"]}
-        popularity = arrays["popularity"]
-        if not (len(items) == len(titles) == len(popularity)):
-            raise ValueError("items, titles and popularity differ in number")
-        scorer = learner(arrays, len(items))
-        program = Program.from_json(bundle.json("program.json"))
-        signal, purposes = contents["signal"], contents["purposes"]
-        return Ranker(items, titles, program, signal, purposes, scorer, popularity)
-    except (KeyError, TypeError, ValueError, IndexError) as error:
+        return _ranker(bundle)
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
         raise BundleError(
             f"the bundle's contents do not make a model: {error}",
             code="T629",
             where=bundle.where,
             fix="build the bundle anew, with the version of Tacit that the devices have",
         ) from error
+
+
+def _ranker(bundle: Bundle) -> Ranker:
+    contents = bundle.manifest.contents
+    if contents["kind"] != KIND:
+        raise ValueError(f"it is of kind {contents['kind']!r}")
+    if not contents["purposes"]:
+        raise ValueError("it is for no purpose, so nobody can have consented to it")
+    catalogue = bundle.json("catalogue.json")
+    items, titles = catalogue["items"], catalogue["titles"]
+    arrays = {name: bundle.array(f"{name}.npy") for name in contents["arrays"]}
+    popularity = arrays["popularity"]
+    _check_numbers(popularity)
+    if popularity.ndim != 1 or not (len(items) == len(titles) == len(popularity)):
+        raise ValueError("items, titles and popularity differ in number")
+    if len(set(items)) < len(items):
+        raise ValueError("an item is there twice")
+    return Ranker(
+        items,
+        titles,
+        Program.from_json(bundle.json("program.json")),
+        contents["signal"],
+        contents["purposes"],
+        SCORERS[contents["learner"]](arrays, len(items)),
+        popularity,
+    )
+
+
+def _check_numbers(array: npt.NDArray[Any]) -> None:
+    if array.dtype.kind != "f" or not np.isfinite(array).all():
+        raise ValueError("an array holds something else than finite numbers")

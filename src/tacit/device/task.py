@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import isfinite
 from typing import Any
 
 import numpy as np
@@ -31,6 +32,7 @@ class Task:
         signal, program: the signal that is contributed, and the SQL that computes it.
         domain: item to code; what lies outside it is not sent.
         mechanism: bounds, encodes and shares the answer.
+        expires: when devices stop answering it; microseconds, UTC.
     """
 
     release: str
@@ -40,14 +42,24 @@ class Task:
     program: Program
     domain: Mapping[str, int]
     mechanism: Mechanism[Any]
+    expires: int
 
     def __post_init__(self) -> None:
         if self.epoch < 0:
             raise ValueError("an epoch is 0 or more")
+        if not self.purposes:
+            raise ValueError("it is for no purpose, so nobody can have consented to it")
 
-    def histogram(self, found: Mapping[str, float]) -> Histogram:
-        """The answer over the public domain, by ascending code."""
-        pairs = sorted((self.domain[key], found[key]) for key in found if key in self.domain)
+    def histogram(self, found: Mapping[str, float | None]) -> Histogram:
+        """The answer over the public domain, by ascending code.
+
+        An item without an amount (the sum of nulls), or with one that is not finite, is not there.
+        """
+        pairs = sorted(
+            (self.domain[key], amount)
+            for key, amount in found.items()
+            if key in self.domain and amount is not None and isfinite(amount)
+        )
         codes = np.array([code for code, _ in pairs], np.int64)
         return Histogram(codes, np.array([amount for _, amount in pairs], np.float64))
 
@@ -86,16 +98,18 @@ def load_task(bundle: Bundle) -> Task:
             raise ValueError(f"it is of kind {contents['kind']!r}")
         arrays = {name: bundle.array(f"{name}.npy") for name in contents["arrays"]}
         chosen = mechanism(contents["mechanism"]).from_files(bundle.json("parameters.json"), arrays)
+        program = Program.from_json(bundle.json("program.json"))
         return Task(
             release=str(contents["release"]),
             epoch=int(contents["epoch"]),
             purposes=tuple(contents["purposes"]),
             signal=str(contents["signal"]),
-            program=Program.from_json(bundle.json("program.json")),
+            program=program,
             domain={str(item): code for code, item in enumerate(bundle.json("domain.json"))},
             mechanism=chosen,
+            expires=bundle.manifest.expires,
         )
-    except (KeyError, TypeError, ValueError, PrivacyError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, PrivacyError) as error:
         raise BundleError(
             f"the bundle's contents do not make a task: {error}",
             code="T629",

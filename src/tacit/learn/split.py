@@ -178,7 +178,7 @@ def evaluate_split(
 
 def _learn_private(found: Histories, split: ExternalSplit, epsilon: float, delta: float) -> Learned:
     layout = pair_layout([str(code) for code in range(split.items)], None)
-    release = PairSum(layout, max(split.users, 1), epsilon, delta, "evaluate")
+    release = PairSum(layout, split.users, epsilon, delta, "evaluate")
     return LEARNERS["item_item"](release.simulate(*found, system()), None, {})
 
 

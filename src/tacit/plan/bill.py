@@ -23,24 +23,30 @@ def bill(plan: Plan) -> tuple[tuple[Charge, ...], list[TacitError]]:
         try:
             loss = zcdp(gaussian_rho(sigma_for(release.epsilon, release.delta)))
         except PrivacyError as error:
-            errors.append(
-                FlowError(
-                    f"release {node.id!r} promises nothing: {error.message}",
-                    code="T210",
-                    where=release.where,
-                    fix=error.fix,
-                )
-            )
+            errors.append(_unbounded(f"release {node.id!r}", release.where, error))
             continue
         purposes = tuple(node.spec["purposes"])
         charges.append(
             Charge(node.id, release.mechanism, purposes, release.epsilon, release.delta, loss)
         )
     for name, purpose in plan.declarations.of(Purpose).items():
-        spent = composed(charges, name, purpose.delta)
+        try:
+            spent = composed(charges, name, purpose.delta)
+        except PrivacyError as error:
+            errors.append(_unbounded(f"purpose {name!r}", purpose.where, error))
+            continue
         if spent > purpose.epsilon * (1 + 1e-9):
             errors.append(_over(plan, name, purpose, spent, charges))
     return tuple(charges), errors
+
+
+def _unbounded(what: str, where: str, error: PrivacyError) -> FlowError:
+    return FlowError(
+        f"{what} has no loss that can be bounded: {error.message}",
+        code="T210",
+        where=where,
+        fix=error.fix,
+    )
 
 
 def composed(charges: Sequence[Charge], purpose: str, delta: float) -> float:

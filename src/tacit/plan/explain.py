@@ -6,8 +6,8 @@ mechanism that lets it pass, its loss, its terms, and who must be trusted.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 from tacit.declare import Label, Place, Purpose, Release
 from tacit.plan.bill import composed
@@ -127,16 +127,17 @@ def _held(label: Label) -> str:
 
 def _terms(node: Node) -> str:
     spec = node.spec
-    regions = "any region" if "anywhere" in spec["region"] else ", ".join(spec["region"])
-    return f"for {', '.join(spec['purposes'])}, in {regions}, kept {spec['keep']}"
+    return f"for {', '.join(spec['purposes'])}, in {_regions(spec['region'])}, kept {spec['keep']}"
 
 
 def _names(names: frozenset[str] | None) -> str:
     return "anything" if names is None else ", ".join(sorted(names)) or "nothing"
 
 
-def _regions(regions: frozenset[str] | None) -> str:
-    return "any region" if regions is None else _names(regions)
+def _regions(regions: Iterable[str] | None) -> str:
+    if regions is None or "anywhere" in regions:
+        return "any region"
+    return " or ".join(sorted(regions)) or "no region"
 
 
 def _releases(plan: Plan) -> Iterator[Line]:
@@ -151,7 +152,6 @@ def _release(plan: Plan, node: Node) -> Iterator[Line]:
     assert isinstance(release, Release), "only releases make release nodes"
     signal = plan.nodes[node.inputs[0]]
     uses = [f"{name} ({plan.vocabulary[name].spec['use']})" for name in node.spec["purposes"]]
-    regions = "any region" if "anywhere" in node.spec["region"] else ", ".join(node.spec["region"])
     yield Line("→", f"{node.id}   {signal.place} → {node.place}")
     facts = [
         ("what", [f"{signal.id}: {_signal(signal)}", f"over the keys of {node.inputs[1]}"]),
@@ -159,7 +159,7 @@ def _release(plan: Plan, node: Node) -> Iterator[Line]:
         ("passes by", [f"{release.mechanism}: an aggregate of all devices, none alone"]),
         ("costs", [f"ε {release.epsilon:g} at δ {release.delta:g}, for each device, each run"]),
         ("for", uses),
-        ("kept", [f"{node.spec['keep']}, in {regions}"]),
+        ("kept", [f"{node.spec['keep']}, in {_regions(node.spec['region'])}"]),
         ("trust", list(getattr(mechanism(release.mechanism), "trust", ()))),
     ]
     for title, values in facts:
@@ -182,23 +182,28 @@ def _made_of(plan: Plan, port: Port) -> list[str]:
 
 
 def _moves(plan: Plan) -> Iterator[Line]:
-    moves = [crossing for crossing in plan.crossings if crossing.by != "release"]
-    if not moves:
+    readers: dict[Crossing, list[str]] = {}
+    for crossing in plan.crossings:
+        if crossing.by != "release":
+            reader = plan.nodes[crossing.target]
+            name = reader.inputs[0] if reader.kind == "prepare" else reader.id
+            readers.setdefault(replace(crossing, target=""), []).append(name)
+    if not readers:
         yield Line(" ", "nothing: everything else stays where it is")
-    width = _width([crossing.source for crossing in moves])
-    for crossing in moves:
-        why = _why(plan, crossing)
+    width = _width([crossing.source for crossing in readers])
+    for crossing, names in readers.items():
+        why = _why(plan, crossing, list(dict.fromkeys(names)))
         yield Line(
             "→", f"{crossing.source:<{width}}{crossing.origin} → {crossing.destination}   {why}"
         )
 
 
-def _why(plan: Plan, crossing: Crossing) -> str:
+def _why(plan: Plan, crossing: Crossing, readers: list[str]) -> str:
     label = plan.nodes[crossing.source].label
     if crossing.by == "bundle":
         losses = ", ".join(sorted(label.releases))
         return f"{label.linkability}, in a signed bundle; its loss is that of {losses}"
-    return f"{label.linkability} content, for {crossing.target}"
+    return f"{label.linkability} content, for {', '.join(readers)}"
 
 
 def _bill(plan: Plan) -> Iterator[Line]:

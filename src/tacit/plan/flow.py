@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from tacit.declare import Label, Linkability, Place, Purpose, Release, Sink
+from tacit.declare import Label, Linkability, Metric, Model, Place, Purpose, Release, Sink
 from tacit.errors import FlowError, Refused, TacitError
 from tacit.plan.bill import bill
 from tacit.plan.graph import Edge, Node, Plan, Port
@@ -38,9 +38,10 @@ def check_flow(plan: Plan) -> Plan:
 
 
 def _unstated(node: Node) -> Iterator[FlowError]:
-    """T201 for what an output does not say; its bundle says the same."""
-    for term in STATED if node.kind != "bundle" else ():
-        if not node.spec[term]:
+    """T201 for what an output does not say; what it would have from its release is told there."""
+    inherits = isinstance(node.declared, Model | Metric)
+    for term in STATED:
+        if not node.spec[term] and not inherits:
             yield FlowError(
                 f"{node.kind} {node.id!r} does not say its {term}",
                 code="T201",
@@ -52,7 +53,7 @@ def _unstated(node: Node) -> Iterator[FlowError]:
 def _check_output(plan: Plan, node: Node) -> Iterator[FlowError]:
     """The first breach of each rule."""
     if not all(node.spec[term] for term in STATED):
-        return  # a bundle, whose model was refused for it
+        return  # what its release does not say, either
     clearance = clearance_of(plan, node)
     edges = plan.incoming[node.id]
     domain = [edge for edge in edges if edge.role == "domain"]

@@ -9,7 +9,7 @@ from tacit.declare import Metric, Model, Release, Sink
 from tacit.declare.expression import parse
 from tacit.plan.draft import Draft
 from tacit.plan.graph import Column, Port
-from tacit.plan.sources import keep, key_columns, names
+from tacit.plan.sources import keep, key_columns, names, regions
 from tacit.plan.taxonomy import CATEGORIES, nearest
 from tacit.privacy.mechanism import MECHANISMS, mechanism
 from tacit.values import duration
@@ -31,7 +31,7 @@ def _terms(draft: Draft, user: Release | Model | Metric | Sink) -> dict[str, Any
         raise draft.wrong(user, "is for no purpose", code="T203", fix="write purposes=[…]")
     return {
         "purposes": sorted(purposes),
-        "region": sorted(names(given["region"])),
+        "region": regions(given["region"]),
         "keep": keep(given["keep"]),
     }
 
@@ -108,7 +108,7 @@ def _check_domain(draft: Draft, release: Release, signal: str, table: str) -> No
         entity = draft.declarations.name(release.over.of, release)
         raise draft.wrong(
             release,
-            f"is of {signal!r} by {by.sql}, which is not a key of {entity}, as {table!r} lists them",
+            f"is of {signal!r} by {by.sql}, which is not a key of {entity} as in {table!r}",
             code="T114",
             fix=f"group the signal by a column made with key({entity}, …), or release it over the"
             " table of what it is grouped by",

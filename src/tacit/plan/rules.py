@@ -80,7 +80,7 @@ def _refusing(label: Label, clearance: Clearance) -> list[str]:
 def _place_fix(label: Label, c: Clearance) -> str:
     if label.releases:
         return f'write to="{c.place}" at {listed(label.releases)}'
-    return f"let it pass through a Release, or put it on the {label.place}"
+    return f"let it pass through a Release, or put the sink on the {label.place}"
 
 
 def _purposes_message(label: Label, c: Clearance) -> str:

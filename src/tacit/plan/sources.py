@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
-from tacit.declare import PUBLIC, Column, Entity, Events, Source, Table
+from tacit.declare import ANYWHERE, PUBLIC, Column, Entity, Events, Source, Table
 from tacit.declare.expression import Expression
 from tacit.plan.draft import Draft
 from tacit.plan.expressions import infer, inline, read, roles
@@ -154,7 +154,7 @@ def _spec(draft: Draft, source: Source, derived: Derived) -> dict[str, Any]:
                 {
                     "purposes": terms.purposes is not None
                     and sorted(declarations.purposes(terms.purposes, source)),
-                    "region": sorted(names(terms.region)),
+                    "region": regions(terms.region),
                     "keep": keep(terms.keep),
                 }
                 for terms in column.narrowed
@@ -168,7 +168,7 @@ def _spec(draft: Draft, source: Source, derived: Derived) -> dict[str, Any]:
         "place": source.place,
         "purposes": sorted(declarations.purposes(source.purposes, source)),
         "basis": source.basis,
-        "region": sorted(names(source.region)),
+        "region": regions(source.region),
         "keep": keep(source.keep),
         "time": source.time if isinstance(source, Events) else None,
         "of": declarations.name(source.of, source) if isinstance(source, Table) else None,
@@ -178,6 +178,12 @@ def _spec(draft: Draft, source: Source, derived: Derived) -> dict[str, Any]:
 def names(given: str | tuple[str, ...] | list[str] | None) -> tuple[str, ...]:
     """One name or several, as a tuple."""
     return (given,) if isinstance(given, str) else tuple(given or ())
+
+
+def regions(given: str | tuple[str, ...] | list[str] | None) -> list[str]:
+    """Regions in one spelling: in order, each once; with `ANYWHERE`, the others say nothing."""
+    stated = set(names(given))
+    return [ANYWHERE] if ANYWHERE in stated else sorted(stated)
 
 
 def keep(given: str | None) -> str | None:

@@ -23,5 +23,5 @@ def build_purpose(draft: Draft, name: str, purpose: Purpose) -> None:
             fix=nearest(purpose.use, USES, "data uses"),
         )
     spec = {"use": purpose.use, "basis": tuple(sorted(set(purpose.bases)))}
-    budget = {"epsilon": purpose.epsilon, "delta": purpose.delta}
+    budget = {"epsilon": float(purpose.epsilon), "delta": float(purpose.delta)}
     draft.vocabulary[name] = Entry(name, "purpose", purpose, spec, budget)

@@ -6,25 +6,30 @@ applied and the budget spent, the signing key, the simulated devices, tasks, rel
 
 from __future__ import annotations
 
+import difflib
+import os
+import re
 import time
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tacit.declare import PUBLIC, Declarations, Events, Purpose, Source, Table
-from tacit.errors import DataError
+from tacit.errors import BundleError, DataError
 from tacit.operations import View
-from tacit.plan import Difference, Node, Plan, compile_plan, difference, document
+from tacit.plan import Difference, Plan, compile_plan, difference, document
+from tacit.plan.sources import key_columns, retention
 from tacit.project.module import read_module
-from tacit.project.settings import Settings, read_settings
+from tacit.project.settings import FILE, Settings, read_settings
 from tacit.values import Type
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from tacit.device.agent import Agent
     from tacit.device.bundle import Bundle
     from tacit.device.keys import SigningKey
     from tacit.device.population import Population
@@ -42,6 +47,19 @@ class Catalogue:
     items: Sequence[str]
     titles: Sequence[str]
     texts: Sequence[str] | None
+
+    def over(self, domain: Iterable[str]) -> Catalogue:
+        """The same of the items of a domain, in its order; one that is gone is called by its key.
+
+        A release speaks of the domain that it was collected over, whatever the table says by now.
+        """
+        places = {item: place for place, item in enumerate(self.items)}
+        found = [(item, places.get(item)) for item in domain]
+        return Catalogue(
+            [item for item, _ in found],
+            [item if place is None else self.titles[place] for item, place in found],
+            self.texts and ["" if place is None else self.texts[place] for _, place in found],
+        )
 
 
 @dataclass(frozen=True)
@@ -61,11 +79,33 @@ class Project:
         """
         folder = Path(root)
         settings = read_settings(folder)
-        return cls(folder, settings, read_module(settings.module))
+        project = cls(folder, settings, read_module(settings.module))
+        project._check_bindings()
+        return project
+
+    def _check_bindings(self) -> None:
+        sources = self.declarations.of(Source)
+        for name, binding in self.settings.sources.items():
+            declared = sources.get(name)
+            if declared is None:
+                what, wrong, known = "a source", name, list(sources)
+            else:
+                known = list(declared.columns)
+                what = f"a column of {name}"
+                wrong = next((c for c in binding.columns if c not in declared.columns), "")
+            if wrong:
+                close = difflib.get_close_matches(wrong, known, 1)
+                raise DataError(
+                    f"[sources.{name}] names {wrong!r}, which is not declared as {what}",
+                    code="T311",
+                    where=str(self.root / FILE),
+                    fix=f"did you mean {close[0]!r}?" if close else f"use {', '.join(known)}",
+                )
 
     def now(self) -> int:
         """Microseconds, UTC: the moment that the settings replay, else the system's clock."""
-        return self.settings.as_of or time.time_ns() // 1000
+        replayed = self.settings.as_of
+        return time.time_ns() // 1000 if replayed is None else replayed
 
     # ------------------------------------------------------------------ the plan
 
@@ -103,11 +143,19 @@ class Project:
     @cached_property
     def control(self) -> ControlStore:
         """The control store, made on first use. Raises StoreError for one that is damaged."""
+        from tacit.store.atomic import make_folder
         from tacit.store.control import ControlStore
 
-        self.state.mkdir(parents=True, exist_ok=True)
         path = self.store_path
-        return ControlStore.open(path) if path.exists() else ControlStore.create(path)
+        if not path.exists():
+            # Made aside: one that a crash left half made could not be told from a damaged one.
+            aside = make_folder(self.state) / f".control.{os.getpid()}.sqlite"
+            aside.unlink(missing_ok=True)
+            ControlStore.create(aside).close()
+            with suppress(FileExistsError):
+                os.link(aside, path)
+            aside.unlink()
+        return ControlStore.open(path)
 
     @cached_property
     def ledger(self) -> Ledger:
@@ -122,16 +170,18 @@ class Project:
     def signing_key(self) -> SigningKey:
         """The key that signs tasks and bundles; devices pin its public half."""
         from tacit.device.keys import SigningKey
+        from tacit.store.atomic import make_folder
 
-        self.state.mkdir(parents=True, exist_ok=True)
+        make_folder(self.state)
         return SigningKey.load_or_create(self.state / "signing.key")
 
     # ------------------------------------------------------------------ rows and devices
 
     def rows(self, source: str) -> Rows:
-        """The rows of a source, held to its declaration.
+        """The rows of a source, held to its declaration; those past their retention are left out.
 
-        Raises DataError T312 for a source that is not bound to a file, T301 to T305 for the file.
+        Raises DataError T312 for a source that is not bound to a file, T301 to T305 for the file,
+        T306 for a table in which a key comes twice.
         """
         from tacit.store.files import read_parquet
 
@@ -140,19 +190,34 @@ class Project:
             raise DataError(
                 f"the source {source!r} is not bound to any rows",
                 code="T312",
-                where=str(self.root / "tacit.toml"),
+                where=str(self.root / FILE),
                 fix=f'add [sources.{source}] with path = "….parquet"',
             )
         declared = self.source(source)
-        keys = tuple(name for name, column in declared.columns.items() if column.entity)
-        return read_parquet(
+        rows = read_parquet(
             binding.path,
             self.schema(source),
             renamed=binding.columns,
-            keys=keys,
+            keys=owner(declared),
             time=declared.time if isinstance(declared, Events) else None,
             now=self.now(),
+            keep=retention(declared.keep, declared.where),
         )
+        if isinstance(declared, Table):
+            self._check_keys(source, declared, rows.table)
+        return rows
+
+    def _check_keys(self, source: str, declared: Table, rows: pa.Table) -> None:
+        [key] = key_columns(declared, declared.of)
+        counts = rows.column(key).value_counts()
+        if len(counts) < rows.num_rows:
+            twice = next(each["values"] for each in counts.to_pylist() if each["counts"] > 1)
+            raise DataError(
+                f"the key {twice!r} comes more than once",
+                code="T306",
+                where=f"{self.settings.sources[source].path}, column {key!r}",
+                fix="keep one row for each key; a join would multiply events otherwise",
+            )
 
     def source(self, name: str) -> Source:
         """The source declared under a name."""
@@ -165,49 +230,68 @@ class Project:
         return {name: column.type for name, column in self.source(source).columns.items()}
 
     def population(self, source: str) -> Population:
-        """The simulated devices that hold a source's rows."""
+        """The simulated devices that hold a source's rows. Raises DataError T316 where its rows
+        are not of one person each: on whose device would they be?"""
         from tacit.device.population import Population
 
         events = self.source(source)
         assert isinstance(events, Events), "devices hold events"
-        person = next(n for n, c in events.columns.items() if c.entity and c.entity.person)
+        people = people_columns(events)
+        if len(people) != 1:
+            raise DataError(
+                f"the rows of {source!r} are not of one person each",
+                code="T316",
+                where=events.where,
+                fix="declare events of a device with one column that is the key of its person",
+            )
+        entity = events.columns[people[0]].entity
+        assert entity is not None, "the column is a key"
         return Population(
-            folder=self.state / "devices",
+            folder=self.state / "devices" / self.declarations.name(entity, events),
             project=self.settings.name,
             trusted=self.signing_key.public,
             tables={source: self.schema(source)},
-            person={source: person},
+            person={source: people[0]},
             clocks={source: events.time},
         )
 
+    def device(self, source: str, person: str) -> AbstractContextManager[Agent]:
+        """The agent of one person's device, by their key as text.
+
+        Raises DataError T315 when there is none.
+        """
+        population = self.population(source)
+        kind = self.schema(source)[population.person[source]]
+        number = kind is Type.INT and re.fullmatch(r"-?\d{1,19}", person)
+        return population.agent(int(person) if number else person)
+
     def content(self, table: str) -> Catalogue:
-        """A content table as a public domain. Raises DataError T306 for a key that comes twice."""
+        """A content table as a public domain. Raises DataError T308 for one without rows."""
         declared = self.source(table)
         assert isinstance(declared, Table), f"{table} is content"
-        key = next(n for n, c in declared.columns.items() if c.entity is declared.of)
+        [key] = key_columns(declared, declared.of)
         rows = self.rows(table).table
         items: list[str] = rows.column(key).to_pylist()
-        if len(set(items)) < len(items):
-            twice = next(item for item, count in Counter(items).items() if count > 1)
+        if not items:
             raise DataError(
-                f"the key {twice!r} comes more than once",
-                code="T306",
-                where=f"{self.settings.sources[table].path}, column {key!r}",
-                fix="keep one row for each key; a join would multiply events otherwise",
+                f"the table {table!r} has no rows, so there is nothing to release or rank",
+                code="T308",
+                where=str(self.settings.sources[table].path),
+                fix="write one row for each item",
             )
         public = [
             name
             for name, column in declared.columns.items()
-            if column.type is Type.TEXT and column.category == PUBLIC and name != key
+            if (column.category or declared.category) == PUBLIC
+            and column.type is Type.TEXT
+            and name != key
         ]
         columns = [rows.column(name).to_pylist() for name in public]
+        if not columns:
+            return Catalogue(items, items, None)
         texts = [" ".join(filter(None, row)) for row in zip(*columns, strict=True)]
-        titles = (
-            [text or item for text, item in zip(columns[0], items, strict=True)]
-            if columns
-            else items
-        )
-        return Catalogue(items, titles, texts if columns else None)
+        titles = [text or item for text, item in zip(columns[0], items, strict=True)]
+        return Catalogue(items, titles, texts)
 
     # ------------------------------------------------------------------ bundles
 
@@ -224,29 +308,37 @@ class Project:
         from tacit.device.bundle import Manifest, write
 
         at = self.now()
-        path.parent.mkdir(parents=True, exist_ok=True)
         manifest = Manifest(
             self.settings.name, name, version, at, at + life, self.plan.hash, contents
         )
         write(path, manifest, files, self.signing_key)
         self.control.append("bundle", name, {"version": version, "file": path.name})
 
-    def open_bundle(self, path: Path) -> Bundle:
-        """A bundle of this project, verified as a device would."""
+    def open_bundle(self, path: Path, at: int | None = None) -> Bundle:
+        """A bundle of this project, verified as a device would, at a moment: now unless given."""
         from tacit.device.bundle import open_bundle
 
         return open_bundle(
             path,
             self.signing_key.public,
             project=self.settings.name,
-            now=self.now(),
+            now=self.now() if at is None else at,
             at_least_version=0,
         )
 
-    def next_version(self, name: str) -> int:
-        """One more than the last version published under a name."""
-        last = self.control.latest("bundle", name)
-        return 1 if last is None else int(last.body["version"]) + 1
+    def published(self, model: str) -> tuple[Path, int] | None:
+        """The newest bundle of a model and its version; None when there is none."""
+        last = self.control.latest("bundle", model) if self.store_path.exists() else None
+        if last is None:
+            return None
+        return self.state / "bundles" / str(last.body["file"]), int(last.body["version"])
+
+    def standing(self, path: Path, left: int) -> Bundle | None:
+        """A bundle, if it verifies and will do so for `left` microseconds more; else None."""
+        try:
+            return self.open_bundle(path, self.now() + left)
+        except BundleError:
+            return None
 
     # ------------------------------------------------------------------ features
 
@@ -272,9 +364,19 @@ class Project:
         tables = {name: self.rows(name).table for name in sources_of(views)}
         return Local().features(views, tables, spine)
 
-    def node(self, name: str) -> Node:
-        """A node of the plan."""
-        return self.plan.nodes[name]
+
+def people_columns(source: Source) -> tuple[str, ...]:
+    """The columns that hold the keys of people."""
+    return tuple(n for n, c in source.columns.items() if c.entity and c.entity.person)
+
+
+def owner(source: Source) -> tuple[str, ...]:
+    """The column without which a row belongs to nobody: a table's own key, of events that of their
+    person. Where there is no one such column, engines tell by themselves."""
+    if isinstance(source, Table):
+        return tuple(key_columns(source, source.of))
+    people = people_columns(source)
+    return people if len(people) == 1 else ()
 
 
 def view_of(view: View, signals: set[str]) -> View:

@@ -1,68 +1,29 @@
 """Applying a plan: releases are collected, models learned from them, bundles and sinks delivered.
 
-Every step can be interrupted and taken up again: a release is reserved before any device is asked,
-kept before it is committed, and committed before it is used; what stands already is not done twice.
+Every step can be interrupted and taken up again. A release is reserved before any device is asked,
+kept before it is committed, and committed before it is used; a device that is asked again sends the
+same report again; what stands already is not done twice. One run works on a project at a time.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
-from tacit.collect.round import Collection
-from tacit.declare import Events, Metric, Model, Release, Sink
-from tacit.device.population import quiet
-from tacit.device.program import Content, Program
-from tacit.device.task import Task, load_task, task_contents
-from tacit.engines import sqlite
-from tacit.errors import PrivacyError, StoreError
+from tacit.declare import Events, Metric, Model
+from tacit.errors import PrivacyError
 from tacit.learn.content import similarity
-from tacit.learn.design import design
 from tacit.learn.learners import LEARNERS, Learned
 from tacit.plan import Node
-from tacit.plan.sources import retention
-from tacit.project.project import Project, view_of
-from tacit.store.atomic import replace_file
-from tacit.values import DAY
-
-EPOCH = 0
-"""A release is collected once. Its node's hash is part of its name, so a changed one is another."""
-
-MINIMUM = 20
-"""The fewest reports that are ever combined."""
-
-TASK_LIFE = 30 * DAY
-
-Step = Callable[[str, int], Callable[[int], None]]
-"""Begins a step of so many parts, and returns what to call with the parts done."""
-
-
-def silent(_: str, __: int) -> Callable[[int], None]:
-    """Steps that nobody watches."""
-    return quiet
-
-
-@dataclass(frozen=True)
-class Released:
-    """A release that has been collected; `value` is what its mechanism decodes."""
-
-    name: str
-    node: Node
-    task: Task
-    value: Any
-    reports: int
-    reused: bool
-
-    @property
-    def bytes_out(self) -> int:
-        """What left each device for it: the messages to all aggregators."""
-        return int(self.task.mechanism.report_bytes)
+from tacit.project.project import Project
+from tacit.project.release import Released, Step, collect, events_of, silent
+from tacit.project.scaffold import parquet
+from tacit.store.atomic import alone, replace_file
 
 
 class Estimate(NamedTuple):
@@ -85,135 +46,29 @@ class Results:
 
 
 def run(project: Project, step: Step = silent) -> Results:
-    """Applies the plan. Raises Refused before anything runs, and what each step raises."""
+    """Applies the plan, and records it as applied when all of it has been done.
+
+    Raises Refused before anything runs, StoreError T703 while another run is at work, and what each
+    step raises.
+    """
     plan = project.plan
-    project.apply()
     results = Results()
-    for node in plan.of("release"):
-        results.releases[node.id] = collect(project, node, step)
-    for node in plan.of("metric"):
-        metric = node.declared
-        assert isinstance(metric, Metric)
-        results.metrics[node.id] = measure(results.releases[node.inputs[0]], metric)
-    for node in plan.of("model"):
-        learned = learn(project, node, results.releases[node.inputs[0]], step)
-        results.models[node.id] = learned
-        results.bundles[node.id] = publish_model(
-            project, node, results.releases[node.inputs[0]], learned
-        )
-    for node in plan.of("sink"):
-        results.sinks[node.id] = deliver(project, node)
+    with alone(project.state / "run.lock"):
+        for node in plan.of("release"):
+            results.releases[node.id] = collect(project, node, step)
+        for node in plan.of("metric"):
+            metric = node.declared
+            assert isinstance(metric, Metric)
+            results.metrics[node.id] = measure(results.releases[node.inputs[0]], metric)
+        for node in plan.of("model"):
+            released = results.releases[node.inputs[0]]
+            learned = learn(project, node, released, step)
+            results.models[node.id] = learned
+            results.bundles[node.id] = publish_model(project, node, released, learned)
+        for node in plan.of("sink"):
+            results.sinks[node.id] = deliver(project, node)
+        project.apply()
     return results
-
-
-# ---------------------------------------------------------------------- releases
-
-
-def collect(project: Project, node: Node, step: Step = silent) -> Released:
-    """Collects a release from the devices, or takes up the one that was collected."""
-    source = events_of(project, node.inputs[0])
-    population = project.population(source)
-    rows = project.rows(source).table
-    allowed = tuple(project.plan.nodes[source].spec["purposes"])
-    count = len(pc.unique(rows.column(population.person[source])))
-    done = step("each person's rows go to their own device", count)
-    people = population.enroll(source, rows, allowed, project.now(), done)
-    title = f"{node.id}@{node.hash[:12]}"
-    path = project.state / "tasks" / f"{title}.bundle"
-    if not path.exists():
-        publish_task(project, node, title, len(people), path)
-    task = load_task(project.open_bundle(path))
-    claim = task.mechanism.claim()
-    reservation = project.ledger.reserve(task.purposes, title, claim, EPOCH)
-    kept = project.state / "releases" / f"{title}.aggregates"
-    reused = kept.exists()
-    if not reused:
-        collection = Collection(task.mechanism, reservation, minimum=MINIMUM)
-        done = step("each device sends one private report", len(people))
-        collection.receive(population.contribute(path, people, project.now(), done))
-        replace_file(kept, pack(collection.close().aggregates))
-    aggregates = unpack(kept)
-    reservation.commit(b"".join(aggregates))
-    value = task.mechanism.decode(aggregates)
-    return Released(node.id, node, task, value, len(people), reused)
-
-
-def publish_task(project: Project, node: Node, title: str, devices: int, path: Path) -> None:
-    """Writes the signed task that asks the devices for a release."""
-    release = node.declared
-    assert isinstance(release, Release)
-    catalogue = project.content(node.inputs[1])
-    mechanism = design(
-        release.mechanism,
-        name=title,
-        items=catalogue.items,
-        texts=catalogue.texts,
-        devices_max=1 << max(devices - 1, 1).bit_length(),
-        epsilon=release.epsilon,
-        delta=release.delta,
-        options=release.options,
-    )
-    program = device_program(project, node.inputs[0])
-    contents, files = task_contents(
-        title,
-        EPOCH,
-        tuple(node.spec["purposes"]),
-        node.inputs[0],
-        program,
-        list(catalogue.items),
-        mechanism,
-    )
-    project.publish(path, f"task:{node.id}", contents, files, TASK_LIFE)
-
-
-def device_program(project: Project, signal: str) -> Program:
-    """The SQL by which a device computes a signal, with the content that it joins."""
-    prepared = project.plan.nodes[signal].inputs[0]
-    whole = next(view for view in project.plan.views if view.name == prepared)
-    view = view_of(whole, {signal})
-    tables = sorted({join.table for join in view.joins})
-    types = dict(project.schema(view.source))
-    content: dict[str, Content] = {}
-    for table in tables:
-        rows = project.rows(table).table
-        types |= {f"{table}.{name}": kind for name, kind in project.schema(table).items()}
-        values = [column.to_pylist() for column in rows.columns]
-        content[table] = Content(tuple(rows.column_names), tuple(zip(*values, strict=True)))
-    declared = project.source(view.source)
-    kept = retention(declared.keep, declared.where)
-    keep = {} if kept is None else {view.source: kept}
-    return Program(tuple(sqlite.statements(view, types)), content, keep)
-
-
-def events_of(project: Project, signal: str) -> str:
-    """The source that a signal is made of."""
-    prepared = project.plan.nodes[signal].inputs[0]
-    return project.plan.nodes[prepared].inputs[0]
-
-
-def pack(aggregates: Sequence[bytes]) -> list[bytes]:
-    """Aggregates as the parts of a file: each behind its length, 8 bytes little-endian."""
-    return [part for a in aggregates for part in (len(a).to_bytes(8, "little"), a)]
-
-
-def unpack(path: Path) -> list[bytes]:
-    """What `pack` wrote. Raises StoreError T702 for a file that is cut short."""
-    raw, found, at = path.read_bytes(), [], 0
-    while at < len(raw):
-        size = int.from_bytes(raw[at : at + 8], "little")
-        found.append(raw[at + 8 : at + 8 + size])
-        at += 8 + size
-    if at != len(raw):
-        raise StoreError(
-            "a kept release is cut short",
-            code="T702",
-            where=str(path),
-            fix="restore it from a backup; collecting it again would be a second release",
-        )
-    return found
-
-
-# ---------------------------------------------------------------------- what comes of them
 
 
 def measure(released: Released, metric: Metric) -> list[Estimate]:
@@ -235,7 +90,7 @@ def learn(project: Project, node: Node, released: Released, step: Step = silent)
     model = node.declared
     assert isinstance(model, Model)
     done = step(f"learning {node.id} from the sum alone", 1)
-    catalogue = project.content(released.node.inputs[1])
+    catalogue = released.catalogue(project)
     similar = similarity(catalogue.items, catalogue.texts)
     learned = LEARNERS[model.learner](released.value, similar, model.options)
     done(1)
@@ -243,8 +98,9 @@ def learn(project: Project, node: Node, released: Released, step: Step = silent)
 
 
 def publish_model(project: Project, node: Node, released: Released, learned: Learned) -> Path:
-    """Signs the bundle that takes a model to the devices, under the next version."""
-    catalogue = project.content(released.node.inputs[1])
+    """The signed bundle that takes a model to the devices: the one that stands, if it holds the
+    same and is not soon to expire, else a new one under the next version."""
+    catalogue = released.catalogue(project)
     contents = {
         "kind": "model",
         "learner": node.spec["learner"],
@@ -256,17 +112,43 @@ def publish_model(project: Project, node: Node, released: Released, learned: Lea
     files: dict[str, Any] = {f"{name}.npy": array for name, array in learned.arrays.items()}
     files["program.json"] = released.task.program.to_json()
     files["catalogue.json"] = {"items": catalogue.items, "titles": catalogue.titles}
-    expires = int(project.plan.nodes[f"{node.id}:bundle"].spec["expires"])
-    version = project.next_version(node.id)
+    life = int(project.plan.nodes[f"{node.id}:bundle"].spec["expires"])
+    last = project.published(node.id)
+    if last is not None and stands(project, last[0], contents, files, life):
+        return last[0]
+    version = 1 if last is None else last[1] + 1
     path = project.state / "bundles" / f"{node.id}-{version}.bundle"
-    project.publish(path, node.id, contents, files, expires, version)
+    project.publish(path, node.id, contents, files, life, version)
     return path
 
 
+def stands(
+    project: Project,
+    path: Path,
+    contents: Mapping[str, Any],
+    files: Mapping[str, Any],
+    life: int,
+) -> bool:
+    """Whether a bundle verifies, holds exactly this, and has half of its life or more left."""
+    bundle = project.standing(path, life // 2)
+    if bundle is None or bundle.manifest.expires - bundle.manifest.created != life:
+        return False
+    names = {entry.name for entry in bundle.manifest.files}
+    if bundle.manifest.contents != contents or names != set(files):
+        return False
+    return all(
+        np.array_equal(bundle.array(name), value)
+        if name.endswith(".npy")
+        else bundle.json(name) == value
+        for name, value in files.items()
+    )
+
+
 def deliver(project: Project, node: Node) -> Path:
-    """Writes a sink's signals, for the moment of every event of their source, as Parquet."""
-    sink = node.declared
-    assert isinstance(sink, Sink)
+    """Writes a sink's signals, for the moment of every event of their source, as Parquet.
+
+    Signals of several sources have the moments of the first one's.
+    """
     source = events_of(project, node.inputs[0])
     events = project.source(source)
     assert isinstance(events, Events)
@@ -276,8 +158,6 @@ def deliver(project: Project, node: Node) -> Path:
     spine = {entity: rows.column(column) for entity, column in view.keys}
     spine["at"] = rows.column(events.time)
     table = project.features(node.inputs, pa.table(spine))
-    sink_buffer = pa.BufferOutputStream()
-    pq.write_table(table, sink_buffer)
     path = project.state / "sinks" / f"{node.id}.parquet"
-    replace_file(path, [sink_buffer.getvalue().to_pybytes()])
+    replace_file(path, [parquet(table)])
     return path

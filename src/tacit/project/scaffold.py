@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
+import tempfile
 from datetime import UTC, datetime
 from importlib.resources import files
 from pathlib import Path
@@ -11,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tacit.errors import DataError
-from tacit.store.atomic import replace_file
+from tacit.store.atomic import make_folder, replace_file, unwritable
 
 TOML = """\
 # Where this project's rows lie; what they mean stands in signals.py.
@@ -26,6 +29,9 @@ path = "data/history.parquet"
 path = "data/catalogue.parquet"
 """
 
+READABLE = 0o644
+"""The mode of what people edit."""
+
 
 def scaffold(
     folder: Path,
@@ -35,32 +41,60 @@ def scaffold(
     *,
     epsilon: float | None = None,
 ) -> None:
-    """Writes the starter project with these rows.
+    """Writes the starter project with these rows: all of it is there, or nothing.
 
-    `history` has `person`, `item` (text) and `at` (timestamp[us]); `catalogue` has `item`, `title`.
-    Raises DataError T320 when the folder holds something already.
+    `history` has `person`, `item` (text), `at` (timestamp[us]) and `enjoyed`; `catalogue` has
+    `item` and `title`. Raises DataError T320 when the folder holds something already, StoreError
+    T701 or T704 where it cannot be written.
     """
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise DataError(
-            "the folder is not empty",
-            code="T320",
-            where=str(folder),
-            fix="name a new folder; nothing was written",
-        )
+    check_empty(folder)
     module = files("tacit.project.starter").joinpath("signals.py").read_text(encoding="utf-8")
     if epsilon is not None:
         module = re.sub(r"epsilon=[0-9.]+", f"epsilon={epsilon!r}", module)
     moment = datetime.fromtimestamp(as_of // 1_000_000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     name = re.sub(r"[^a-z0-9_-]+", "-", folder.resolve().name.lower()) or "project"
-    # The settings come last: a folder without them is no project, should this be interrupted.
-    replace_file(folder / "data" / "history.parquet", [_parquet(history)])
-    replace_file(folder / "data" / "catalogue.parquet", [_parquet(catalogue)])
-    replace_file(folder / "signals.py", [module.encode()])
-    replace_file(folder / "tacit.toml", [TOML.format(name=name, as_of=moment).encode()])
+    contents = {
+        "data/history.parquet": parquet(history),
+        "data/catalogue.parquet": parquet(catalogue),
+        "signals.py": memoryview(module.encode()),
+        "tacit.toml": memoryview(TOML.format(name=name, as_of=moment).encode()),
+    }
+    make_folder(folder.resolve().parent)
+    aside = None
+    try:
+        aside = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.resolve().parent))
+        for title, part in contents.items():
+            replace_file(aside / title, [part], mode=READABLE)
+        _move(aside, folder)
+    except OSError as error:
+        raise unwritable(error, folder) from None
+    finally:
+        if aside is not None:
+            shutil.rmtree(aside, ignore_errors=True)
 
 
-def _parquet(table: pa.Table) -> bytes:
+def _move(aside: Path, folder: Path) -> None:
+    if not folder.exists():
+        aside.chmod(0o755)
+        os.replace(aside, folder)
+        return
+    # Into an empty folder, which somebody may stand in. The settings come last: a folder without
+    # them is no project, should this be cut off.
+    for entry in sorted(aside.iterdir(), key=lambda path: path.name == "tacit.toml"):
+        os.replace(entry, folder / entry.name)
+
+
+def check_empty(folder: Path) -> None:
+    """Raises DataError T320 unless the folder can be made, or is there and empty."""
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        what = "the folder is not empty" if folder.is_dir() else "there is a file of that name"
+        raise DataError(
+            what, code="T320", where=str(folder), fix="name a new folder; nothing was written"
+        )
+
+
+def parquet(table: pa.Table) -> memoryview:
+    """A table as the bytes of a Parquet file."""
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink, compression="zstd")
-    written: bytes = sink.getvalue().to_pybytes()
-    return written
+    return memoryview(sink.getvalue())

@@ -13,6 +13,8 @@
 
 from __future__ import annotations
 
+import difflib
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -28,7 +30,7 @@ FILE = "tacit.toml"
 
 @dataclass(frozen=True, slots=True)
 class Binding:
-    """Where the rows of one source are."""
+    """Where the rows of one source are: a Parquet file, and declared → held column names."""
 
     path: Path
     columns: Mapping[str, str] = field(default_factory=dict)
@@ -56,11 +58,29 @@ def read_settings(root: Path) -> Settings:
             where=str(path),
             fix="go to a project's folder, or make one with: tacit init DIR",
         ) from None
+    except NotADirectoryError:
+        raise DataError(
+            f"{root} is a file, not the folder of a project",
+            code="T310",
+            where=str(path),
+            fix="name the folder that it is in",
+        ) from None
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise _wrong(path, str(error), "write it as TOML, as the one `tacit init` makes") from None
-    unknown = sorted(set(raw) - {"name", "module", "sources", "as_of"})
+        line = re.search(r"at line (\d+)", str(error))
+        place = Path(f"{path}:{line[1]}") if line else path
+        raise _wrong(
+            place, f"it is not TOML: {error}", "correct it; texts stand in quotes"
+        ) from None
+    return _settings(root, path, raw)
+
+
+def _settings(root: Path, path: Path, raw: Mapping[str, Any]) -> Settings:
+    known = ("name", "module", "as_of", "sources")
+    unknown = sorted(set(raw) - set(known))
     if unknown:
-        raise _wrong(path, f"it has an unknown setting {unknown[0]!r}", "remove it")
+        close = difflib.get_close_matches(unknown[0], known, 1)
+        fix = f"did you mean {close[0]!r}?" if close else f"use {', '.join(known)}"
+        raise _wrong(path, f"it has an unknown setting {unknown[0]!r}", fix)
     name, module = raw.get("name"), raw.get("module", "signals.py")
     if not isinstance(name, str) or not name:
         raise _wrong(path, "it does not name the project", 'write name = "…"')
@@ -81,7 +101,7 @@ def read_settings(root: Path) -> Settings:
 
 
 def _binding(root: Path, path: Path, source: str, raw: Any) -> Binding:
-    columns = raw.get("columns", {}) if isinstance(raw, dict) else None
+    columns = raw.get("columns", {}) if isinstance(raw, dict) else {}
     right = (
         isinstance(raw, dict)
         and isinstance(raw.get("path"), str)
@@ -90,9 +110,9 @@ def _binding(root: Path, path: Path, source: str, raw: Any) -> Binding:
         and all(isinstance(value, str) for value in columns.values())
     )
     if not right:
-        fix = 'write path = "…" and, where names differ, columns = { declared = "held" }'
+        fix = 'write path = "….parquet" and, where names differ, columns = { declared = "held" }'
         raise _wrong(path, f"[sources.{source}] is not a path with columns", fix)
-    return Binding(root / raw["path"], dict(columns or {}))
+    return Binding(root / raw["path"], dict(columns))
 
 
 def _wrong(path: Path, message: str, fix: str) -> DataError:

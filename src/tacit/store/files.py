@@ -34,12 +34,19 @@ SKEW = 5 * MINUTE
 class Rows:
     """The rows of a source, and how many were left out because they belong to nobody.
 
-    `table` has the declared columns, in order; times are int64 microseconds, UTC.
+    `table` has the declared columns, in order; times are int64 microseconds, UTC. `expired` were
+    older than they may be kept.
     """
 
     table: pa.Table
-    without_key: int
-    without_time: int
+    without_key: int = 0
+    without_time: int = 0
+    expired: int = 0
+
+    @property
+    def left_out(self) -> int:
+        """All that is not in the table."""
+        return self.without_key + self.without_time + self.expired
 
 
 def read_parquet(
@@ -50,13 +57,14 @@ def read_parquet(
     keys: tuple[str, ...] = (),
     time: str | None = None,
     now: int | None = None,
+    keep: int | None = None,
 ) -> Rows:
     """The declared columns of a Parquet file.
 
     `renamed` says which file column holds a declared one, where the names differ. Rows without a
-    key or a time are counted and left out. Raises DataError: T301 no file, T302 not readable as
-    Parquet, T303 a column missing, T304 a column of another type, T305 times that lie in the
-    future beyond `SKEW`.
+    key or a time, and those dated more than `keep` microseconds before `now`, are counted and left
+    out. Raises DataError: T301 no file, T302 not readable as Parquet, T303 a column missing, T304 a
+    column of another type, T305 times that lie in the future beyond `SKEW`.
     """
     renamed = dict(renamed or {})
     unknown = set(renamed) - set(columns)
@@ -76,70 +84,103 @@ def read_parquet(
     table = pa.table(arrays, names=list(wanted))
     with_key = _present(table, keys)
     with_time = _present(with_key, (time,) if time else ())
+    current = with_time
     if time and now is not None and with_time.num_rows:
         _check_skew(with_time.column(time), now, f"{path}, column {wanted[time]!r}")
+        if keep is not None:
+            current = with_time.filter(pc.greater_equal(with_time.column(time), now - keep))
     return Rows(
-        with_time, table.num_rows - with_key.num_rows, with_key.num_rows - with_time.num_rows
+        current,
+        without_key=table.num_rows - with_key.num_rows,
+        without_time=with_key.num_rows - with_time.num_rows,
+        expired=with_time.num_rows - current.num_rows,
     )
 
 
 def _read(path: Path, wanted: Mapping[str, str]) -> pa.Table:
     if not path.is_file():
-        raise DataError("there is no such file", code="T301", where=str(path), fix="check the path")
+        what = "this is a folder, not a file" if path.is_dir() else "there is no such file"
+        raise DataError(what, code="T301", where=str(path), fix="name one Parquet file")
     try:
         with pq.ParquetFile(path) as file:
             present = file.schema_arrow.names
             for name, held in wanted.items():
-                if held not in present:
+                if present.count(held) != 1:
                     raise _missing(path, name, held, present)
             return file.read(columns=list(dict.fromkeys(wanted.values())))
     except (pa.ArrowException, OSError) as error:
         raise DataError(
-            f"the file cannot be read as Parquet: {error}",
+            f"the file cannot be read as Parquet: {first_line(error)}",
             code="T302",
             where=str(path),
             fix="write it again; it is damaged, cut short, or of another format",
         ) from error
 
 
+def first_line(error: Exception) -> str:
+    """The first line of what a library says; the rest is for its own authors."""
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
 def _missing(path: Path, name: str, held: str, present: list[str]) -> DataError:
     close = difflib.get_close_matches(held, present, 1) or sorted(present)
+    several = held in present
     return DataError(
-        f"the file has no column {held!r}",
+        f"the file has {'several columns' if several else 'no column'} {held!r}",
         code="T303",
         where=str(path),
-        fix=f"map it: say which column holds {name!r}, such as {', '.join(map(repr, close[:8]))}",
+        fix="write each column once"
+        if several
+        else f"map it: say which column holds {name!r}, such as {', '.join(map(repr, close[:8]))}",
     )
 
 
 def _convert(column: pa.ChunkedArray, name: str, kind: Type, where: str) -> pa.ChunkedArray:
     held = column.type
     if pa.types.is_dictionary(held):
-        column = pc.cast(column, held.value_type)
         held = held.value_type
-    if kind is Type.TIME and (pa.types.is_timestamp(held) or pa.types.is_date(held)):
-        unit = pa.timestamp("us", getattr(held, "tz", None))
-        return pc.cast(pc.cast(column, unit, safe=False), pa.int64())
     suits = {
         Type.INT: pa.types.is_integer(held),
         Type.FLOAT: pa.types.is_floating(held) or pa.types.is_integer(held),
-        Type.TEXT: pa.types.is_string(held) or pa.types.is_large_string(held),
+        Type.TEXT: _is_text(held),
         Type.BOOL: pa.types.is_boolean(held),
-        Type.TIME: pa.types.is_int64(held),
+        Type.TIME: pa.types.is_int64(held) or pa.types.is_timestamp(held) or pa.types.is_date(held),
     }[kind]
-    if pa.types.is_null(held) or suits:
-        try:
-            return pc.cast(column, ARROW[kind])
-        except pa.ArrowInvalid as error:
-            raise DataError(
-                f"a value does not fit {kind}: {error}", code="T304", where=where, fix="correct it"
-            ) from error
-    raise DataError(
-        f"the declared column {name!r} is {kind}, and the file holds {held}",
-        code="T304",
-        where=where,
-        fix=f"declare it as what it is, or write the file with {ARROW[kind]}",
-    )
+    if not (suits or pa.types.is_null(held)):
+        raise DataError(
+            f"the declared column {name!r} is {kind}, and the file holds {held}",
+            code="T304",
+            where=where,
+            fix=f"declare it as what it is, or write the file with {ARROW[kind]}",
+        )
+    try:
+        plain = pc.cast(column, held)
+        return _micros(plain) if kind is Type.TIME else pc.cast(plain, ARROW[kind])
+    except pa.ArrowException as error:
+        raise DataError(
+            f"a value does not fit {kind}: {first_line(error)}",
+            code="T304",
+            where=where,
+            fix="correct it, or leave it null",
+        ) from error
+
+
+def _is_text(held: pa.DataType) -> bool:
+    kinds = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view)
+    return any(is_kind(held) for is_kind in kinds)
+
+
+def _micros(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Moments as int64 µs; nanoseconds are floored, as every engine does."""
+    held = column.type
+    if not (pa.types.is_timestamp(held) and held.unit == "ns"):
+        if pa.types.is_timestamp(held) or pa.types.is_date(held):
+            column = pc.cast(column, pa.timestamp("us", getattr(held, "tz", None)))
+        return pc.cast(column, pa.int64())
+    nanos = pc.cast(column, pa.int64())
+    towards_zero = pc.divide(nanos, 1000)
+    below = pc.less(nanos, pc.multiply(towards_zero, 1000))
+    return pc.subtract(towards_zero, pc.cast(below, pa.int64()))
 
 
 def _present(table: pa.Table, columns: tuple[str, ...]) -> pa.Table:
