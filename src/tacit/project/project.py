@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tacit.declare import PUBLIC, Declarations, Events, Purpose, Source, Table
+from tacit.declare.expression import parse
 from tacit.errors import BundleError, DataError
 from tacit.operations import View
 from tacit.plan import Difference, Plan, compile_plan, difference, document
@@ -380,8 +381,14 @@ def owner(source: Source) -> tuple[str, ...]:
 
 
 def view_of(view: View, signals: set[str]) -> View:
-    """The view with only the windows of these signals."""
-    return replace(view, windows=tuple(w for w in view.windows if w.signal in signals))
+    """The view with only the windows of these signals, and only what they need of columns and
+    joins: a join finds one row or none, so leaving one out leaves no event out."""
+    windows = tuple(window for window in view.windows if window.signal in signals)
+    used = {name for w in windows for name in (w.value, w.by, w.where)}
+    computed = tuple(column for column in view.computed if column.name in used)
+    read = {name.partition(".")[0] for c in computed for name in parse(c.sql).columns if "." in name}
+    joins = tuple(join for join in view.joins if join.table in read)
+    return replace(view, windows=windows, computed=computed, joins=joins)
 
 
 def sources_of(views: Iterable[View]) -> set[str]:
