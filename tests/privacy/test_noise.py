@@ -183,16 +183,3 @@ def test_a_wrong_table_would_be_noticed() -> None:
     bent = replace(tables, mass=tables.mass * Fraction(2, 3))
     draws = noise._draw(bent, 4000, unsafe_seeded(1))
     assert oracle.chi_square(draws, oracle.gaussian_exponent(Fraction(30)), 60) < 1e-6
-
-
-def test_agrees_with_opendp() -> None:
-    """Two samplers, one distribution; opendp is an optional oracle."""
-    dp = pytest.importorskip("opendp.prelude")
-    dp.enable_features("contrib")
-    space = dp.atom_domain(T=int), dp.absolute_distance(T=int)
-    measure = dp.m.make_gaussian(*space, scale=20.0)
-    theirs = np.array([measure(0) for _ in range(20_000)])
-    ours = discrete_gaussian(400, 200_000, unsafe_seeded(6))
-    edges = np.arange(-60, 61, 4)
-    table = [np.bincount(np.searchsorted(edges, x), minlength=32) for x in (theirs, ours)]
-    assert stats.chi2_contingency(np.array(table)).pvalue > LEAST_P
