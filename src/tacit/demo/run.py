@@ -82,7 +82,7 @@ def run_demo(
         delivered = {given.epsilon: results.models["recommender"]}
         scores = experiment.scores(sorted({*epsilons, given.epsilon}), step, delivered)
         grown = growth(populations, epsilons, given.out, step, DELTA)
-    _print_run(demo, interactions, results)
+    _print_run(demo, results)
     _print_scores(demo, scores, experiment)
     _print_growth(console, grown)
     _print_ranking(demo, results)
@@ -138,7 +138,7 @@ def _heading(console: Console, words: str) -> None:
     console.print(f"\n── {words} " + "─" * max(2, 76 - len(words)), style="bold cyan")
 
 
-def _print_run(demo: Demo, interactions: Interactions, results: Results) -> None:
+def _print_run(demo: Demo, results: Results) -> None:
     console = demo.console
     _heading(console, "What left each device")
     for released in results.releases.values():
@@ -153,8 +153,8 @@ def _print_run(demo: Demo, interactions: Interactions, results: Results) -> None
             f" delta {claim.delta:g} (toward one curious aggregator:"
             f" {claim.aggregator_epsilon:.3g})."
         )
-    events = interactions.history.num_rows
-    console.print(f"  {events:,} events stay where they are; no history was collected.")
+    events = demo.holdout.train.num_rows
+    console.print(f"  {events:,} events stay on their devices; no history was collected.")
 
 
 def _print_scores(demo: Demo, scores: list[Score], experiment: Experiment) -> None:
@@ -169,6 +169,7 @@ def _print_scores(demo: Demo, scores: list[Score], experiment: Experiment) -> No
         console.print(
             f"  {s.name:<34}{s.hit_rate:>9.4f}{s.ndcg:>9.4f}{spread:<9}{s.coverage:>10.3f}  {bar}"
         )
+    console.print(f"  {_cost(scores, demo.epsilon)}")
     console.print(
         "  The first draw at the project's epsilon is what it delivered. The others are an"
         " experiment:\n  each is a release that the project might have made instead; all of them"
@@ -183,6 +184,19 @@ def _print_growth(console: Console, grown: dict[int, list[Score]]) -> None:
     for place, name in enumerate(names):
         row = "".join(f"{scores[place].ndcg:>14.4f}" for scores in grown.values())
         console.print(f"  {name:<34}{row}")
+    for people, scores in grown.items():
+        console.print(f"  {people:>9,} devices: {_cost(scores, EPSILONS[0])}")
+
+
+def _cost(scores: list[Score], epsilon: float) -> str:
+    """What privacy costs at an ε, in one sentence."""
+    full = next(score for score in scores if score.key == "non_private")
+    private = next(score for score in scores if score.epsilon == epsilon)
+    share = private.ndcg / full.ndcg if full.ndcg else 0.0
+    return (
+        f"epsilon {epsilon:g} costs {1 - share:.0%} of the NDCG@10 that collecting every history"
+        f" gives ({private.ndcg:.4f} of {full.ndcg:.4f})."
+    )
 
 
 def _print_ranking(demo: Demo, results: Results) -> None:
