@@ -42,7 +42,7 @@ class Circuit(ABC, Generic[M, R]):
     def outputs(
         self, meas: Sequence[int], joint: Sequence[int], shares: int, call: Call
     ) -> list[int]:
-        """The outputs, affine in `meas` but for the gadgets; `meas` may be one of `shares` shares."""
+        """The outputs: affine in `meas`, but for the gadgets. `meas` may be one of `shares`."""
 
     @abstractmethod
     def truncate(self, meas: Sequence[int]) -> list[int]:

@@ -40,7 +40,7 @@ class Flp:
         self.field: Field = circuit.field
 
     def prove(self, meas: Sequence[int], rand: Sequence[int], joint: Sequence[int]) -> list[int]:
-        """A proof that `meas` is valid; rand: `prove_rand_len`, joint: `joint_rand_len` (§7.3.3)."""
+        """A proof that `meas` is valid, from `prove_rand_len` random elements (§7.3.3)."""
         wires = self._wires(rand)
 
         def call(i: int, inputs: Sequence[int]) -> int:
@@ -55,7 +55,7 @@ class Flp:
         return proof
 
     def _gadget_polynomial(self, wires: Wires, length: int) -> list[int]:
-        """The gadget of the wire polynomials: `length` values, or coefficients, as versions have it."""
+        """The gadget of the wire polynomials: `length` values, or coefficients in version 8."""
         n = next_power_of_2(length)
         spread = [ntt(self.field, inverse_ntt(self.field, wire), n) for wire in wires.values]
         values = [wires.gadget.evaluate(self.field, at) for at in zip(*spread, strict=True)]

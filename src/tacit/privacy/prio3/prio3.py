@@ -109,7 +109,7 @@ class Prio3(Generic[M, R]):
         return state, self.field.encode(verifier) + part
 
     def verifier_shares_to_message(self, context: bytes, shares: Sequence[bytes]) -> bytes:
-        """§7.2.2. Raises PrivacyError T552 for a malformed share, T553 for a proof that is wrong."""
+        """§7.2.2. Raises PrivacyError T552 for a malformed share, T553 for a wrong proof."""
         lay = self.layout
         lay.check_count("verifier shares", shares)
         total, parts = [0] * (lay.proofs * self.circuit.verifier_len), []

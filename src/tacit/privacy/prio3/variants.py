@@ -37,7 +37,7 @@ def sum_vec(
     shares: int = 2,
     version: int = 18,
 ) -> Prio3[Sequence[int], list[int]]:
-    """Prio3SumVec: the sum of integer vectors (§7.4.3). The chunk defaults to the shortest proof."""
+    """Prio3SumVec: the sum of integer vectors (§7.4.3). The chunk defaults to the best."""
     spoken = profile(version)
     chunk = chunk_length or best_chunk_length(max(length, 1) * max(max_measurement.bit_length(), 1))
     circuit = SumVec(spoken, length, max_measurement, chunk)

@@ -1,0 +1,187 @@
+"""Making proofs in compiled code, many reports at once (§7.3.3).
+
+A gadget of degree two over wires of p points gives a polynomial by 2p - 1 values. At the even ones
+of the 2p-th roots the wires' own values do; `spread` finds a wire's values at the odd ones. Wires
+are tables (p, 2) of plain elements; `nodes` and `coset` tables of constants in Montgomery form.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+from tacit.privacy.prio3.limbs import (
+    ZERO,
+    Element,
+    Words,
+    add,
+    get,
+    multiply,
+    pair,
+    put,
+    subtract,
+)
+from tacit.privacy.prio3.query_kernels import MODULUS, RADIX
+
+
+@njit(cache=True)
+def spread(wire: Words, nodes: Words, coset: Words, m: Element) -> None:
+    """Values at w^0, w^2, w^4 … become values at w^1, w^3, w^5 …, in place; w = nodes[1].
+
+    Down to coefficients (Gentleman-Sande, bits reversed), each times w^k/p, and up again
+    (Cooley-Tukey). coset[i] is w^k/p for the k whose reversed bits are i.
+    """
+    p = wire.shape[0]
+    half = p >> 1
+    while half >= 1:
+        turn = p // half
+        for start in range(0, p, 2 * half):
+            for j in range(half):
+                u, v = pair(wire, start + j), pair(wire, start + j + half)
+                total, rest = add(u, v, m), subtract(u, v, m)
+                rest = multiply(rest, pair(nodes, (2 * p - j * turn) % (2 * p)), m)
+                wire[start + j, 0], wire[start + j, 1] = total
+                wire[start + j + half, 0], wire[start + j + half, 1] = rest
+        half >>= 1
+    for i in range(p):
+        scaled = multiply(pair(wire, i), pair(coset, i), m)
+        wire[i, 0], wire[i, 1] = scaled
+    half = 1
+    while half < p:
+        turn = p // half
+        for start in range(0, p, 2 * half):
+            for j in range(half):
+                u = pair(wire, start + j)
+                v = multiply(pair(wire, start + j + half), pair(nodes, j * turn), m)
+                total, rest = add(u, v, m), subtract(u, v, m)
+                wire[start + j, 0], wire[start + j, 1] = total
+                wire[start + j + half, 0], wire[start + j + half, 1] = rest
+        half <<= 1
+
+
+@njit(cache=True)
+def add_products(a: Words, b: Words, sums: Words, first: int, m: Element) -> None:
+    """sums[first], sums[first + 2], … += a·b/R, point by point."""
+    for i in range(a.shape[0]):
+        at = first + 2 * i
+        value = add(pair(sums, at), multiply(pair(a, i), pair(b, i), m), m)
+        sums[at, 0], sums[at, 1] = value
+
+
+@njit(cache=True)
+def write_polynomial(sums: Words, proof: Words, start: int, consts: Words) -> None:
+    """All values but the last, freed of their 1/R, from element `start` of the proof on."""
+    m, radix = pair(consts, MODULUS), pair(consts, RADIX)
+    for i in range(sums.shape[0] - 1):
+        put(proof, start + i, multiply(pair(sums, i), radix, m), m)
+
+
+@njit(cache=True)
+def fill_bits(
+    a: Words, b: Words, meas: Words, powers: Words, joints: Words, chunk: int, j: int, consts: Words
+) -> None:
+    """Wires 2j and 2j + 1 of the bit check, from call 1 on: r^(j+1)·m and m - 1.
+
+    powers (calls, 2) holds each chunk's r^j·R and is moved on to r^(j+1)·R.
+    """
+    m, radix = pair(consts, MODULUS), pair(consts, RADIX)
+    size = 1 if m[1] == np.uint64(0) else 2
+    elements = meas.shape[0] // size
+    one = (np.uint64(1), np.uint64(0))
+    for i in range(powers.shape[0]):
+        r = multiply(get(joints, i, m), radix, m)
+        power = multiply(pair(powers, i), r, m)
+        powers[i, 0], powers[i, 1] = power
+        element = ZERO
+        if i * chunk + j < elements:
+            element = get(meas, i * chunk + j, m)
+        a[i + 1, 0], a[i + 1, 1] = multiply(power, element, m)
+        b[i + 1, 0], b[i + 1, 1] = subtract(element, one, m)
+
+
+@njit(cache=True)
+def prove_bits(
+    meas: Words,
+    joints: Words,
+    rands: Words,
+    consts: Words,
+    nodes: Words,
+    coset: Words,
+    one: Element,
+    shape: tuple[int, int, int],
+    out: Words,
+) -> None:
+    """Proofs of circuits that check bits in chunks. shape: chunk, calls, number of proofs.
+
+    `one` is R mod m. Rows of `meas`, `joints`, `rands` and `out` are plain elements.
+    """
+    chunk, calls, many = shape
+    m = pair(consts, MODULUS)
+    size = 1 if m[1] == np.uint64(0) else 2
+    p = coset.shape[0]
+    proof_len = 2 * chunk + 2 * p - 1
+    a, b = np.empty((p, 2), np.uint64), np.empty((p, 2), np.uint64)
+    sums, powers = np.empty((2 * p, 2), np.uint64), np.empty((calls, 2), np.uint64)
+    for row in range(meas.shape[0]):
+        for k in range(many):
+            rand = rands[row, k * 2 * chunk * size :]
+            joint = joints[row, k * calls * size :]
+            proof = out[row, k * proof_len * size :]
+            sums[:] = np.uint64(0)
+            powers[:, 0], powers[:, 1] = one
+            for j in range(chunk):
+                a[:] = np.uint64(0)
+                b[:] = np.uint64(0)
+                fill_bits(a, b, meas[row], powers, joint, chunk, j, consts)
+                a[0, 0], a[0, 1] = get(rand, 2 * j, m)
+                b[0, 0], b[0, 1] = get(rand, 2 * j + 1, m)
+                put(proof, 2 * j, pair(a, 0), m)
+                put(proof, 2 * j + 1, pair(b, 0), m)
+                add_products(a, b, sums, 0, m)
+                spread(a, nodes, coset, m)
+                spread(b, nodes, coset, m)
+                add_products(a, b, sums, 1, m)
+            write_polynomial(sums, proof, 2 * chunk, consts)
+
+
+@njit(cache=True)
+def prove_values(
+    meas: Words,
+    rands: Words,
+    consts: Words,
+    nodes: Words,
+    coset: Words,
+    shape: tuple[int, int, int],
+    out: Words,
+) -> None:
+    """Proofs of Count (two wires) and of Sum (one). shape: elements, wires, number of proofs."""
+    elements, wires, many = shape
+    m = pair(consts, MODULUS)
+    size = 1 if m[1] == np.uint64(0) else 2
+    p = coset.shape[0]
+    proof_len = wires + 2 * p - 1
+    a, b = np.empty((p, 2), np.uint64), np.empty((p, 2), np.uint64)
+    sums = np.empty((2 * p, 2), np.uint64)
+    one = (np.uint64(1), np.uint64(0))
+    for row in range(meas.shape[0]):
+        for k in range(many):
+            rand = rands[row, k * wires * size :]
+            proof = out[row, k * proof_len * size :]
+            a[:] = np.uint64(0)
+            for i in range(elements):
+                a[i + 1, 0], a[i + 1, 1] = get(meas[row], i, m)
+            a[0, 0], a[0, 1] = get(rand, 0, m)
+            b[:] = a
+            for j in range(wires):
+                put(proof, j, get(rand, j, m), m)
+            if wires == 2:
+                b[0, 0], b[0, 1] = get(rand, 1, m)
+            else:  # x² - x = x·(x - 1)
+                for i in range(p):
+                    b[i, 0], b[i, 1] = subtract(pair(a, i), one, m)
+            sums[:] = np.uint64(0)
+            add_products(a, b, sums, 0, m)
+            spread(a, nodes, coset, m)
+            spread(b, nodes, coset, m)
+            add_products(a, b, sums, 1, m)
+            write_polynomial(sums, proof, wires, consts)
