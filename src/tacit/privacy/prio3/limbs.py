@@ -22,6 +22,8 @@ from tacit.privacy.prio3.field import FIELD64, FIELD128, Field
 
 Words = npt.NDArray[np.uint64]
 Element = tuple[np.uint64, np.uint64]
+Modulus = tuple[np.uint64, ...]
+"""Two limbs for Field128, and three for Field64: the kernels are compiled for each length."""
 
 _I64, _I128 = ir.IntType(64), ir.IntType(128)
 _PAIR = types.UniTuple(types.uint64, 2)
@@ -37,6 +39,12 @@ def montgomery_radix(field: Field) -> int:
 def limbs(value: int) -> Element:
     """A plain integer below 2^128 as limbs."""
     return np.uint64(value & _MASK64), np.uint64(value >> 64)
+
+
+def modulus_of(field: Field) -> Modulus:
+    """The modulus as the kernels take it."""
+    low, high = limbs(field.modulus)
+    return (low, high) if field is FIELD128 else (low, high, high)
 
 
 def _join(builder: Any, pair: Any) -> Any:
@@ -136,32 +144,44 @@ def _emit_multiply_64(builder: Any, a: Any, b: Any) -> Any:
     return _reduced(builder, _reduced(builder, once, never, m), never, m)
 
 
-add = _pairwise(_emit_add, 3)
-subtract = _pairwise(_emit_subtract, 3)
+_add = _pairwise(_emit_add, 3)
+_subtract = _pairwise(_emit_subtract, 3)
 _multiply_64 = _pairwise(_emit_multiply_64, 2)
 _multiply_128 = _pairwise(_emit_multiply_128, 2)
 
 
 @njit(cache=True)
-def multiply(a: Element, b: Element, m: Element) -> Element:
+def add(a: Element, b: Element, m: Modulus) -> Element:
+    """a + b modulo m."""
+    return _add(a, b, (m[0], m[1]))  # type: ignore[no-any-return]
+
+
+@njit(cache=True)
+def subtract(a: Element, b: Element, m: Modulus) -> Element:
+    """a - b modulo m."""
+    return _subtract(a, b, (m[0], m[1]))  # type: ignore[no-any-return]
+
+
+@njit(cache=True)
+def multiply(a: Element, b: Element, m: Modulus) -> Element:
     """a·b/R modulo m."""
-    if m[1] == np.uint64(0):
+    if len(m) == 3:
         return _multiply_64(a, b)  # type: ignore[no-any-return]
     return _multiply_128(a, b)  # type: ignore[no-any-return]
 
 
 @njit(cache=True)
-def get(words: Words, i: int, m: Element) -> Element:
+def get(words: Words, i: int, m: Modulus) -> Element:
     """Element i of a vector of plain elements."""
-    if m[1] == np.uint64(0):
+    if len(m) == 3:
         return words[i], np.uint64(0)
     return words[2 * i], words[2 * i + 1]
 
 
 @njit(cache=True)
-def put(words: Words, i: int, value: Element, m: Element) -> None:
+def put(words: Words, i: int, value: Element, m: Modulus) -> None:
     """Sets element i of a vector of plain elements."""
-    if m[1] == np.uint64(0):
+    if len(m) == 3:
         words[i] = value[0]
     else:
         words[2 * i] = value[0]
@@ -175,10 +195,10 @@ def pair(table: Words, i: int) -> Element:
 
 
 @njit(cache=True)
-def out_of_field(words: Words, m: Element) -> npt.NDArray[np.bool_]:
+def out_of_field(words: Words, m: Modulus) -> npt.NDArray[np.bool_]:
     """Which rows of plain elements have one that is not below the modulus; shape (rows,)."""
     bad = np.zeros(words.shape[0], np.bool_)
-    size = 1 if m[1] == np.uint64(0) else 2
+    size = 1 if len(m) == 3 else 2
     for row in range(words.shape[0]):
         found = False
         for i in range(words.shape[1] // size):
@@ -189,30 +209,30 @@ def out_of_field(words: Words, m: Element) -> npt.NDArray[np.bool_]:
 
 
 @njit(cache=True)
-def accumulate(total: Words, rows: Words, m: Element) -> None:
+def accumulate(total: Words, rows: Words, m: Modulus) -> None:
     """Adds every row of plain elements to `total`."""
     for row in range(rows.shape[0]):
         _add_into(total, rows[row], m)
 
 
 @njit(cache=True)
-def add_rows(total: Words, other: Words, m: Element) -> None:
+def add_rows(total: Words, other: Words, m: Modulus) -> None:
     """total += other, row by row; equal shapes."""
     for row in range(total.shape[0]):
         _add_into(total[row], other[row], m)
 
 
 @njit(cache=True)
-def _add_into(total: Words, other: Words, m: Element) -> None:
-    size = 1 if m[1] == np.uint64(0) else 2
+def _add_into(total: Words, other: Words, m: Modulus) -> None:
+    size = 1 if len(m) == 3 else 2
     for i in range(total.shape[0] // size):
         put(total, i, add(get(total, i, m), get(other, i, m), m), m)
 
 
 @njit(cache=True)
-def subtract_rows(total: Words, other: Words, m: Element) -> None:
+def subtract_rows(total: Words, other: Words, m: Modulus) -> None:
     """total -= other, row by row; equal shapes."""
-    size = 1 if m[1] == np.uint64(0) else 2
+    size = 1 if len(m) == 3 else 2
     for row in range(total.shape[0]):
         for i in range(total.shape[1] // size):
             value = subtract(get(total[row], i, m), get(other[row], i, m), m)

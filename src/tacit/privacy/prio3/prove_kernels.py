@@ -13,6 +13,7 @@ from numba import njit
 from tacit.privacy.prio3.limbs import (
     ZERO,
     Element,
+    Modulus,
     Words,
     add,
     get,
@@ -21,46 +22,54 @@ from tacit.privacy.prio3.limbs import (
     put,
     subtract,
 )
-from tacit.privacy.prio3.query_kernels import MODULUS, RADIX
+from tacit.privacy.prio3.query_kernels import ONE, RADIX
 
 
 @njit(cache=True)
-def spread(wire: Words, nodes: Words, coset: Words, m: Element) -> None:
+def _butterfly(wire: Words, low: int, high: int, m: Modulus) -> None:
+    u, v = pair(wire, low), pair(wire, high)
+    wire[low, 0], wire[low, 1] = add(u, v, m)
+    wire[high, 0], wire[high, 1] = subtract(u, v, m)
+
+
+@njit(cache=True)
+def _turn(wire: Words, i: int, factor: Element, m: Modulus) -> None:
+    wire[i, 0], wire[i, 1] = multiply(pair(wire, i), factor, m)
+
+
+@njit(cache=True)
+def spread(wire: Words, nodes: Words, coset: Words, m: Modulus) -> None:
     """Values at w^0, w^2, w^4 … become values at w^1, w^3, w^5 …, in place; w = nodes[1].
 
     Down to coefficients (Gentleman-Sande, bits reversed), each times w^k/p, and up again
-    (Cooley-Tukey). coset[i] is w^k/p for the k whose reversed bits are i.
+    (Cooley-Tukey). coset[i] is w^k/p for the k whose reversed bits are i. The first butterfly of
+    a block turns by nothing.
     """
     p = wire.shape[0]
     half = p >> 1
     while half >= 1:
-        turn = p // half
+        step = p // half
         for start in range(0, p, 2 * half):
-            for j in range(half):
-                u, v = pair(wire, start + j), pair(wire, start + j + half)
-                total, rest = add(u, v, m), subtract(u, v, m)
-                rest = multiply(rest, pair(nodes, (2 * p - j * turn) % (2 * p)), m)
-                wire[start + j, 0], wire[start + j, 1] = total
-                wire[start + j + half, 0], wire[start + j + half, 1] = rest
+            _butterfly(wire, start, start + half, m)
+            for j in range(1, half):
+                _butterfly(wire, start + j, start + j + half, m)
+                _turn(wire, start + j + half, pair(nodes, 2 * p - j * step), m)
         half >>= 1
     for i in range(p):
-        scaled = multiply(pair(wire, i), pair(coset, i), m)
-        wire[i, 0], wire[i, 1] = scaled
+        _turn(wire, i, pair(coset, i), m)
     half = 1
     while half < p:
-        turn = p // half
+        step = p // half
         for start in range(0, p, 2 * half):
-            for j in range(half):
-                u = pair(wire, start + j)
-                v = multiply(pair(wire, start + j + half), pair(nodes, j * turn), m)
-                total, rest = add(u, v, m), subtract(u, v, m)
-                wire[start + j, 0], wire[start + j, 1] = total
-                wire[start + j + half, 0], wire[start + j + half, 1] = rest
+            _butterfly(wire, start, start + half, m)
+            for j in range(1, half):
+                _turn(wire, start + j + half, pair(nodes, j * step), m)
+                _butterfly(wire, start + j, start + j + half, m)
         half <<= 1
 
 
 @njit(cache=True)
-def add_products(a: Words, b: Words, sums: Words, first: int, m: Element) -> None:
+def add_products(a: Words, b: Words, sums: Words, first: int, m: Modulus) -> None:
     """sums[first], sums[first + 2], … += a·b/R, point by point."""
     for i in range(a.shape[0]):
         at = first + 2 * i
@@ -69,28 +78,27 @@ def add_products(a: Words, b: Words, sums: Words, first: int, m: Element) -> Non
 
 
 @njit(cache=True)
-def write_polynomial(sums: Words, proof: Words, start: int, consts: Words) -> None:
+def write_polynomial(
+    sums: Words, proof: Words, start: int, radix: Element, m: Modulus
+) -> None:
     """All values but the last, freed of their 1/R, from element `start` of the proof on."""
-    m, radix = pair(consts, MODULUS), pair(consts, RADIX)
     for i in range(sums.shape[0] - 1):
         put(proof, start + i, multiply(pair(sums, i), radix, m), m)
 
 
 @njit(cache=True)
 def fill_bits(
-    a: Words, b: Words, meas: Words, powers: Words, joints: Words, chunk: int, j: int, consts: Words
+    a: Words, b: Words, meas: Words, powers: Words, rs: Words, chunk: int, j: int, m: Modulus
 ) -> None:
     """Wires 2j and 2j + 1 of the bit check, from call 1 on: r^(j+1)·m and m - 1.
 
-    powers (calls, 2) holds each chunk's r^j·R and is moved on to r^(j+1)·R.
+    rs (calls, 2) holds each chunk's r·R; powers its r^j·R, moved on to r^(j+1)·R.
     """
-    m, radix = pair(consts, MODULUS), pair(consts, RADIX)
-    size = 1 if m[1] == np.uint64(0) else 2
+    size = 1 if len(m) == 3 else 2
     elements = meas.shape[0] // size
     one = (np.uint64(1), np.uint64(0))
     for i in range(powers.shape[0]):
-        r = multiply(get(joints, i, m), radix, m)
-        power = multiply(pair(powers, i), r, m)
+        power = multiply(pair(powers, i), pair(rs, i), m)
         powers[i, 0], powers[i, 1] = power
         element = ZERO
         if i * chunk + j < elements:
@@ -105,34 +113,36 @@ def prove_bits(
     joints: Words,
     rands: Words,
     consts: Words,
+    m: Modulus,
     nodes: Words,
     coset: Words,
-    one: Element,
     shape: tuple[int, int, int],
     out: Words,
 ) -> None:
     """Proofs of circuits that check bits in chunks. shape: chunk, calls, number of proofs.
 
-    `one` is R mod m. Rows of `meas`, `joints`, `rands` and `out` are plain elements.
+    Rows of `meas`, `joints`, `rands` and `out` are plain elements.
     """
     chunk, calls, many = shape
-    m = pair(consts, MODULUS)
-    size = 1 if m[1] == np.uint64(0) else 2
+    size = 1 if len(m) == 3 else 2
     p = coset.shape[0]
     proof_len = 2 * chunk + 2 * p - 1
     a, b = np.empty((p, 2), np.uint64), np.empty((p, 2), np.uint64)
-    sums, powers = np.empty((2 * p, 2), np.uint64), np.empty((calls, 2), np.uint64)
+    sums, rs = np.empty((2 * p, 2), np.uint64), np.empty((calls, 2), np.uint64)
+    powers = np.empty((calls, 2), np.uint64)
     for row in range(meas.shape[0]):
         for k in range(many):
             rand = rands[row, k * 2 * chunk * size :]
             joint = joints[row, k * calls * size :]
             proof = out[row, k * proof_len * size :]
             sums[:] = np.uint64(0)
-            powers[:, 0], powers[:, 1] = one
+            powers[:, 0], powers[:, 1] = pair(consts, ONE)
+            for i in range(calls):
+                rs[i, 0], rs[i, 1] = multiply(get(joint, i, m), pair(consts, RADIX), m)
             for j in range(chunk):
                 a[:] = np.uint64(0)
                 b[:] = np.uint64(0)
-                fill_bits(a, b, meas[row], powers, joint, chunk, j, consts)
+                fill_bits(a, b, meas[row], powers, rs, chunk, j, m)
                 a[0, 0], a[0, 1] = get(rand, 2 * j, m)
                 b[0, 0], b[0, 1] = get(rand, 2 * j + 1, m)
                 put(proof, 2 * j, pair(a, 0), m)
@@ -141,7 +151,7 @@ def prove_bits(
                 spread(a, nodes, coset, m)
                 spread(b, nodes, coset, m)
                 add_products(a, b, sums, 1, m)
-            write_polynomial(sums, proof, 2 * chunk, consts)
+            write_polynomial(sums, proof, 2 * chunk, pair(consts, RADIX), m)
 
 
 @njit(cache=True)
@@ -149,6 +159,7 @@ def prove_values(
     meas: Words,
     rands: Words,
     consts: Words,
+    m: Modulus,
     nodes: Words,
     coset: Words,
     shape: tuple[int, int, int],
@@ -156,8 +167,7 @@ def prove_values(
 ) -> None:
     """Proofs of Count (two wires) and of Sum (one). shape: elements, wires, number of proofs."""
     elements, wires, many = shape
-    m = pair(consts, MODULUS)
-    size = 1 if m[1] == np.uint64(0) else 2
+    size = 1 if len(m) == 3 else 2
     p = coset.shape[0]
     proof_len = wires + 2 * p - 1
     a, b = np.empty((p, 2), np.uint64), np.empty((p, 2), np.uint64)
@@ -184,4 +194,4 @@ def prove_values(
             spread(a, nodes, coset, m)
             spread(b, nodes, coset, m)
             add_products(a, b, sums, 1, m)
-            write_polynomial(sums, proof, wires, consts)
+            write_polynomial(sums, proof, wires, pair(consts, RADIX), m)

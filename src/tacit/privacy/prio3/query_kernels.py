@@ -5,7 +5,7 @@ shares of measurement and proof, so every kernel computes weights and takes dot 
 have degree two here, so over wires of length p a gadget polynomial has 2p - 1 points, and its value
 at the root of call k is point 2k.
 
-`consts` (8, 2) are the constants of `Tables`; `nodes` (2p, 2) the 2p-th roots of unity; both in
+`consts` (6, 2) are the constants of `Tables`; `nodes` (2p, 2) the 2p-th roots of unity; both in
 Montgomery form where they are multiplied. Measurements, proofs, `rands`, `joints` and `out` are rows
 of plain elements, one row a report. A row whose test point is a root of unity sets `leaks`.
 """
@@ -19,6 +19,7 @@ from numba import njit
 from tacit.privacy.prio3.limbs import (
     ZERO,
     Element,
+    Modulus,
     Words,
     add,
     get,
@@ -30,13 +31,13 @@ from tacit.privacy.prio3.limbs import (
 
 Flags = npt.NDArray[np.bool_]
 
-MODULUS, RADIX, ONE, SHARES, OFFSET, WIRE_SCALE, GADGET_SCALE, PLAIN_ONE = range(8)
-"""Rows of `consts`: m; R² mod m; R mod m; plain 1/shares; plain offset/shares; R/p; R/2p; 1."""
+RADIX, ONE, SHARES, OFFSET, WIRE_SCALE, GADGET_SCALE = range(6)
+"""Rows of `consts`: R² mod m; R mod m; plain 1/shares; plain offset/shares; R/p; R/2p."""
 
 
 @njit(cache=True)
 def lagrange(
-    weights: Words, t: Element, nodes: Words, step: int, scale: Element, one: Element, m: Element
+    weights: Words, t: Element, nodes: Words, step: int, scale: Element, one: Element, m: Modulus
 ) -> None:
     """Weights (n, 2) of a polynomial's values at the n-th roots nodes[::step], to evaluate at t.
 
@@ -57,7 +58,7 @@ def lagrange(
 
 
 @njit(cache=True)
-def is_root(t: Element, order: int, one: Element, m: Element) -> bool:
+def is_root(t: Element, order: int, one: Element, m: Modulus) -> bool:
     """Whether t^order = 1, order a power of two; Montgomery form."""
     power = t
     while order > 1:
@@ -68,7 +69,7 @@ def is_root(t: Element, order: int, one: Element, m: Element) -> bool:
 
 @njit(cache=True)
 def point_weights(
-    t: Element, nodes: Words, consts: Words, wire: Words, gadget: Words, m: Element
+    t: Element, nodes: Words, consts: Words, wire: Words, gadget: Words, m: Modulus
 ) -> None:
     """Weights at t of wires (p, 2), and of gadget polynomials by their first 2p - 1 points.
 
@@ -87,7 +88,7 @@ def point_weights(
 
 
 @njit(cache=True)
-def gadget_at(proof: Words, start: int, gadget: Words, m: Element) -> Element:
+def gadget_at(proof: Words, start: int, gadget: Words, m: Modulus) -> Element:
     """The gadget polynomial, from element `start` of the proof on, at the weights' point."""
     value = ZERO
     for i in range(gadget.shape[0] - 1):
@@ -96,7 +97,7 @@ def gadget_at(proof: Words, start: int, gadget: Words, m: Element) -> Element:
 
 
 @njit(cache=True)
-def sum_check(meas: Words, length: int, tail: Words, offset: Element, m: Element) -> Element:
+def sum_check(meas: Words, length: int, tail: Words, offset: Element, m: Modulus) -> Element:
     """Σ of the first `length` elements - Σ tail·(the others) + offset; tail (n, 2)."""
     total = offset
     for i in range(length):
@@ -116,12 +117,12 @@ def query_bits_row(
     chunk: int,
     calls: int,
     consts: Words,
+    m: Modulus,
     out: Words,
     start: int,
     elements: int,
 ) -> None:
     """The wires of Σ r^j·m_j·(m_j - 1/shares) at the weights' point, from out[start] on."""
-    m = pair(consts, MODULUS)
     constant = ZERO
     for i in range(calls):
         constant = add(constant, multiply(pair(wire, i + 1), pair(consts, SHARES), m), m)
@@ -150,6 +151,7 @@ def query_bits(
     joints: Words,
     rands: Words,
     consts: Words,
+    m: Modulus,
     nodes: Words,
     tail: Words,
     shape: tuple[int, int, int, int, int, bool],
@@ -161,8 +163,7 @@ def query_bits(
     shape: elements, chunk, calls, number of proofs, length summed, whether there is a sum check.
     """
     elements, chunk, calls, many, length, sums = shape
-    m = pair(consts, MODULUS)
-    size = 1 if m[1] == np.uint64(0) else 2
+    size = 1 if len(m) == 3 else 2
     p = nodes.shape[0] // 2
     wire, gadget = np.empty((p, 2), np.uint64), np.empty((2 * p, 2), np.uint64)
     radix = pair(consts, RADIX)
@@ -185,7 +186,7 @@ def query_bits(
                 checked = add(checked, summed, m)
             put(answer, 0, checked, m)
             joint = joints[row, k * calls * size :]
-            query_bits_row(meas[row], proof, joint, wire, chunk, calls, consts, answer, 1, elements)
+            query_bits_row(meas[row], proof, joint, wire, chunk, calls, consts, m, answer, 1, elements)
             put(answer, verifier_len - 1, gadget_at(proof, 2 * chunk, gadget, m), m)
 
 
@@ -195,6 +196,7 @@ def query_values(
     proofs: Words,
     rands: Words,
     consts: Words,
+    m: Modulus,
     nodes: Words,
     shape: tuple[int, int, int],
     out: Words,
@@ -205,8 +207,7 @@ def query_values(
     shape: elements, wires, number of proofs.
     """
     elements, wires, many = shape
-    m = pair(consts, MODULUS)
-    size = 1 if m[1] == np.uint64(0) else 2
+    size = 1 if len(m) == 3 else 2
     p = nodes.shape[0] // 2
     wire, gadget = np.empty((p, 2), np.uint64), np.empty((2 * p, 2), np.uint64)
     reduced = elements if elements > 1 else 0
@@ -238,14 +239,13 @@ def query_values(
 
 
 @njit(cache=True)
-def decide(verifiers: Words, wires: int, many: int, consts: Words) -> Flags:
+def decide(verifiers: Words, wires: int, many: int, m: Modulus) -> Flags:
     """Which rows of summed verifier shares hold, all `many` proofs of them; shape (rows,).
 
     Two wires or more are multiplied in pairs and summed; one wire x is checked by x² - x.
     """
-    m = pair(consts, MODULUS)
-    size = 1 if m[1] == np.uint64(0) else 2
-    plain_one = pair(consts, PLAIN_ONE)
+    size = 1 if len(m) == 3 else 2
+    plain_one = (np.uint64(1), np.uint64(0))
     sound = np.empty(verifiers.shape[0], np.bool_)
     for row in range(verifiers.shape[0]):
         holds = True
@@ -268,9 +268,9 @@ def decide(verifiers: Words, wires: int, many: int, consts: Words) -> Flags:
 
 
 @njit(cache=True)
-def truncate(meas: Words, weights: Words, m: Element, out: Words) -> None:
+def truncate(meas: Words, weights: Words, m: Modulus, out: Words) -> None:
     """Σ weights·(each stretch of as many elements); weights (n, 2) in Montgomery form."""
-    size = 1 if m[1] == np.uint64(0) else 2
+    size = 1 if len(m) == 3 else 2
     bits = weights.shape[0]
     for row in range(meas.shape[0]):
         for i in range(out.shape[1] // size):

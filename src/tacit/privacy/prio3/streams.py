@@ -9,7 +9,7 @@ import numpy as np
 from tacit.privacy.prio3 import keccak
 from tacit.privacy.prio3.keccak import Bytes
 from tacit.privacy.prio3.layout import Layout
-from tacit.privacy.prio3.limbs import Element, Words, limbs, out_of_field
+from tacit.privacy.prio3.limbs import Words, modulus_of, out_of_field
 from tacit.privacy.prio3.profile import Usage
 from tacit.privacy.prio3.xof import DOMAIN, expand_into_vec, framed
 
@@ -22,7 +22,7 @@ class Streams:
 
     def __init__(self, layout: Layout, context: bytes) -> None:
         self._layout, self._context = layout, context
-        self._modulus: Element = limbs(layout.circuit.field.modulus)
+        self._modulus = modulus_of(layout.circuit.field)
 
     def derive(self, usage: Usage, rows: int, seeds: Part, binders: Sequence[Part]) -> Bytes:
         """A seed for each report; shape (rows, seed bytes)."""

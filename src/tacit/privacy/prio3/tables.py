@@ -11,7 +11,7 @@ from tacit.privacy.prio3 import limbs, prove_kernels, query_kernels
 from tacit.privacy.prio3.circuit import Circuit
 from tacit.privacy.prio3.circuits import BitVector, Count, Sum, SumVec
 from tacit.privacy.prio3.gadgets import wire_length
-from tacit.privacy.prio3.limbs import Element, Words
+from tacit.privacy.prio3.limbs import Words
 
 _KNOWN: Final = (Count, Sum, BitVector)
 
@@ -23,7 +23,7 @@ class Tables:
         self.circuit, self.proofs = circuit, proofs
         field = circuit.field
         self.radix = limbs.montgomery_radix(field)
-        self.modulus: Element = limbs.limbs(field.modulus)
+        self.modulus = limbs.modulus_of(field)
         self.size = field.size // 8
         p = wire_length(circuit.calls[0])
         root = field.root(2 * p)
@@ -37,14 +37,12 @@ class Tables:
         offset = circuit.offset if isinstance(circuit, BitVector) else 0
         self.consts = _table(
             [
-                field.modulus,
                 self.radix * self.radix % field.modulus,
                 self.radix % field.modulus,
                 part,
                 offset * part % field.modulus,
                 scale * self.radix % field.modulus,
                 field.inverse(2 * p) * self.radix % field.modulus,
-                1,
             ]
         )
         tail = circuit.tail_weights if isinstance(circuit, BitVector) else ()
@@ -68,6 +66,7 @@ class Tables:
         rows, circuit = meas.shape[0], self.circuit
         out = np.empty((rows, self.proofs * circuit.verifier_len * self.size), np.uint64)
         leaks = np.zeros(rows, np.bool_)
+        common = (rands, self.consts, self.modulus, self.nodes)
         if isinstance(circuit, BitVector):
             shape = (
                 circuit.meas_len,
@@ -78,24 +77,21 @@ class Tables:
                 bool(circuit.sums),
             )
             query_kernels.query_bits(
-                meas, proofs, joints, rands, self.consts, self.nodes, self.tail, shape, out, leaks
+                meas, proofs, joints, *common, self.tail, shape, out, leaks
             )
         else:
             values = (circuit.meas_len, self.wires, self.proofs)
-            query_kernels.query_values(
-                meas, proofs, rands, self.consts, self.nodes, values, out, leaks
-            )
+            query_kernels.query_values(meas, proofs, *common, values, out, leaks)
         return out, leaks
 
     def prove(self, meas: Words, joints: Words, rands: Words) -> Words:
         """Proofs; a row a report."""
         circuit = self.circuit
         out = np.empty((meas.shape[0], self.proofs * circuit.proof_len * self.size), np.uint64)
-        common = (rands, self.consts, self.nodes, self.coset)
+        common = (rands, self.consts, self.modulus, self.nodes, self.coset)
         if isinstance(circuit, BitVector):
             shape = (circuit.chunk_length, circuit.calls[0], self.proofs)
-            one = (self.consts[2, 0], self.consts[2, 1])
-            prove_kernels.prove_bits(meas, joints, *common, one, shape, out)
+            prove_kernels.prove_bits(meas, joints, *common, shape, out)
         else:
             values = (circuit.meas_len, self.wires, self.proofs)
             prove_kernels.prove_values(meas, *common, values, out)
@@ -103,7 +99,7 @@ class Tables:
 
     def decide(self, verifiers: Words) -> query_kernels.Flags:
         """Which rows of summed verifier shares are sound."""
-        return query_kernels.decide(verifiers, self.wires, self.proofs, self.consts)
+        return query_kernels.decide(verifiers, self.wires, self.proofs, self.modulus)
 
     def truncate(self, meas: Words) -> Words:
         """Output shares; a row a report."""
