@@ -55,7 +55,7 @@ def variant(name: str, version: int, parameters: dict[str, Any]) -> Prio3[Any, A
         case "Prio3SumVec":
             return prio3.sum_vec(length, greatest, chunk, **chosen)
         case "Prio3SumVecWithMultiproof":
-            proofs = 3 if version == 18 else 4
+            proofs = parameters.get("proofs") or (3 if version == 18 else 4)
             return prio3.sum_vec_with_multiproof(length, greatest, chunk, proofs=proofs, **chosen)
         case "Prio3Histogram":
             return prio3.histogram(length, chunk, **chosen)
@@ -83,11 +83,11 @@ def load(path: Path) -> dict[str, Any]:
             }
             for report in raw["prep"]
         ]
-        raw["operations"] = _all_operations(raw["shares"], len(raw["reports"]))
+        raw["operations"] = all_operations(raw["shares"], len(raw["reports"]))
     return raw
 
 
-def _all_operations(shares: int, reports: int) -> list[dict[str, Any]]:
+def all_operations(shares: int, reports: int) -> list[dict[str, Any]]:
     """What a vector without bad steps does, in the order of the draft's schema."""
     steps: list[dict[str, Any]] = []
     for i in range(reports):
