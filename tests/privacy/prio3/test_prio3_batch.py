@@ -24,7 +24,10 @@ CASES: dict[str, tuple[Prio3[Any, Any], list[Any]]] = {
     "histogram": (prio3.histogram(11, 3, shares=3), [0, 10, 5, 5, 2, 1, 0, 0, 9]),
     "one bucket": (prio3.histogram(1), [0, 0]),
     "best chunk": (prio3.histogram(100), list(range(0, 100, 7))),
-    "multihot": (prio3.multihot_count_vec(7, 3, 2), [[1, 0, 1, 0, 1, 0, 0], [0] * 7, [0] * 6 + [1]]),
+    "multihot": (
+        prio3.multihot_count_vec(7, 3, 2),
+        [[1, 0, 1, 0, 1, 0, 0], [0] * 7, [0] * 6 + [1]],
+    ),
     "multihot, all": (prio3.multihot_count_vec(4, 4, 4), [[1, 1, 1, 1], [0, 1, 0, 1]]),
 }
 

@@ -15,7 +15,8 @@ from tacit.privacy import prio3
 from tacit.privacy.prio3 import keccak, limbs
 from tacit.privacy.prio3.batch import Batch
 from tacit.privacy.prio3.circuit import bit_weights, encode_bits
-from tacit.privacy.prio3.circuits import best_chunk_length, encode_rows
+from tacit.privacy.prio3.circuits import best_chunk_length
+from tacit.privacy.prio3.encode import encode_rows
 from tacit.privacy.prio3.field import FIELD64, FIELD128, Field
 from tacit.privacy.prio3.layout import Layout
 from tacit.privacy.prio3.ntt import evaluate, inverse_ntt, lagrange_weights, ntt
@@ -91,7 +92,9 @@ def test_the_result_is_the_plain_sum(
 @given(st.data())
 def test_compiled_arithmetic_is_the_integers(field: Field, data: st.DataObject) -> None:
     p, m = field.modulus, limbs.modulus_of(field)
-    edges = st.sampled_from([0, 1, 2, p - 1, p - 2, p >> 1, 2**32, 2**64 % p, p - (1 << 33), p - 2**32])
+    edges = st.sampled_from(
+        [0, 1, 2, p - 1, p - 2, p >> 1, 2**32, 2**64 % p, p - (1 << 33), p - 2**32]
+    )
     a, b = (data.draw(edges | st.integers(0, p - 1)) for _ in range(2))
     inverse = pow(limbs.montgomery_radix(field), -1, p)
     x, y = limbs.limbs(a), limbs.limbs(b)

@@ -10,6 +10,7 @@ import pytest
 from prio3_vectors import load, variant
 
 from tacit.errors import PrivacyError
+from tacit.privacy.prio3.batch import Batch
 from tacit.privacy.prio3.field import FIELD64, FIELD128
 from tacit.privacy.prio3.prio3 import Prio3
 from tacit.privacy.prio3.profile import profile
@@ -34,6 +35,7 @@ class Replay:
         self.prio3: Prio3[Any, Any] = variant(vector["name"], vector["version"], vector)
         self.context = bytes.fromhex(vector["ctx"])
         self.states: dict[tuple[int, int], VerifyState] = {}
+        self.batch = Batch(self.prio3)
 
     def run(self) -> None:
         for step in self.vector["operations"]:
@@ -50,32 +52,31 @@ class Replay:
 
     def shard(self, step: dict[str, Any]) -> None:
         report = self.report(step)
-        public, inputs = self.prio3.shard(
-            self.context,
-            report["measurement"],
-            bytes.fromhex(report["nonce"]),
-            bytes.fromhex(report["rand"]),
-        )
+        nonce, rand = bytes.fromhex(report["nonce"]), bytes.fromhex(report["rand"])
+        public, inputs = self.prio3.shard(self.context, report["measurement"], nonce, rand)
+        batched = self.batch.shard(self.context, [report["measurement"]], [nonce], [rand])
+        assert batched == [(public, inputs)]
         assert public.hex() == report["public_share"]
         assert [share.hex() for share in inputs] == report["input_shares"]
 
     def verify_init(self, step: dict[str, Any]) -> None:
         report, who = self.report(step), step["aggregator_id"]
-        state, share = self.prio3.verify_init(
-            bytes.fromhex(self.vector["verify_key"]),
-            self.context,
-            who,
-            bytes.fromhex(report["nonce"]),
-            bytes.fromhex(report["public_share"]),
-            bytes.fromhex(report["input_shares"][who]),
-        )
+        common = (bytes.fromhex(self.vector["verify_key"]), self.context, who)
+        columns = (report["nonce"], report["public_share"], report["input_shares"][who])
+        sent = [bytes.fromhex(column) for column in columns]
+        state, share = self.prio3.verify_init(*common, *sent)
+        batched = self.batch.verify_init(*common, *([column] for column in sent))
+        assert batched.accepted == {0: (state, share)}
         assert share.hex() == report["verifier_shares"][0][who]
         self.states[step["report_index"], who] = state
 
     def verifier_shares_to_message(self, step: dict[str, Any]) -> None:
         report = self.report(step)
         shares = [bytes.fromhex(share) for share in report["verifier_shares"][0]]
+        batched = self.batch.verifier_shares_to_message(self.context, [shares])
+        assert set(batched.accepted) == ({0} if step["success"] else set())
         message = self.prio3.verifier_shares_to_message(self.context, shares)
+        assert batched.accepted[0] == message
         assert message.hex() == report["verifier_messages"][0]
 
     def verify_next(self, step: dict[str, Any]) -> None:

@@ -67,8 +67,7 @@ def make(name: str, version: int, parameters: dict[str, Any], values: list[Any])
         nonce, rand = randomness.bytes(16), randomness.bytes(one.rand_bytes)
         public, shares = one.shard(context, value, nonce, rand)
         opened = [
-            one.verify_init(key, context, i, nonce, public, share)
-            for i, share in enumerate(shares)
+            one.verify_init(key, context, i, nonce, public, share) for i, share in enumerate(shares)
         ]
         answers = [answer for _, answer in opened]
         message = one.verifier_shares_to_message(context, answers)

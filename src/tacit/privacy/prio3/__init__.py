@@ -14,7 +14,13 @@ mechanism's task.
     circuit    what a validity circuit is               circuits   the five that have code points
     flp        the proof system                         layout     message sizes and parts
     roles      who does what                            prio3      the protocol, report by report
-    variants   the ready-made ones
+    variants   the ready-made ones                      batch      the same, many reports at once
+
+    limbs      compiled field elements                  keccak     compiled TurboSHAKE128
+    query_kernels, prove_kernels   compiled proofs      tables     what they know of a circuit
+    streams    the XOF in rows                          encode     measurements in rows
+
+`batch` and what it stands on import numba; nothing else here does.
 """
 
 from tacit.privacy.prio3.prio3 import Prio3

@@ -16,7 +16,7 @@ import numpy as np
 from tacit.errors import PrivacyError
 from tacit.privacy.prio3 import limbs
 from tacit.privacy.prio3.circuit import M, R, refuse_parameters
-from tacit.privacy.prio3.circuits import encode_rows
+from tacit.privacy.prio3.encode import encode_rows
 from tacit.privacy.prio3.field import malformed
 from tacit.privacy.prio3.flp import leaking_point, refused_proof
 from tacit.privacy.prio3.keccak import Bytes
@@ -24,7 +24,7 @@ from tacit.privacy.prio3.limbs import Words
 from tacit.privacy.prio3.prio3 import Prio3
 from tacit.privacy.prio3.profile import Usage
 from tacit.privacy.prio3.roles import VerifyState
-from tacit.privacy.prio3.streams import Streams
+from tacit.privacy.prio3.streams import Part, Streams
 from tacit.privacy.prio3.tables import Tables
 
 T = TypeVar("T")
@@ -62,8 +62,8 @@ class Batch(Generic[M, R]):
         """§7.2.1 for each measurement. Raises PrivacyError T551 if any is out of range."""
         _same_length(measurements, nonces, rands)
         if not self.compiled:
-            shard = self.prio3.shard
-            return [shard(context, *report) for report in zip(measurements, nonces, rands)]
+            reports = zip(measurements, nonces, rands, strict=True)
+            return [self.prio3.shard(context, *report) for report in reports]
         for nonce in nonces:
             self._lay.check_nonce(nonce)
         sharded: list[Sharded] = []
@@ -169,8 +169,8 @@ class Batch(Generic[M, R]):
         lay, circuit, rows = self._lay, self.prio3.circuit, shares.shape[0]
         if index == 0:
             cut = lay.meas_bytes + lay.proof_bytes
-            meas = np.ascontiguousarray(shares[:, : lay.meas_bytes]).view(np.uint64)
-            proofs = np.ascontiguousarray(shares[:, lay.meas_bytes : cut]).view(np.uint64)
+            meas = shares[:, : lay.meas_bytes].copy().view(np.uint64)
+            proofs = shares[:, lay.meas_bytes : cut].copy().view(np.uint64)
             bad = limbs.out_of_field(meas, self._tables.modulus)
             bad |= limbs.out_of_field(proofs, self._tables.modulus)
             return meas, proofs, shares[:, cut:], bad
@@ -188,7 +188,7 @@ class Batch(Generic[M, R]):
     def _part(
         self, streams: Streams, index: int, blinds: Bytes, nonces: Bytes, meas: Words
     ) -> Bytes:
-        binders = [bytes((index,)), nonces, meas.view(np.uint8)]
+        binders: list[Part] = [bytes((index,)), nonces, meas.view(np.uint8)]
         return streams.derive(Usage.JOINT_RAND_PART, len(meas), blinds, binders)
 
     def _joints(self, streams: Streams, parts: Bytes) -> tuple[Bytes, Words]:
@@ -220,7 +220,7 @@ class Batch(Generic[M, R]):
             public = public.copy()
             public[:, index * lay.blind_bytes : (index + 1) * lay.blind_bytes] = part
         joint_seeds, joints = self._joints(streams, public)
-        binders = [bytes((lay.proofs,)), nonces]
+        binders: list[Part] = [bytes((lay.proofs,)), nonces]
         length = lay.proofs * self.prio3.circuit.query_rand_len
         rands = streams.expand(Usage.QUERY_RANDOMNESS, rows, verify_key, binders, length)
         verifiers, leaks = self._tables.query(meas, proofs, joints, rands)
@@ -246,7 +246,7 @@ class Batch(Generic[M, R]):
         total = np.zeros((len(at), cut // 8), np.uint64)
         bad = np.zeros(len(at), np.bool_)
         for column in columns:
-            words = np.ascontiguousarray(column[:, :cut]).view(np.uint64)
+            words = column[:, :cut].copy().view(np.uint64)
             bad |= limbs.out_of_field(words, modulus)
             limbs.add_rows(total, words, modulus)
         sound = self._tables.decide(total)
@@ -299,8 +299,10 @@ class Batch(Generic[M, R]):
 
 
 def _rows(parts: Sequence[bytes]) -> Bytes:
-    """Equally long byte strings as rows; shape (n, length)."""
-    return np.frombuffer(b"".join(parts), np.uint8).reshape(len(parts), -1 if parts[0] else 0)
+    """Equally long byte strings as rows; shape (n, length). Writable, as the kernels take them."""
+    return np.frombuffer(bytearray(b"".join(parts)), np.uint8).reshape(
+        len(parts), -1 if parts[0] else 0
+    )
 
 
 def _each(items: Iterable[Any], work: Callable[[Any], T]) -> Outcomes[T]:

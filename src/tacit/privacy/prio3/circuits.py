@@ -6,9 +6,6 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from typing import ClassVar
 
-import numpy as np
-import numpy.typing as npt
-
 from tacit.privacy.prio3.circuit import (
     Call,
     Circuit,
@@ -245,21 +242,6 @@ class MultihotCountVec(BitVector[Sequence[int], list[int]]):
 
     def decode(self, output: Sequence[int], count: int) -> list[int]:
         return list(output)
-
-
-def encode_rows(circuit: Circuit[M, R], measurements: Sequence[M]) -> npt.NDArray[np.uint8]:
-    """`encode` of each measurement, whose elements here are all bits; shape (n, meas_len).
-
-    Raises PrivacyError T551 if any is out of range.
-    """
-    rows = np.zeros((len(measurements), circuit.meas_len), np.uint8)
-    if isinstance(circuit, Histogram):
-        for row, bucket in enumerate(measurements):
-            rows[row, whole(bucket, circuit.length - 1)] = 1
-        return rows
-    for row, measurement in enumerate(measurements):
-        rows[row] = circuit.encode(measurement)
-    return rows
 
 
 def best_chunk_length(elements: int) -> int:

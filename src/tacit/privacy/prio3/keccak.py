@@ -49,6 +49,19 @@ def _rotations() -> list[tuple[int, int, int]]:
     return steps
 
 
+_ROUND_CONSTANTS: Final = _round_constants()
+
+
+def _spread_out(builder: Any, kind: Any, word: Any) -> Any:
+    """The word in every lane."""
+    if not isinstance(kind, ir.VectorType):
+        return word
+    vector = ir.Constant(kind, ir.Undefined)
+    for lane in range(kind.count):
+        vector = builder.insert_element(vector, word, ir.IntType(32)(lane))
+    return vector
+
+
 def _vector(builder: Any, kind: Any, value: int) -> Any:
     if isinstance(kind, ir.VectorType):
         return ir.Constant(kind, [value] * kind.count)
@@ -91,18 +104,30 @@ def _emit(builder: Any, state: Any, lanes: int) -> None:
     kind = ir.VectorType(_WORD, lanes) if lanes > 1 else _WORD
     base = builder.bitcast(state, kind.as_pointer())
     places = [builder.gep(base, [ir.Constant(ir.IntType(32), w)]) for w in range(25)]
-    words = [builder.load(place, align=8) for place in places]
-    for value in _round_constants():
-        words = _round(builder, kind, words, _vector(builder, kind, value))
-    for word, place in zip(words, places, strict=True):
-        builder.store(word, place, align=8)
+    table = cgutils.global_constant(
+        builder,
+        "keccak_round_constants",
+        ir.Constant(ir.ArrayType(_WORD, _ROUNDS), _ROUND_CONSTANTS),
+    )
+    cells = [cgutils.alloca_once(builder, kind) for _ in places]  # registers, once optimised
+    for place, cell in zip(places, cells, strict=True):
+        builder.store(builder.load(place, align=8), cell)
+    with cgutils.for_range(builder, ir.Constant(_WORD, _ROUNDS)) as loop:
+        entry = builder.gep(table, [ir.IntType(32)(0), loop.index])
+        constant = _spread_out(builder, kind, builder.load(entry))
+        words = _round(builder, kind, [builder.load(cell) for cell in cells], constant)
+        for word, cell in zip(words, cells, strict=True):
+            builder.store(word, cell)
+    for cell, place in zip(cells, places, strict=True):
+        builder.store(builder.load(cell), place, align=8)
 
 
 def _permutation(lanes: int) -> Any:
     @intrinsic
     def permute(typing_context: Any, state: Any) -> Any:
         def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-            array = cgutils.create_struct_proxy(state)(context, builder, value=args[0])
+            proxy = cgutils.create_struct_proxy(state)  # type: ignore[no-untyped-call]
+            array = proxy(context, builder, value=args[0])
             _emit(builder, array.data, lanes)
             return context.get_dummy_value()
 

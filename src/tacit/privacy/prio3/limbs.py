@@ -1,4 +1,4 @@
-"""Field elements in compiled code: two 64-bit limbs (low, high), modulo m, without branches on data.
+"""Field elements in compiled code: two 64-bit limbs (low, high), and no branches on data.
 
 Field128 multiplies by Montgomery's method with R = 2^128; its modulus is 1 modulo 2^64, so the
 quotient digit is a negation. Field64 reduces 2^64 = 2^32 - 1 directly: there R = 1 and the high
@@ -26,7 +26,7 @@ Modulus = tuple[np.uint64, ...]
 """Two limbs for Field128, and three for Field64: the kernels are compiled for each length."""
 
 _I64, _I128 = ir.IntType(64), ir.IntType(128)
-_PAIR = types.UniTuple(types.uint64, 2)
+_PAIR: Any = types.UniTuple(types.uint64, 2)  # type: ignore[no-untyped-call]
 _MASK64: Final = (1 << 64) - 1
 ZERO: Final[Element] = (np.uint64(0), np.uint64(0))
 
@@ -56,7 +56,7 @@ def _join(builder: Any, pair: Any) -> Any:
 def _split(context: Any, builder: Any, value: Any) -> Any:
     low = builder.trunc(value, _I64)
     high = builder.trunc(builder.lshr(value, _I128(64)), _I64)
-    return cgutils.pack_array(builder, [low, high])
+    return cgutils.pack_array(builder, [low, high])  # type: ignore[no-untyped-call]
 
 
 def _pairwise(emit: Any, operands: int) -> Any:
@@ -203,7 +203,7 @@ def out_of_field(words: Words, m: Modulus) -> npt.NDArray[np.bool_]:
         found = False
         for i in range(words.shape[1] // size):
             low, high = get(words[row], i, m)
-            found |= high > m[1] or (high == m[1] and low >= m[0])
+            found = found or bool(high > m[1] or (high == m[1] and low >= m[0]))
         bad[row] = found
     return bad
 

@@ -16,11 +16,11 @@ from tacit.privacy.prio3.field import Field
 from tacit.privacy.prio3.flp import Flp
 from tacit.privacy.prio3.layout import Layout
 from tacit.privacy.prio3.profile import Usage
-from tacit.privacy.prio3.roles import VerifyState
+from tacit.privacy.prio3.roles import Aggregator, Client, Collector, VerifyState
 from tacit.privacy.prio3.xof import derive_seed, expand_into_vec
 
 
-class Prio3(Generic[M, R]):
+class Prio3(Client[M], Aggregator, Collector[R], Generic[M, R]):
     """Client, aggregator and collector of one variant; see `roles`. Immutable, safe to share.
 
     `shares`: aggregators, 2 to 255. `proofs`: independent proofs a report (§7.1.2), 1 to 255.

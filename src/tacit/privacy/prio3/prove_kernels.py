@@ -78,9 +78,7 @@ def add_products(a: Words, b: Words, sums: Words, first: int, m: Modulus) -> Non
 
 
 @njit(cache=True)
-def write_polynomial(
-    sums: Words, proof: Words, start: int, radix: Element, m: Modulus
-) -> None:
+def write_polynomial(sums: Words, proof: Words, start: int, radix: Element, m: Modulus) -> None:
     """All values but the last, freed of their 1/R, from element `start` of the proof on."""
     for i in range(sums.shape[0] - 1):
         put(proof, start + i, multiply(pair(sums, i), radix, m), m)
@@ -181,14 +179,13 @@ def prove_values(
             for i in range(elements):
                 a[i + 1, 0], a[i + 1, 1] = get(meas[row], i, m)
             a[0, 0], a[0, 1] = get(rand, 0, m)
-            b[:] = a
             for j in range(wires):
                 put(proof, j, get(rand, j, m), m)
+            taken = ZERO if wires == 2 else one  # x·x, or x² - x = x·(x - 1)
+            for i in range(p):
+                b[i, 0], b[i, 1] = subtract(pair(a, i), taken, m)
             if wires == 2:
                 b[0, 0], b[0, 1] = get(rand, 1, m)
-            else:  # x² - x = x·(x - 1)
-                for i in range(p):
-                    b[i, 0], b[i, 1] = subtract(pair(a, i), one, m)
             sums[:] = np.uint64(0)
             add_products(a, b, sums, 0, m)
             spread(a, nodes, coset, m)

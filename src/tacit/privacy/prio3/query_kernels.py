@@ -6,8 +6,8 @@ have degree two here, so over wires of length p a gadget polynomial has 2p - 1 p
 at the root of call k is point 2k.
 
 `consts` (6, 2) are the constants of `Tables`; `nodes` (2p, 2) the 2p-th roots of unity; both in
-Montgomery form where they are multiplied. Measurements, proofs, `rands`, `joints` and `out` are rows
-of plain elements, one row a report. A row whose test point is a root of unity sets `leaks`.
+Montgomery form where they are multiplied. Measurements, proofs, `rands`, `joints` and `out` are
+rows of plain elements, one row a report. A row whose test point is a root of unity sets `leaks`.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def is_root(t: Element, order: int, one: Element, m: Modulus) -> bool:
     while order > 1:
         power = multiply(power, power, m)
         order >>= 1
-    return power[0] == one[0] and power[1] == one[1]
+    return bool(power[0] == one[0] and power[1] == one[1])
 
 
 @njit(cache=True)
@@ -114,31 +114,31 @@ def query_bits_row(
     proof: Words,
     joints: Words,
     wire: Words,
-    chunk: int,
-    calls: int,
+    shape: tuple[int, int, int, int, int, bool],
     consts: Words,
     m: Modulus,
     out: Words,
-    start: int,
-    elements: int,
 ) -> None:
-    """The wires of Σ r^j·m_j·(m_j - 1/shares) at the weights' point, from out[start] on."""
+    """The wires of Σ r^j·m_j·(m_j - 1/shares) at the weights' point, from out's second element on.
+
+    Left wires hold r^j·m_j, right ones m_j - 1/shares, in the padding of the last call too.
+    """
+    elements, chunk, calls = shape[0], shape[1], shape[2]
     constant = ZERO
     for i in range(calls):
         constant = add(constant, multiply(pair(wire, i + 1), pair(consts, SHARES), m), m)
     first = pair(wire, 0)
     for j in range(chunk):
-        seed = multiply(first, get(proof, 2 * j, m), m)
-        put(out, start + 2 * j, seed, m)
+        put(out, 1 + 2 * j, multiply(first, get(proof, 2 * j, m), m), m)
         seed = multiply(first, get(proof, 2 * j + 1, m), m)
-        put(out, start + 2 * j + 1, subtract(seed, constant, m), m)
+        put(out, 2 + 2 * j, subtract(seed, constant, m), m)
     for i in range(calls):
         weight = pair(wire, i + 1)
         r = multiply(get(joints, i, m), pair(consts, RADIX), m)
         powered = multiply(weight, r, m)
         for j in range(min(chunk, elements - i * chunk)):
             element = get(meas, i * chunk + j, m)
-            left, right = start + 2 * j, start + 2 * j + 1
+            left, right = 1 + 2 * j, 2 + 2 * j
             put(out, left, add(get(out, left, m), multiply(powered, element, m), m), m)
             put(out, right, add(get(out, right, m), multiply(weight, element, m), m), m)
             powered = multiply(powered, r, m)
@@ -162,7 +162,7 @@ def query_bits(
 
     shape: elements, chunk, calls, number of proofs, length summed, whether there is a sum check.
     """
-    elements, chunk, calls, many, length, sums = shape
+    _, chunk, calls, many, length, sums = shape
     size = 1 if len(m) == 3 else 2
     p = nodes.shape[0] // 2
     wire, gadget = np.empty((p, 2), np.uint64), np.empty((2 * p, 2), np.uint64)
@@ -186,7 +186,7 @@ def query_bits(
                 checked = add(checked, summed, m)
             put(answer, 0, checked, m)
             joint = joints[row, k * calls * size :]
-            query_bits_row(meas[row], proof, joint, wire, chunk, calls, consts, m, answer, 1, elements)
+            query_bits_row(meas[row], proof, joint, wire, shape, consts, m, answer)
             put(answer, verifier_len - 1, gadget_at(proof, 2 * chunk, gadget, m), m)
 
 

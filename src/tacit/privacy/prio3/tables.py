@@ -76,9 +76,7 @@ class Tables:
                 circuit.length,
                 bool(circuit.sums),
             )
-            query_kernels.query_bits(
-                meas, proofs, joints, *common, self.tail, shape, out, leaks
-            )
+            query_kernels.query_bits(meas, proofs, joints, *common, self.tail, shape, out, leaks)
         else:
             values = (circuit.meas_len, self.wires, self.proofs)
             query_kernels.query_values(meas, proofs, *common, values, out, leaks)
