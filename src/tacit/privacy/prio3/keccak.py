@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from llvmlite import ir
 from numba import njit, types
-from numba.core import cgutils
+from numba.core import cgutils as untyped_cgutils
 from numba.extending import intrinsic
 
 Words = npt.NDArray[np.uint64]
@@ -25,6 +25,7 @@ RATE_WORDS: Final = RATE // 8
 GROUP: Final = 8  # states that run in step
 _ROUNDS: Final = 12
 _WORD = ir.IntType(64)
+cgutils: Any = untyped_cgutils
 
 
 def _round_constants() -> list[int]:
@@ -126,7 +127,7 @@ def _permutation(lanes: int) -> Any:
     @intrinsic
     def permute(typing_context: Any, state: Any) -> Any:
         def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-            proxy = cgutils.create_struct_proxy(state)  # type: ignore[no-untyped-call]
+            proxy = cgutils.create_struct_proxy(state)
             array = proxy(context, builder, value=args[0])
             _emit(builder, array.data, lanes)
             return context.get_dummy_value()
