@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import json
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,11 +23,19 @@ from tacit.project import Project
 STYLES = {"": "bold", "+": "green", "~": "yellow", "-": "red", "→": "cyan", " ": ""}
 
 
+class Terminal(Console):
+    """A console that leaves it to the command what becomes of a reader who has gone."""
+
+    def on_broken_pipe(self) -> None:
+        """Raises BrokenPipeError, where rich would end the process as failed."""
+        raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
+
+
 def out() -> Console:
     """The terminal. Without one (a pipe, a file), plain text that is never wrapped."""
-    console = Console(highlight=False, emoji=False, markup=False)
+    console = Terminal(highlight=False, emoji=False, markup=False)
     if not console.is_terminal:
-        console = Console(highlight=False, emoji=False, markup=False, width=10_000, no_color=True)
+        console = Terminal(highlight=False, emoji=False, markup=False, width=10_000, no_color=True)
     return console
 
 

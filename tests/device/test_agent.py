@@ -11,8 +11,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
-import small_project as small
 
+import small_project as small
 from tacit.device.agent import Agent
 from tacit.device.bundle import Manifest, SigningKey, open_bundle, write
 from tacit.device.task import Task, load_task, task_contents
@@ -92,7 +92,11 @@ def test_it_contributes_once_also_when_opened_again(
         assert vault.has_spent(task.release, task.epoch)
     with Vault.open(path, KEY) as vault:
         agent = Agent(vault, PERSON, "shop", project.signing_key.public)
-        vault.append("history", rows("p004").set_column(0, "person", [[PERSON] * rows("p004").num_rows]), now=at)
+        vault.append(
+            "history",
+            rows("p004").set_column(0, "person", [[PERSON] * rows("p004").num_rows]),
+            now=at,
+        )
         again = agent.contribute(agent.open_task(task_path, at + DAY), at + DAY)
         assert (again.id, again.messages) == (first.id, first.messages)
         vault.sent(task.release, task.epoch)
@@ -232,7 +236,9 @@ def test_retention_is_enforced_before_anything_runs(
 def test_a_program_over_tables_that_the_vault_has_not(
     project: Project, tmp_path: Path, task_path: Path
 ) -> None:
-    with Vault.create(tmp_path / "v", KEY, {"history": {"at": project.schema("history")["at"]}}) as v:
+    with Vault.create(
+        tmp_path / "v", KEY, {"history": {"at": project.schema("history")["at"]}}
+    ) as v:
         agent = Agent(v, PERSON, "shop", project.signing_key.public)
         agent.consent(["discover"])
         task = agent.open_task(task_path, now(project))

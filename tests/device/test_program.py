@@ -9,10 +9,10 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-import small_project as small
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import small_project as small
 from tacit.device.program import Content, Program
 from tacit.device.vault import Vault
 from tacit.engines import sqlite
@@ -39,11 +39,13 @@ ITEMS = [
     {"item": "a", "genre": "x", "weight": 1.5},
     {"item": "b", "genre": "y", "weight": None},
     {"item": "c", "genre": None, "weight": -2.0},
-    {"item": "it's \"quoted\"; --", "genre": "x", "weight": 0.0},
+    {"item": 'it\'s "quoted"; --', "genre": "x", "weight": 0.0},
 ]
-SIGNALS = small.SIGNALS.split("first = ")[0].replace(
-    '"quantity": integer(),', '"quantity": integer(), "price": number(),'
-) + '''
+SIGNALS = (
+    small.SIGNALS.split("first = ")[0].replace(
+        '"quantity": integer(),', '"quantity": integer(), "price": number(),'
+    )
+    + """
 plays = history.count("30d")
 loved = history.count("30d", where="enjoyed")
 firsts = history.min("at", by="item", where="enjoyed")
@@ -54,7 +56,8 @@ most = history.max("price", by="item")
 latest = history.last("item", where="catalogue.genre = 'x'")
 earliest = history.first("catalogue.genre")
 kinds = history.distinct("catalogue.genre", "30d")
-'''
+"""
+)
 
 
 @pytest.fixture(scope="module")
@@ -124,6 +127,7 @@ def test_it_computes_what_the_reference_engine_does(
 
 def test_it_leaves_nothing_behind(program: Program, tmp_path: Path) -> None:
     with Vault.create(tmp_path / "vault", KEY, {"history": HISTORY}) as vault:
+
         def tables() -> list[Any]:
             found = vault.connection.execute("SELECT name FROM sqlite_temp_master").fetchall()
             return list(found)

@@ -132,20 +132,7 @@ def _read(
     where: str | None,
     devices: int | None,
 ) -> Interactions:
-    quoted = {role: '"' + name.replace('"', '""') + '"' for role, name in columns.items()}
-    at = quoted["time"]
-    moment = f"epoch_us({at})" if types[columns["time"]] != "BIGINT" else at
-    title = f"CAST({quoted['title']} AS VARCHAR)" if "title" in quoted else "NULL"
-    connection.execute(
-        f"""CREATE TEMP TABLE rows AS SELECT CAST({quoted["user"]} AS VARCHAR) AS person,
-            CAST({quoted["item"]} AS VARCHAR) AS item, {moment} AS moment, {title} AS title,
-            file_row_number AS position, coalesce(({where or "true"}), false) AS enjoyed
-            FROM read_parquet(?, file_row_number=true)""",  # noqa: S608
-        [str(path)],
-    )
-    whole = "person IS NOT NULL AND item IS NOT NULL AND moment IS NOT NULL"
-    left_out = _one(connection, f"SELECT count(*) FROM rows WHERE NOT ({whole})")  # noqa: S608
-    connection.execute(f"DELETE FROM rows WHERE NOT ({whole})")  # noqa: S608
+    left_out = _load(connection, path, types, columns, where)
     catalogue = connection.sql(
         """SELECT item, coalesce(first(title ORDER BY position) FILTER (title <> ''), item) AS title
             FROM rows WHERE enjoyed GROUP BY item ORDER BY item"""
@@ -182,9 +169,35 @@ def _check_condition(connection: duckdb.DuckDBPyConnection, path: Path, where: s
         raise _unfit(path, where, error) from None
 
 
+def _load(
+    connection: duckdb.DuckDBPyConnection,
+    path: Path,
+    types: Mapping[str, str],
+    columns: Mapping[str, str],
+    where: str | None,
+) -> int:
+    """Makes the table `rows`; the number of rows that were left out of it."""
+    quoted = {role: '"' + name.replace('"', '""') + '"' for role, name in columns.items()}
+    at = quoted["time"]
+    moment = f"epoch_us({at})" if types[columns["time"]] != "BIGINT" else at
+    title = f"CAST({quoted['title']} AS VARCHAR)" if "title" in quoted else "NULL"
+    connection.execute(
+        f"""CREATE TEMP TABLE rows AS SELECT CAST({quoted["user"]} AS VARCHAR) AS person,
+            CAST({quoted["item"]} AS VARCHAR) AS item, {moment} AS moment, {title} AS title,
+            file_row_number AS position, coalesce(({where or "true"}), false) AS enjoyed
+            FROM read_parquet(?, file_row_number=true)""",  # noqa: S608
+        [str(path)],
+    )
+    whole = "person IS NOT NULL AND item IS NOT NULL AND moment IS NOT NULL"
+    left_out = _one(connection, f"SELECT count(*) FROM rows WHERE NOT ({whole})")  # noqa: S608
+    connection.execute(f"DELETE FROM rows WHERE NOT ({whole})")  # noqa: S608
+    return left_out
+
+
 def _unfit(path: Path, where: str | None, error: duckdb.Error) -> DataError:
-    """T307 for a condition that some row does not bear; T302 where there is none to blame."""
-    if where is None:
+    """T307 for a condition that some row does not bear; T302 where the file is to blame."""
+    of_sql = (duckdb.BinderException, duckdb.ParserException, duckdb.ConversionException)
+    if where is None or not isinstance(error, of_sql):
         return DataError(
             f"its rows cannot be read: {first_line(error)}",
             code="T302",
@@ -203,9 +216,9 @@ def _one(connection: duckdb.DuckDBPyConnection, sql: str) -> int:
     return int(connection.execute(sql).fetchall()[0][0])
 
 
-def made_up(people: int, seed: int = 1) -> Interactions:
+def made_up(people: int, seed: int = 1, items: int = 1_500) -> Interactions:
     """A made-up population's interactions (see `demo.synthetic`); the same for the same seed."""
-    catalogue = make_catalogue(seed)
+    catalogue = make_catalogue(seed, items)
     events = make_events(catalogue, seed, people)
     ids = pa.array(catalogue.ids)
     history = pa.table(

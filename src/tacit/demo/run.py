@@ -86,8 +86,7 @@ def run_demo(
     _print_scores(demo, scores, experiment)
     _print_growth(console, grown)
     _print_ranking(demo, results)
-    picture = given.out / "curve.svg"
-    replace_file(picture, [draw(_charts(demo, scores, grown)).encode()])
+    picture = _draw(given.out, demo, scores, grown)
     seconds = time.monotonic() - started
     _print_end(demo, results, picture, seconds)
     if given.json:
@@ -185,17 +184,20 @@ def _print_growth(console: Console, grown: dict[int, list[Score]]) -> None:
         row = "".join(f"{scores[place].ndcg:>14.4f}" for scores in grown.values())
         console.print(f"  {name:<34}{row}")
     for people, scores in grown.items():
-        console.print(f"  {people:>9,} devices: {_cost(scores, EPSILONS[0])}")
+        strictest = min(score.epsilon for score in scores if score.epsilon is not None)
+        console.print(f"  {people:>9,} devices: {_cost(scores, strictest)}")
 
 
 def _cost(scores: list[Score], epsilon: float) -> str:
     """What privacy costs at an ε, in one sentence."""
     full = next(score for score in scores if score.key == "non_private")
     private = next(score for score in scores if score.epsilon == epsilon)
-    share = private.ndcg / full.ndcg if full.ndcg else 0.0
+    # Among few people a learner that leans on public text may win.
+    wins = private.ndcg >= full.ndcg
+    cost = "nothing" if wins else f"{1 - private.ndcg / full.ndcg:.0%}"
     return (
-        f"epsilon {epsilon:g} costs {1 - share:.0%} of the NDCG@10 that collecting every history"
-        f" gives ({private.ndcg:.4f} of {full.ndcg:.4f})."
+        f"epsilon {epsilon:g} costs {cost} of the NDCG@10 that collecting every history gives"
+        f" ({private.ndcg:.4f} of {full.ndcg:.4f})."
     )
 
 
@@ -220,6 +222,11 @@ def _print_end(demo: Demo, results: Results, picture: Path, seconds: float) -> N
 
 
 # ---------------------------------------------------------------------- for machines, and to see
+
+
+def _draw(out: Path, demo: Demo, scores: list[Score], grown: dict[int, list[Score]]) -> Path:
+    replace_file(out / "curve.svg", [draw(_charts(demo, scores, grown)).encode()], mode=0o644)
+    return out / "curve.svg"
 
 
 def _charts(demo: Demo, scores: list[Score], grown: dict[int, list[Score]]) -> list[Chart]:

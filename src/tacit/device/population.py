@@ -38,6 +38,9 @@ from tacit.values import Secret, Type
 
 KEY_BYTES = 32
 
+FEW = 4
+"""Batches that are done in this process: others would take longer to start."""
+
 Key = str | int
 """A person's key, of the type that their column has."""
 
@@ -62,7 +65,7 @@ class Population:
         person: table → the column that holds the person's key.
         clocks: table → the column that dates its rows.
         workers: processes to use; with 1 everything happens in this one.
-        batch: devices that a worker handles before it reports back; so few need no other process.
+        batch: devices that a worker handles before it reports back.
     """
 
     folder: Path
@@ -156,13 +159,11 @@ class Population:
 
     # ------------------------------------------------------------------ one device
 
-    def _enroll(self, master: Secret, person: Key, job: _Enrolment, rows: pa.Table) -> None:
-        path, key = self._path(master, person), _key(master, person)
-        if not path.exists():
-            self._make(path, key, person, job, rows)
-            return
+    def _add(self, path: Path, key: Secret, person: Key, job: _Enrolment, rows: pa.Table) -> None:
+        """A table that a device has not had: its rows, and consent to what was not asked before."""
         with Vault.open(path, key) as vault:
-            if job.table in vault.meta("enrolled", ()):
+            enrolled = vault.meta("enrolled", ())
+            if job.table in enrolled:
                 return
             vault.declare(self._of(job.table), clocks={job.table: self.clocks[job.table]})
             # Appending is one transaction: of this table there are all of the rows, or none yet.
@@ -172,28 +173,17 @@ class Population:
             asked = set(vault.meta("asked", ()))
             agent.consent(sorted(agent.consented | (set(job.purposes) - asked)))
             vault.set_meta("asked", sorted(asked | set(job.purposes)))
-            vault.set_meta("enrolled", sorted({*vault.meta("enrolled", ()), job.table}))
+            vault.set_meta("enrolled", sorted({*enrolled, job.table}))
 
     def _make(self, path: Path, key: Secret, person: Key, job: _Enrolment, rows: pa.Table) -> None:
-        """A new vault beside its path, which it is given when all is in it and on the disk."""
-        aside = path.with_suffix(".new")
-        try:
-            aside.unlink(missing_ok=True)  # of a run that was cut off
-            clocks = {job.table: self.clocks[job.table]}
-            with Vault.create(
-                aside, key, self._of(job.table), clocks=clocks, unsafe_not_durable=True
-            ) as vault:
-                vault.append(job.table, rows, now=job.now)
-                Agent(vault, person, self.project, self.trusted).consent(job.purposes)
-                vault.set_meta("asked", sorted(job.purposes))
-                vault.set_meta("enrolled", [job.table])
-            _sync(aside)
-            os.replace(aside, path)
-        except OSError as error:
-            raise unwritable(error, path) from None
-        finally:
-            with suppress(OSError):
-                aside.unlink(missing_ok=True)
+        """A new vault with all that belongs in it; it is not on the disk for sure yet."""
+        clocks = {job.table: self.clocks[job.table]}
+        tables = self._of(job.table)
+        with Vault.create(path, key, tables, clocks=clocks, unsafe_not_durable=True) as vault:
+            vault.append(job.table, rows, now=job.now)
+            Agent(vault, person, self.project, self.trusted).consent(job.purposes)
+            vault.set_meta("asked", sorted(job.purposes))
+            vault.set_meta("enrolled", [job.table])
 
     def _of(self, table: str) -> dict[str, Mapping[str, Type]]:
         return {table: self.tables[table]}
@@ -234,10 +224,12 @@ class Population:
 
     def _spread(self, work: Callable[[J], R], jobs: Iterable[J], people: int) -> Iterator[R]:
         """Results in order, with no more jobs under way than the workers can soon take."""
-        if self.workers == 1 or people <= self.batch:
+        if self.workers == 1 or people <= FEW * self.batch:
             yield from map(work, jobs)
             return
-        # Fresh processes: forking one that runs Arrow's threads can hang.
+        # Fresh processes: forking one that runs Arrow's threads can hang. Each is one of several
+        # and leaves the other cores to them: many threads each would wait for one another.
+        os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
         context = multiprocessing.get_context("spawn")
         pool = ProcessPoolExecutor(self.workers, mp_context=context, initializer=_deaf)
         try:
@@ -283,12 +275,43 @@ def _enroll(job: _Enrolment) -> int:
     population = job.population
     master = population._master()
     rows = pa.ipc.open_stream(job.rows).read_all()
+    made: dict[Path, Path] = {}
     start = 0
-    for person, size in zip(job.people, job.sizes, strict=True):
-        population._enroll(master, person, job, rows.slice(start, size))
-        start += size
-    sync_folder(population.folder)
+    try:
+        for person, size in zip(job.people, job.sizes, strict=True):
+            path, key = population._path(master, person), _key(master, person)
+            own = rows.slice(start, size)
+            start += size
+            if path.exists():
+                population._add(path, key, person, job, own)
+                continue
+            aside = path.with_suffix(".new")
+            aside.unlink(missing_ok=True)  # of a run that was cut off
+            made[aside] = path
+            population._make(aside, key, person, job, own)
+        _into_place(made)
+    except OSError as error:
+        raise unwritable(error, population.folder) from None
+    finally:
+        for aside in made:
+            with suppress(OSError):
+                aside.unlink(missing_ok=True)
     return len(job.people)
+
+
+def _into_place(made: Mapping[Path, Path]) -> None:
+    """Gives whole vaults their names. All are synced first: together that costs little more than
+    one of them alone."""
+    for aside in made:
+        descriptor = os.open(aside, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    for aside, path in made.items():
+        os.replace(aside, path)
+    for folder in {path.parent for path in made.values()}:
+        sync_folder(folder)
 
 
 def _contribute(job: _Request) -> tuple[int, list[Report]]:
@@ -339,11 +362,3 @@ def _derive(master: Secret, use: bytes, person: Key) -> bytes:
     """HKDF-SHA256 (RFC 5869); its `info` keeps uses and people apart."""
     info = b"tacit device " + use + b"\x00" + str(person).encode()
     return HKDF(hashes.SHA256(), KEY_BYTES, salt=None, info=info).derive(master.reveal())
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -157,7 +157,7 @@ def _release(plan: Plan, node: Node) -> Iterator[Line]:
         ("what", [f"{signal.id}: {_signal(signal)}", f"over the keys of {node.inputs[1]}"]),
         ("made of", _made_of(plan, Port(signal.id, "value"))),
         ("passes by", [f"{release.mechanism}: an aggregate of all devices, none alone"]),
-        ("costs", [f"ε {release.epsilon:g} at δ {release.delta:g}, for each device, each run"]),
+        ("costs", [f"ε {release.epsilon:g} at δ {release.delta:g}, for each device, once"]),
         ("for", uses),
         ("kept", [f"{node.spec['keep']}, in {_regions(node.spec['region'])}"]),
         ("trust", list(getattr(mechanism(release.mechanism), "trust", ()))),

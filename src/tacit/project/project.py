@@ -10,19 +10,20 @@ import difflib
 import os
 import re
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tacit.declare import PUBLIC, Declarations, Events, Purpose, Source, Table
+from tacit.declare import Declarations, Events, Purpose, Source, Table
 from tacit.declare.expression import parse
 from tacit.errors import BundleError, DataError
 from tacit.operations import View
 from tacit.plan import Difference, Plan, compile_plan, difference, document
 from tacit.plan.sources import key_columns, retention
+from tacit.project.catalogue import Catalogue, catalogue_of, check_keys
 from tacit.project.module import read_module
 from tacit.project.settings import FILE, Settings, read_settings
 from tacit.values import Type
@@ -39,28 +40,6 @@ if TYPE_CHECKING:
     from tacit.store.files import Rows
 
 STATE = ".tacit"
-
-
-@dataclass(frozen=True, slots=True)
-class Catalogue:
-    """A content table as a public domain: keys, titles and all public text, in file order."""
-
-    items: Sequence[str]
-    titles: Sequence[str]
-    texts: Sequence[str] | None
-
-    def over(self, domain: Iterable[str]) -> Catalogue:
-        """The same of the items of a domain, in its order; one that is gone is called by its key.
-
-        A release speaks of the domain that it was collected over, whatever the table says by now.
-        """
-        places = {item: place for place, item in enumerate(self.items)}
-        found = [(item, places.get(item)) for item in domain]
-        return Catalogue(
-            [item for item, _ in found],
-            [item if place is None else self.titles[place] for item, place in found],
-            self.texts and ["" if place is None else self.texts[place] for _, place in found],
-        )
 
 
 @dataclass(frozen=True)
@@ -178,13 +157,10 @@ class Project:
 
     # ------------------------------------------------------------------ rows and devices
 
-    def rows(self, source: str) -> Rows:
-        """The rows of a source, held to its declaration; those past their retention are left out.
-
-        Raises DataError T312 for a source that is not bound to a file, T301 to T305 for the file,
-        T306 for a table in which a key comes twice.
-        """
-        from tacit.store.files import read_parquet
+    def file(self, source: str) -> Path:
+        """The file of a source's rows. Raises DataError T312 for a source that is not bound to one,
+        T301 when it is not there."""
+        from tacit.store.files import check_file
 
         binding = self.settings.sources.get(source)
         if binding is None:
@@ -194,31 +170,29 @@ class Project:
                 where=str(self.root / FILE),
                 fix=f'add [sources.{source}] with path = "….parquet"',
             )
+        return check_file(binding.path)
+
+    def rows(self, source: str) -> Rows:
+        """The rows of a source, held to its declaration; those past their retention are left out.
+
+        Raises DataError T312 for a source that is not bound to a file, T301 to T305 for the file,
+        T306 for a table in which a key comes twice.
+        """
+        from tacit.store.files import read_parquet
+
         declared = self.source(source)
         rows = read_parquet(
-            binding.path,
+            self.file(source),
             self.schema(source),
-            renamed=binding.columns,
+            renamed=self.settings.sources[source].columns,
             keys=owner(declared),
             time=declared.time if isinstance(declared, Events) else None,
             now=self.now(),
             keep=retention(declared.keep, declared.where),
         )
         if isinstance(declared, Table):
-            self._check_keys(source, declared, rows.table)
+            check_keys(declared, rows.table, self.file(source))
         return rows
-
-    def _check_keys(self, source: str, declared: Table, rows: pa.Table) -> None:
-        [key] = key_columns(declared, declared.of)
-        counts = rows.column(key).value_counts()
-        if len(counts) < rows.num_rows:
-            twice = next(each["values"] for each in counts.to_pylist() if each["counts"] > 1)
-            raise DataError(
-                f"the key {twice!r} comes more than once",
-                code="T306",
-                where=f"{self.settings.sources[source].path}, column {key!r}",
-                fix="keep one row for each key; a join would multiply events otherwise",
-            )
 
     def source(self, name: str) -> Source:
         """The source declared under a name."""
@@ -270,29 +244,7 @@ class Project:
         """A content table as a public domain. Raises DataError T308 for one without rows."""
         declared = self.source(table)
         assert isinstance(declared, Table), f"{table} is content"
-        [key] = key_columns(declared, declared.of)
-        rows = self.rows(table).table
-        items: list[str] = rows.column(key).to_pylist()
-        if not items:
-            raise DataError(
-                f"the table {table!r} has no rows, so there is nothing to release or rank",
-                code="T308",
-                where=str(self.settings.sources[table].path),
-                fix="write one row for each item",
-            )
-        public = [
-            name
-            for name, column in declared.columns.items()
-            if (column.category or declared.category) == PUBLIC
-            and column.type is Type.TEXT
-            and name != key
-        ]
-        columns = [rows.column(name).to_pylist() for name in public]
-        if not columns:
-            return Catalogue(items, items, None)
-        texts = [" ".join(filter(None, row)) for row in zip(*columns, strict=True)]
-        titles = [text or item for text, item in zip(columns[0], items, strict=True)]
-        return Catalogue(items, titles, texts)
+        return catalogue_of(table, declared, self.rows(table).table, self.file(table))
 
     # ------------------------------------------------------------------ bundles
 
@@ -386,7 +338,9 @@ def view_of(view: View, signals: set[str]) -> View:
     windows = tuple(window for window in view.windows if window.signal in signals)
     used = {name for w in windows for name in (w.value, w.by, w.where)}
     computed = tuple(column for column in view.computed if column.name in used)
-    read = {name.partition(".")[0] for c in computed for name in parse(c.sql).columns if "." in name}
+    read = {
+        name.partition(".")[0] for c in computed for name in parse(c.sql).columns if "." in name
+    }
     joins = tuple(join for join in view.joins if join.table in read)
     return replace(view, windows=windows, computed=computed, joins=joins)
 

@@ -29,13 +29,21 @@ from tacit.device.program import Content, Program
 from tacit.device.task import Task, load_task, task_contents
 from tacit.engines import sqlite
 from tacit.engines.base import needed
-from tacit.errors import BundleError, DataError, DeclarationError, PrivacyError, StoreError
+from tacit.errors import (
+    BundleError,
+    DataError,
+    DeclarationError,
+    PrivacyError,
+    StoreError,
+    TacitError,
+)
 from tacit.govern.ledger import Reservation
 from tacit.learn.design import design
 from tacit.plan import Node
 from tacit.plan.sources import retention
 from tacit.privacy.mechanism import Report
-from tacit.project.project import Catalogue, Project, people_columns, view_of
+from tacit.project.catalogue import Catalogue
+from tacit.project.project import Project, people_columns, view_of
 from tacit.store.atomic import replace_file
 from tacit.store.files import Rows
 from tacit.values import DAY, canonical_json
@@ -47,6 +55,10 @@ MINIMUM = 20
 """The fewest reports that are ever combined."""
 
 TASK_LIFE = 30 * DAY
+
+ROOM = 1 << 14
+"""Devices that a release has room for at least, since more may come before it is collected. Up to
+here it costs nothing: sums of so many are as finely rounded as those of few (`vector_sum`)."""
 
 Step = Callable[[str, int], Callable[[int], None]]
 """Begins a step of so many parts, and returns what to call with the parts done."""
@@ -205,16 +217,20 @@ def publish_task(project: Project, node: Node, title: str, devices: int, path: P
     release = node.declared
     assert isinstance(release, Release)
     catalogue = project.content(node.inputs[1])
-    mechanism = design(
-        release.mechanism,
-        name=title,
-        items=catalogue.items,
-        texts=catalogue.texts,
-        devices_max=1 << max(devices - 1, 1).bit_length(),
-        epsilon=release.epsilon,
-        delta=release.delta,
-        options=release.options,
-    )
+    try:
+        mechanism = design(
+            release.mechanism,
+            name=title,
+            items=catalogue.items,
+            texts=catalogue.texts,
+            devices_max=max(ROOM, 1 << (devices - 1).bit_length()),
+            epsilon=release.epsilon,
+            delta=release.delta,
+            options=release.options,
+        )
+    except TacitError as error:
+        error.where = release.where  # the designer knows only the release's name
+        raise
     contents, files = task_contents(
         title,
         EPOCH,

@@ -21,6 +21,7 @@ from tacit.learn.content import similarity
 from tacit.learn.learners import LEARNERS, Learned
 from tacit.plan import Node
 from tacit.project.project import Project
+from tacit.project.ready import check_ready
 from tacit.project.release import Released, Step, collect, events_of, silent
 from tacit.project.scaffold import parquet
 from tacit.store.atomic import alone, replace_file
@@ -52,6 +53,7 @@ def run(project: Project, step: Step = silent) -> Results:
     step raises.
     """
     plan = project.plan
+    check_ready(project)
     results = Results()
     with alone(project.state / "run.lock"):
         for node in plan.of("release"):

@@ -48,16 +48,11 @@ def scaffold(
     T701 or T704 where it cannot be written.
     """
     check_empty(folder)
-    module = files("tacit.project.starter").joinpath("signals.py").read_text(encoding="utf-8")
-    if epsilon is not None:
-        module = re.sub(r"epsilon=[0-9.]+", f"epsilon={epsilon!r}", module)
-    moment = datetime.fromtimestamp(as_of // 1_000_000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    name = re.sub(r"[^a-z0-9_-]+", "-", folder.resolve().name.lower()) or "project"
     contents = {
         "data/history.parquet": parquet(history),
         "data/catalogue.parquet": parquet(catalogue),
-        "signals.py": memoryview(module.encode()),
-        "tacit.toml": memoryview(TOML.format(name=name, as_of=moment).encode()),
+        "signals.py": memoryview(_module(epsilon).encode()),
+        "tacit.toml": memoryview(_settings(folder, as_of).encode()),
     }
     make_folder(folder.resolve().parent)
     aside = None
@@ -71,6 +66,17 @@ def scaffold(
     finally:
         if aside is not None:
             shutil.rmtree(aside, ignore_errors=True)
+
+
+def _module(epsilon: float | None) -> str:
+    text = files("tacit.project.starter").joinpath("signals.py").read_text(encoding="utf-8")
+    return text if epsilon is None else re.sub(r"epsilon=[0-9.]+", f"epsilon={epsilon!r}", text)
+
+
+def _settings(folder: Path, as_of: int) -> str:
+    moment = datetime.fromtimestamp(as_of // 1_000_000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    name = re.sub(r"[^a-z0-9_-]+", "-", folder.resolve().name.lower()) or "project"
+    return TOML.format(name=name, as_of=moment)
 
 
 def _move(aside: Path, folder: Path) -> None:

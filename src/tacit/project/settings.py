@@ -50,7 +50,7 @@ def read_settings(root: Path) -> Settings:
     """The settings of the project in `root`. Raises DataError T310 (no file), T311 (wrong)."""
     path = root / FILE
     try:
-        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise DataError(
             f"{root} is not a project: it has no {FILE}",
@@ -65,12 +65,15 @@ def read_settings(root: Path) -> Settings:
             where=str(path),
             fix="name the folder that it is in",
         ) from None
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        line = re.search(r"at line (\d+)", str(error))
-        place = Path(f"{path}:{line[1]}") if line else path
-        raise _wrong(
-            place, f"it is not TOML: {error}", "correct it; texts stand in quotes"
-        ) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise _wrong(path, f"it cannot be read: {error}", "write it as text in UTF-8") from None
+    try:
+        raw = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        said = re.search(r"at line (\d+)", str(error))
+        line = said[1] if said else len(text.splitlines())
+        fix = "correct it; texts stand in quotes, and each name once"
+        raise _wrong(f"{path}:{line}", f"it is not TOML: {error}", fix) from None
     return _settings(root, path, raw)
 
 
@@ -115,5 +118,5 @@ def _binding(root: Path, path: Path, source: str, raw: Any) -> Binding:
     return Binding(root / raw["path"], dict(columns))
 
 
-def _wrong(path: Path, message: str, fix: str) -> DataError:
+def _wrong(path: Path | str, message: str, fix: str) -> DataError:
     return DataError(message, code="T311", where=str(path), fix=fix)

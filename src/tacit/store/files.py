@@ -66,16 +66,7 @@ def read_parquet(
     out. Raises DataError: T301 no file, T302 not readable as Parquet, T303 a column missing, T304 a
     column of another type, T305 times that lie in the future beyond `SKEW`.
     """
-    renamed = dict(renamed or {})
-    unknown = set(renamed) - set(columns)
-    if unknown:
-        raise DataError(
-            f"a mapping names {sorted(unknown)[0]!r}, which is not a declared column",
-            code="T303",
-            where=str(path),
-            fix="map declared columns: " + ", ".join(columns),
-        )
-    wanted = {name: renamed.get(name, name) for name in columns}
+    wanted = _wanted(path, columns, renamed or {})
     raw = _read(path, wanted)
     arrays = [
         _convert(raw.column(held), name, columns[name], f"{path}, column {held!r}")
@@ -97,18 +88,39 @@ def read_parquet(
     )
 
 
-def _read(path: Path, wanted: Mapping[str, str]) -> pa.Table:
+def _wanted(path: Path, columns: Mapping[str, Type], renamed: Mapping[str, str]) -> dict[str, str]:
+    """Declared column → the file's."""
+    unknown = sorted(set(renamed) - set(columns))
+    if unknown:
+        raise DataError(
+            f"a mapping names {unknown[0]!r}, which is not a declared column",
+            code="T303",
+            where=str(path),
+            fix="map declared columns: " + ", ".join(columns),
+        )
+    return {name: renamed.get(name, name) for name in columns}
+
+
+def check_file(path: Path) -> Path:
+    """The path. Raises DataError T301 when there is no file."""
     if not path.is_file():
         what = "this is a folder, not a file" if path.is_dir() else "there is no such file"
         raise DataError(what, code="T301", where=str(path), fix="name one Parquet file")
+    return path
+
+
+def _read(path: Path, wanted: Mapping[str, str]) -> pa.Table:
+    check_file(path)
     try:
         with pq.ParquetFile(path) as file:
             present = file.schema_arrow.names
             for name, held in wanted.items():
                 if present.count(held) != 1:
                     raise _missing(path, name, held, present)
-            return file.read(columns=list(dict.fromkeys(wanted.values())))
-    except (pa.ArrowException, OSError) as error:
+            rows = file.read(columns=list(dict.fromkeys(wanted.values())))
+            rows.validate(full=True)  # text is UTF-8, and lists are as long as they say
+            return rows
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise DataError(
             f"the file cannot be read as Parquet: {first_line(error)}",
             code="T302",

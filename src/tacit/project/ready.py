@@ -1,0 +1,61 @@
+"""What can be found wrong with a run before it asks any device, or spends anything."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from tacit.declare import Declaration, Metric, Model, Release
+from tacit.learn import item_item, spectral
+from tacit.learn.design import PAIR_OPTIONS, SUM_OPTIONS
+from tacit.learn.options import Option, read_options
+from tacit.plan import Node
+from tacit.privacy.histogram import HistogramSum
+from tacit.privacy.pairs import PairSum
+from tacit.project.project import Project
+
+OPTIONS: Mapping[str, Mapping[str, Option]] = {
+    "item_item": item_item.OPTIONS,
+    "spectral": spectral.OPTIONS,
+    PairSum.key: PAIR_OPTIONS,
+    HistogramSum.key: SUM_OPTIONS,
+}
+"""The options of each learner and mechanism."""
+
+
+def check_ready(project: Project) -> None:
+    """Raises DataError T312 or T301 for rows that are not there, DeclarationError T113 for a metric
+    or model of a release that gives it nothing, T117 or T118 for options that are wrong."""
+    for node in _needed(project):
+        if node.kind == "source":
+            project.file(node.id)
+        if isinstance(node.declared, Metric):
+            _check_mechanism(node.declared, node.declared.release, HistogramSum.key)
+        if isinstance(node.declared, Model) and node.kind == "model":
+            _check_mechanism(node.declared, node.declared.release, PairSum.key)
+            read_options(node.declared.options, OPTIONS[node.declared.learner], node.declared.where)
+        if isinstance(node.declared, Release):
+            known = OPTIONS[node.declared.mechanism]
+            read_options(node.declared.options, known, node.declared.where)
+
+
+def _needed(project: Project) -> list[Node]:
+    """The nodes that a run computes, and all that they stand on."""
+    plan = project.plan
+    waiting = [node for node in plan.nodes.values() if node.kind in ("release", "sink")]
+    waiting += [*plan.of("metric"), *plan.of("model")]
+    found = {node.id: node for node in waiting}
+    while waiting:
+        for name in waiting.pop().inputs:
+            if name not in found:
+                found[name] = plan.nodes[name]
+                waiting.append(found[name])
+    return list(found.values())
+
+
+def _check_mechanism(user: Declaration, release: Release, wanted: str) -> None:
+    if release.mechanism != wanted:
+        raise user.wrong(
+            f"is of a release by {release.mechanism!r}, which gives it nothing to work with",
+            code="T113",
+            fix=f"name a release with mechanism={wanted!r}",
+        )

@@ -1,0 +1,154 @@
+"""Every wrong setting is told with its place and its mend; so is a module that is none."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+import small_project as small
+from tacit.errors import DataError, DeclarationError, TacitError
+from tacit.project import Project
+from tacit.project.settings import read_settings
+
+GOOD = 'name = "shop"\n[sources.history]\npath = "h.parquet"\ncolumns = { item = "StockCode" }\n'
+
+
+def settings(folder: Path, text: str | bytes) -> DataError:
+    (folder / "tacit.toml").write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(DataError) as refused:
+        read_settings(folder)
+    return refused.value
+
+
+def test_what_is_said_is_read(tmp_path: Path) -> None:
+    (tmp_path / "tacit.toml").write_text("as_of = 1970-01-01T00:00:01Z\n" + GOOD)
+    found = read_settings(tmp_path)
+    assert (found.name, found.module, found.as_of) == ("shop", tmp_path / "signals.py", 1_000_000)
+    assert found.sources["history"].path == tmp_path / "h.parquet"
+    assert found.sources["history"].columns == {"item": "StockCode"}
+    (tmp_path / "tacit.toml").write_text(GOOD)
+    assert read_settings(tmp_path).as_of is None
+
+
+@pytest.mark.parametrize(
+    ("text", "says", "mend"),
+    [
+        ("", "does not name the project", "name ="),
+        ('name = ""', "does not name the project", "name ="),
+        ("name = 7", "does not name the project", "name ="),
+        ('name = "a"\nmodule = 7', "`module`", "signals.py"),
+        ('name = "a"\nas_of = "2026"', "`as_of`", "2026-01-01"),
+        ('name = "a"\nas_of = 2026-01-01', "`as_of`", "2026-01-01"),
+        ('name = "a"\nas-of = 7', "unknown setting 'as-of'", "'as_of'"),
+        ('name = "a"\nepsilon = 7', "unknown setting 'epsilon'", "use name, module"),
+        ('name = "a"\nsources = 7', "`sources`", "[sources.NAME]"),
+        ('name = "a"\nsources.history = 7', "[sources.history]", "path ="),
+        ('name = "a"\n[sources.history]\npaths = "x"', "[sources.history]", "path ="),
+        ('name = "a"\n[sources.history]\npath = 7', "[sources.history]", "path ="),
+        ('name = "a"\n[sources.history]\npath = "x"\nother = 1', "[sources.history]", "path ="),
+        ('name = "a"\n[sources.history]\npath = "x"\ncolumns = 7', "[sources.history]", "columns"),
+        ('name = "a"\n[sources.h]\npath = "x"\ncolumns = {a = 7}', "[sources.h]", "columns"),
+    ],
+)
+def test_settings_that_are_wrong(tmp_path: Path, text: str, says: str, mend: str) -> None:
+    error = settings(tmp_path, text)
+    assert error.code == "T311"
+    assert says in error.message
+    assert mend in error.fix
+    assert error.where == str(tmp_path / "tacit.toml")
+
+
+@pytest.mark.parametrize("text", ['name = "a"\nname = "b"', "name = shop", "[", b"\xff\xfe"])
+def test_settings_that_are_no_toml(tmp_path: Path, text: str | bytes) -> None:
+    error = settings(tmp_path, text)
+    assert error.code == "T311"
+    assert error.where is not None
+    if isinstance(text, str):
+        assert error.where.endswith(f"tacit.toml:{text.count(chr(10)) + 1}")
+
+
+def test_folders_that_are_no_project(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for folder in (tmp_path, tmp_path / "none", tmp_path / "file"):
+        with pytest.raises(DataError) as refused:
+            Project.load(folder)
+        assert refused.value.code == "T310"
+
+
+def test_a_binding_of_nothing_declared(tmp_path: Path) -> None:
+    for text, close in (
+        ("[sources.historie]\npath = 'x'\n", "'history'"),
+        ("[sources.discover]\npath = 'x'\n", "use catalogue, history, visits"),
+    ):
+        with pytest.raises(DataError) as refused:
+            small.project(tmp_path, settings=small.SETTINGS + text)
+        assert refused.value.code == "T311"
+        assert close in refused.value.fix
+    wrong = small.SETTINGS.replace(
+        'path = "catalogue.parquet"', 'path = "catalogue.parquet"\ncolumns = { titel = "x" }'
+    )
+    with pytest.raises(DataError, match="'titel'") as refused:
+        small.project(tmp_path, settings=wrong)
+    assert "'title'" in refused.value.fix
+
+
+# ---------------------------------------------------------------------- the module
+
+
+def module(folder: Path, text: str, **others: str) -> TacitError:
+    for name, body in others.items():
+        (folder / f"{name}.py").write_text(body)
+    with pytest.raises(TacitError) as refused:
+        small.project(folder, text)
+    return refused.value
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "says"),
+    [
+        ("import tacit\nx = (1,\n", 2, "never closed"),
+        ("import tacit\n\nx = 1 / 0\n", 3, "ZeroDivisionError"),
+        ("def f():\n    raise KeyError('no')\n\nf()\n", 2, "KeyError"),
+        ("import nothing_of_that_name\n", 1, "ModuleNotFoundError"),
+        ("from tacit import Signals\n", 1, "cannot import name 'Signals'"),
+        ("import sys\nsys.exit(3)\n", 2, "SystemExit"),
+        ("from tacit import Entity\nEntity(doc=1, colour=2)\n", 2, "unexpected keyword"),
+        ("def f():\n    f()\nf()\n", 2, "RecursionError"),
+    ],
+)
+def test_modules_that_fail(tmp_path: Path, text: str, line: int, says: str) -> None:
+    error = module(tmp_path, text)
+    assert isinstance(error, DeclarationError)
+    assert error.code == "T120"
+    assert error.where == f"{tmp_path / 'signals.py'}:{line}"
+    assert says in error.message
+
+
+def test_a_module_beside_that_fails_is_the_place(tmp_path: Path) -> None:
+    error = module(tmp_path, "import helper\n", helper="a = 1\nb = a +\n")
+    assert error.where == f"{tmp_path / 'helper.py'}:2"
+    error = module(tmp_path, "import helper\n", helper="a = 1\nb = a / 0\n")
+    assert error.where == f"{tmp_path / 'helper.py'}:2"
+
+
+def test_a_module_that_is_not_there(tmp_path: Path) -> None:
+    small.write(tmp_path, settings='module = "other.py"\n' + small.SETTINGS)
+    with pytest.raises(DeclarationError) as refused:
+        Project.load(tmp_path)
+    assert refused.value.code == "T120"
+    assert "other.py" in str(refused.value.where)
+
+
+def test_projects_do_not_share_modules(tmp_path: Path) -> None:
+    """Two projects may each have a `helper.py`."""
+    path = list(sys.path)
+    for name in ("one", "two"):
+        folder = small.write(tmp_path / name, small.SIGNALS + "\nfrom helper import entity\n")
+        (folder / "helper.py").write_text(
+            f'from tacit import Entity\nentity = Entity("{name}", name="{name}")\n'
+        )
+        assert name in Project.load(folder).declarations.named
+    assert "helper" not in sys.modules
+    assert sys.path == path
