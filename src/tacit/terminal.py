@@ -6,6 +6,7 @@ import argparse
 import errno
 import json
 import os
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -41,7 +42,10 @@ def out() -> Console:
 
 @contextmanager
 def steps(console: Console) -> Iterator[Callable[[str, int], Callable[[int], None]]]:
-    """Progress bars: `step(title, total)` begins one and returns what advances it."""
+    """Progress bars: `step(title, total)` begins one and returns what advances it.
+
+    Without a terminal each step is a line when it begins, and a line with its seconds when it ends.
+    """
     columns = (
         TextColumn("{task.description:<52}"),
         BarColumn(bar_width=24),
@@ -51,10 +55,19 @@ def steps(console: Console) -> Iterator[Callable[[str, int], Callable[[int], Non
     with Progress(*columns, console=console, disable=not console.is_terminal) as bars:
 
         def step(title: str, total: int) -> Callable[[int], None]:
-            if not console.is_terminal:
-                console.print(f"{title} …")
             task = bars.add_task(title, total=total)
-            return lambda done: bars.advance(task, done)
+            if console.is_terminal:
+                return lambda done: bars.advance(task, done)
+            console.print(f"{title} …")
+            began = time.monotonic()
+            left = [total]
+
+            def advance(done: int) -> None:
+                left[0] -= done
+                if left[0] == 0:
+                    console.print(f"{title}: {total:,} in {time.monotonic() - began:.1f} s")
+
+            return advance
 
         yield step
 
