@@ -15,6 +15,9 @@ from tacit.errors import StoreError, TacitError
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command. Exit status: 0 done, 1 refused or failed, 2 not a command, 130 stopped."""
+    # One thread for linear algebra unless said otherwise: its threads spin while they wait, and
+    # beside other work two took ten times as long as one. NumPy reads it when it is imported.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     parser = _parser()
     given = parser.parse_args(arguments)
     command: Callable[[argparse.Namespace], int] | None = getattr(given, "command", None)
