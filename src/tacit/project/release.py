@@ -40,7 +40,6 @@ from tacit.errors import (
 from tacit.govern.ledger import Reservation
 from tacit.learn.design import design
 from tacit.plan import Node
-from tacit.plan.sources import retention
 from tacit.privacy.mechanism import Report
 from tacit.project.catalogue import Catalogue
 from tacit.project.project import Project, people_columns, view_of
@@ -266,7 +265,8 @@ def device_program(project: Project, signal: str) -> Program:
         names = [n for n in project.schema(table) if (table, n) in columns]
         types |= {f"{table}.{name}": project.schema(table)[name] for name in names}
         content[table] = _content(project, table, names)
-    kept = retention(declared.keep, declared.where)
+    # A row goes when the first of its columns must: its label's retention is the shortest of them.
+    kept = project.plan.nodes[view.source].label.retention
     keep = {} if kept is None else {view.source: kept}
     return Program(tuple(sqlite.statements(view, types)), content, keep)
 
