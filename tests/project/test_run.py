@@ -41,7 +41,9 @@ def spends(project: Project) -> list[tuple[str, str]]:
 
 
 def files(folder: Path) -> dict[str, bytes]:
-    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+    # SQLite's write-ahead log comes and goes with open connections; it is no file of the project's.
+    found = [p for p in folder.rglob("*") if p.is_file() and not p.name.endswith(("-wal", "-shm"))]
+    return {str(p.relative_to(folder)): p.read_bytes() for p in found}
 
 
 def edited(folder: Path, old: str, new: str) -> Project:
