@@ -8,9 +8,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from tacit.aggregates import windows as module
+from tacit.aggregates import series as module
 from tacit.aggregates.algebra import REGISTRY
-from tacit.aggregates.windows import KERNELS, windows
+from tacit.aggregates.series import KERNELS
+from tacit.aggregates.windows import windows
 from tacit.engines.base import result_type
 from tacit.operations import Computed, View, Window
 from tacit.values import Type

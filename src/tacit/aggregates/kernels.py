@@ -38,20 +38,6 @@ def bucket_order(codes: Any, size: int) -> Any:
 
 
 @njit(cache=True, nogil=True)
-def sort_by_time(order: Any, offsets: Any, at: Any) -> None:
-    """Sorts the rows of each key by time, where they are not yet."""
-    for key in range(offsets.size - 1):
-        part = order[offsets[key] : offsets[key + 1]]
-        for i in range(1, part.size):
-            if at[part[i]] < at[part[i - 1]]:
-                times = np.empty(part.size, np.int64)
-                for j in range(part.size):
-                    times[j] = at[part[j]]
-                part[:] = part[np.argsort(times, kind="mergesort")]
-                break
-
-
-@njit(cache=True, nogil=True)
 def bounds(at: Any, offsets: Any, keys: Any, times: Any, length: int) -> Any:
     """``[a, b)`` of each query: its key's rows at ``time - length`` or later and before ``time``.
 
@@ -213,6 +199,18 @@ def count_distinct(codes: Any, mask: Any, size: int, a: Any, b: Any) -> Any:
         high = b[q]
         result[q] = distinct
     return result
+
+
+@njit(cache=True, nogil=True)
+def unordered(a: Any, b: Any) -> bool:
+    """Whether the ranges that are not empty do not ascend at both ends."""
+    low, high = 0, 0
+    for q in range(a.size):
+        if a[q] < b[q]:
+            if a[q] < low or b[q] < high:
+                return True
+            low, high = a[q], b[q]
+    return False
 
 
 @njit(cache=True, nogil=True)
