@@ -39,38 +39,43 @@ def split(weights: Any, target: int) -> Any:
 
 
 @njit(cache=True, nogil=True)
-def scatter(ids: Any, part: Any, following: Any, rows: Any) -> None:
-    """The rows of each part together, in the order in which they came.
+def scatter(
+    ids: Any, at: Any, start: int, part: Any, following: Any, rows: Any, keys: Any, times: Any
+) -> None:
+    """The rows of each part together, in the order in which they came: row, key and time.
 
-    ``part`` is that of each number; ``following`` is where each part's next row goes.
+    The first row is row ``start``. ``part`` is that of each key; ``following`` is where each part's
+    next row goes.
     """
     for row in range(ids.size):
-        if ids[row] >= 0:
-            where = part[ids[row]]
-            rows[following[where]] = row
-            following[where] += 1
+        key = ids[row]
+        if key >= 0:
+            place = following[part[key]]
+            following[part[key]] = place + 1
+            rows[place] = start + row
+            keys[place] = key
+            times[place] = at[row]
 
 
 @njit(cache=True, nogil=True)
-def sort_rows(rows: Any, ids: Any, low: int, size: int, at: Any) -> Any:
+def sort_rows(rows: Any, keys: Any, at: Any, low: int, size: int) -> Any:
     """One part, by (key, time): its rows, their times, and where each of its keys starts.
 
     Its keys are ``low`` up to ``low + size``.
     """
     offsets = np.zeros(size + 1, np.int64)
-    for row in rows:
-        offsets[ids[row] - low + 1] += 1
+    for key in keys:
+        offsets[key - low + 1] += 1
     for key in range(size):
         offsets[key + 1] += offsets[key]
     following = offsets[:-1].copy()
     order = np.empty(rows.size, rows.dtype)
     times = np.empty(rows.size, np.int64)
-    for row in rows:
-        key = ids[row] - low
-        place = following[key]
-        order[place] = row
-        times[place] = at[row]
-        following[key] = place + 1
+    for i in range(rows.size):
+        place = following[keys[i] - low]
+        following[keys[i] - low] = place + 1
+        order[place] = rows[i]
+        times[place] = at[i]
     for key in range(size):
         sort_times(times[offsets[key] : offsets[key + 1]], order[offsets[key] : offsets[key + 1]])
     return order, times, offsets

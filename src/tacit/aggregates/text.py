@@ -116,11 +116,18 @@ class TextCodes:
         self._slots = np.zeros((1 << 12, 2), np.uint64)
         self._ends = np.zeros(1 << 12, np.int64)
         self._store = np.empty(1 << 16, np.uint8)
+        self._last: tuple[pa.Array, Array] | None = None
+
+    def _dictionary(self, dictionary: pa.Array) -> Array:
+        """The codes of a batch's dictionary; the next batch often has the same one."""
+        if self._last is None or not dictionary.equals(self._last[0]):
+            self._last = dictionary, self.encode(dictionary)
+        return self._last[1]
 
     def encode(self, array: pa.Array) -> Array:
         """The codes of a string or dictionary array; those of nulls mean nothing."""
         if pa.types.is_dictionary(array.type):
-            codes = self.encode(array.dictionary)
+            codes = self._dictionary(array.dictionary)
             indices = array.indices.fill_null(0) if array.null_count else array.indices
             return codes.take(indices.to_numpy()) if len(codes) else np.zeros(len(array), np.int32)
         if not pa.types.is_large_string(array.type):

@@ -10,6 +10,7 @@ window, and asks the same questions of the groups.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -59,89 +60,115 @@ class Part:
     order: Array  # position -> row
     at: Array
     offsets: Array
+    start: int  # its first query, among all
     back: Array  # query -> spine row
     wanted: Array  # the key of each query, counted from the part's first
     times: Array
+
+
+class Scattered:
+    """Rows, their keys and times, brought together by parts."""
+
+    def __init__(self, ids: Array, at: Array, starts: Array, part: Array, pool: Executor) -> None:
+        cuts = [len(ids) * i // THREADS for i in range(THREADS + 1)]
+        ranges = [slice(low, high) for low, high in itertools.pairwise(cuts)]
+
+        def count(rows: slice) -> Array:
+            counts = np.zeros(len(part), np.int64)
+            sorting.count_ids(ids[rows], counts)
+            return np.diff(np.append(0, np.cumsum(counts))[starts])
+
+        counts = np.array(list(pool.map(count, ranges))).reshape(len(ranges), -1)
+        self.edges = np.append(0, np.cumsum(counts.sum(axis=0)))
+        self.rows = np.empty(self.edges[-1], np.int32 if len(ids) < 2**31 else np.int64)
+        self.keys = np.empty(self.edges[-1], np.int32)
+        self.at = np.empty(self.edges[-1], np.int64)
+        before = np.cumsum(counts, axis=0) - counts
+
+        def scatter(rows: slice, before: Array) -> None:
+            following = self.edges[:-1] + before
+            out = self.rows, self.keys, self.at
+            sorting.scatter(ids[rows], at[rows], rows.start, part, following, *out)
+
+        list(pool.map(scatter, ranges, before))
+
+    def sorted(self, part: int, low: int, size: int) -> tuple[Array, Array, Array]:
+        """The rows of a part by (key, time), their times, and where each key starts."""
+        rows = slice(self.edges[part], self.edges[part + 1])
+        found: tuple[Array, Array, Array] = sorting.sort_rows(
+            self.rows[rows], self.keys[rows], self.at[rows], low, size
+        )
+        return found
 
 
 class Parts:
     """Rows and spine, cut by ranges of keys."""
 
     def __init__(self, rows: Prepared, asked: Asked, pool: Executor) -> None:
-        self.at, self.asked = rows.at.numbers, asked.at.numbers
-        self.ids, self.wanted, size = key_ids(rows.keys, rows.at, asked.keys, pool)
+        ids, wanted, size = key_ids(rows.keys, rows.at, asked.keys, pool)
         if asked.at.valid is not None:
-            self.wanted[~asked.at.valid] = -1
+            wanted[~asked.at.valid] = -1
         weights = np.zeros(size, np.int64)
-        sorting.count_ids(self.ids, weights)
-        sorting.count_ids(self.wanted, weights)
+        sorting.count_ids(ids, weights)
+        sorting.count_ids(wanted, weights)
         self.starts = sorting.split(weights, PART)
-        self.part = np.repeat(np.arange(len(self.starts) - 1, dtype=np.int32), np.diff(self.starts))
-        groups = pool.map(self._scatter, (self.ids, self.wanted))
-        (self.rows, self.row_ends), (self.back, self.back_ends) = groups
-
-    def _scatter(self, ids: Array) -> tuple[Array, Array]:
-        counts = np.zeros(len(self.part), np.int64)
-        sorting.count_ids(ids, counts)
-        edges = np.append(0, np.cumsum(counts))[self.starts]
-        rows = np.empty(edges[-1], np.int32 if len(ids) < 2**31 else np.int64)
-        sorting.scatter(ids, self.part, edges[:-1].copy(), rows)
-        return rows, edges
+        part = np.repeat(np.arange(len(self.starts) - 1, dtype=np.int32), np.diff(self.starts))
+        self.rows = Scattered(ids, rows.at.numbers, self.starts, part, pool)
+        self.asked = Scattered(wanted, asked.at.numbers, self.starts, part, pool)
 
     @property
     def heaviest_first(self) -> list[int]:
         """The parts, so that threads end together."""
-        order: list[int] = np.argsort(-np.diff(self.row_ends), kind="stable").tolist()
+        order: list[int] = np.argsort(-np.diff(self.rows.edges), kind="stable").tolist()
         return order
 
     def sorted(self, part: int) -> Part:
         low = int(self.starts[part])
         size = int(self.starts[part + 1]) - low
-        rows = self.rows[self.row_ends[part] : self.row_ends[part + 1]]
-        order, at, offsets = sorting.sort_rows(rows, self.ids, low, size, self.at)
-        asking = self.back[self.back_ends[part] : self.back_ends[part + 1]]
-        back, times, starts = sorting.sort_rows(asking, self.wanted, low, size, self.asked)
-        return Part(order, at, offsets, back, np.repeat(np.arange(size), np.diff(starts)), times)
+        order, at, offsets = self.rows.sorted(part, low, size)
+        back, times, starts = self.asked.sorted(part, low, size)
+        keys = np.repeat(np.arange(size), np.diff(starts))
+        return Part(order, at, offsets, int(self.asked.edges[part]), back, keys, times)
 
 
 class Filled:
-    """The results of a signal, written into their places."""
+    """The results of a signal, as numbers, in the order of the parts."""
 
     def __init__(self, kind: pa.DataType, size: int, empty: int | None, column: Column | None):
         self.kind = kind
         self.column = column  # whose codes the numbers are
         floats = pa.types.is_floating(kind)
-        self.numbers = np.zeros(size, np.float64 if floats else np.int64)
-        self.valid = None if empty is not None else np.zeros(size, np.bool_)
+        # The last is that of rows whose key is nowhere.
+        self.numbers = np.zeros(size + 1, np.float64 if floats else np.int64)
+        self.valid = None if empty is not None else np.zeros(size + 1, np.bool_)
 
     def put(self, part: Part, numbers: Array, valid: Array | None) -> None:
-        self.numbers[part.back] = numbers
+        queries = slice(part.start, part.start + len(part.back))
+        self.numbers[queries] = numbers
         if self.valid is not None:
-            self.valid[part.back] = True if valid is None else valid
+            self.valid[queries] = True if valid is None else valid
 
-    def finish(self) -> pa.Array:
+    def finish(self, place: Array) -> pa.Array:
         column = Column(self.numbers, None) if self.column is None else self.column
-        return column.decode(self.numbers, self.valid, self.kind)
+        valid = None if self.valid is None else self.valid.take(place)
+        return column.decode(self.numbers.take(place), valid, self.kind)
 
 
 class Pieces:
-    """The results of a signal, part by part, brought into order at the end."""
+    """The results of a signal, part by part."""
 
     def __init__(self, kind: pa.DataType, size: int, empty: object) -> None:
+        self.last = pa.array([empty], kind)
         self.kind = kind
-        self.place = np.full(size, -1, np.int64)
-        self.pieces = [pa.array([empty], kind)]
-        self.backs = [np.zeros(0, np.int32)]
+        self.pieces: list[tuple[int, pa.Array]] = []
 
     def put(self, part: Part, found: pa.Array) -> None:
-        self.pieces.append(found)
-        self.backs.append(part.back)
+        self.pieces.append((part.start, found))
 
-    def finish(self) -> pa.Array:
-        place = np.zeros(len(self.place), np.int64)  # the first of all is the empty one
-        back = np.concatenate(self.backs)
-        place[back] = np.arange(1, len(back) + 1)
-        return pa.concat_arrays(self.pieces).take(pa.array(place))
+    def finish(self, place: Array) -> pa.Array:
+        pieces = [found for _, found in sorted(self.pieces, key=lambda piece: piece[0])]
+        whole = pa.concat_arrays([*pieces, self.last])
+        return whole.take(pa.array(np.minimum(place, len(whole) - 1)))
 
 
 class Windows:
@@ -153,6 +180,7 @@ class Windows:
         self.view = view
         self.rows = rows
         self.results: dict[str, Filled | Pieces] = {}
+        self.place = np.full(asked.size, asked.size)  # spine row -> query
         for window in view.windows:
             kind, empty = kinds[window.signal], REGISTRY[window.aggregate].empty
             if window.by is None and window.aggregate in KERNELS:
@@ -175,11 +203,12 @@ class Windows:
             for part in order:
                 self.answer(parts.sorted(part), pool)
         names = list(self.results)
-        found = pool.map(lambda name: self.results.pop(name).finish(), names)
+        found = pool.map(lambda name: self.results.pop(name).finish(self.place), names)
         return dict(zip(names, found, strict=True))
 
     def answer(self, part: Part, pool: Executor | None = None) -> None:
         """Everything about one part."""
+        self.place[part.back] = np.arange(part.start, part.start + len(part.back))
         ranges = {}
         for length in {window.length for window in self.view.windows}:
             reach = -1 if length is None else length

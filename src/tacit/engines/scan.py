@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from tacit.aggregates.rows import BATCH
 from tacit.errors import DataError
 
+_BATCH = 1 << 18  # rows: small enough that the reader's memory is used again and again
 _CODED = 3.5  # bytes a value, below which a column of text is surely stored as codes
 Source = pa.Table | Path | Sequence[Path]
 
@@ -114,7 +115,7 @@ class ParquetScan:
     def read(self, piece: Piece, columns: Sequence[str]) -> Iterator[pa.Table]:
         reader = self._open(piece.file)
         group = [piece.group]
-        for batch in reader.iter_batches(BATCH, group, list(columns), use_threads=False):
+        for batch in reader.iter_batches(_BATCH, group, list(columns), use_threads=False):
             yield pa.Table.from_batches([batch])
 
 
