@@ -36,7 +36,7 @@ def _first_seen(codes: Any, place: Any) -> int:
 
 
 @njit(cache=True, nogil=True)
-def _slot(key: Any, bits: int) -> int:
+def _slot(key: Any, bits: int) -> Any:
     mixed = (np.uint64(key) ^ (np.uint64(key) >> np.uint64(32))) * _MIX
     return np.int64(mixed >> np.uint64(64 - bits))
 

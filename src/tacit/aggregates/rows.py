@@ -86,7 +86,9 @@ class Rows:
             if valid is not None:
                 numbers[~valid] = 0
             return Column(numbers, valid, None, kind is Type.BOOL)
-        dictionary, places = _unite([writer.texts[name].dictionary for writer in self._writers], order)
+        dictionary, places = _unite(
+            [writer.texts[name].dictionary for writer in self._writers], order
+        )
         for writer, place in zip(self._writers, places, strict=True):
             for start, end in writer.ranges:
                 if len(place):

@@ -15,9 +15,11 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from tacit.aggregates import kernels
+from tacit.aggregates import kernels, moments
 from tacit.aggregates.algebra import REGISTRY
 from tacit.aggregates.columns import Array, Column, distinct_codes
+from tacit.aggregates.lists import LastK
+from tacit.aggregates.recent import Decayed
 
 Answer = tuple[Array, Array | None]
 
@@ -30,9 +32,10 @@ def _array(found: Array) -> Array:
 class Range:
     """``[a, b)`` of each query. Windows of one length share one, and what is found for it."""
 
-    def __init__(self, a: Array, b: Array) -> None:
+    def __init__(self, a: Array, b: Array, times: Array) -> None:
         self.a = a
         self.b = b
+        self.times = times  # of the queries
 
 
 class Series:
@@ -121,6 +124,27 @@ class Series:
         return _array(kernels.last_positions(self.at, self.numbers, self.passing, self.offsets))
 
     @cached_property
+    def kept(self) -> Array:
+        """The positions that count."""
+        return np.flatnonzero(self.passing)
+
+    @cached_property
+    def newest(self) -> Array:
+        """The positions that count, by (time, value) within each key."""
+        order = kernels.tied_order(self.at, self.numbers, self.offsets)
+        return _array(order[self.passing[order]])
+
+    def kept_range(self, over: Range) -> tuple[Array, Array]:
+        """The ranges among those that count."""
+        if self.mask is None:
+            return over.a, over.b
+        return self._prefix[over.a], self._prefix[over.b]
+
+    @cached_property
+    def moments(self) -> Array:
+        return _array(moments.build_moments(self.numbers, self.passing))
+
+    @cached_property
     def codes(self) -> tuple[Array, int]:
         assert self.column is not None, "only count goes without a value"
         return distinct_codes(self.column)
@@ -191,16 +215,72 @@ def _distinct(series: Series, over: Range) -> Answer:
     return result, None
 
 
+def _variance(series: Series, over: Range) -> Answer:
+    def find() -> Array:
+        return _array(
+            moments.query_moments(series.numbers, series.passing, series.moments, over.a, over.b)
+        )
+
+    found = _array(series.once("variance", over, find))
+    return found, ~np.isnan(found)
+
+
+def _stddev(series: Series, over: Range) -> Answer:
+    found, valid = _variance(series, over)
+    return np.sqrt(found), valid
+
+
+def _since(series: Series, over: Range) -> Answer:
+    a, b = series.kept_range(over)
+    if not len(series.kept):
+        return np.zeros(len(a), np.int64), a < b
+    gone = over.times - series.at[series.kept[np.maximum(b - 1, 0)]]
+    return gone, (a < b) & (gone >= 0)  # below zero: more than 64 bits
+
+
+def _decayed(series: Series, over: Range, half: int) -> Answer:
+    values = series.filled(0).astype(np.float64)
+    tree = moments.build_decayed(values, series.at, half)
+    found = moments.query_decayed(values, series.at, tree, half, over.a, over.b, over.times)
+    return found + 0.0, (series.counts(over) > 0) & ~np.isnan(found)
+
+
 KERNELS: Mapping[str, Callable[[Series, Range], Answer]] = {
     "count": _count,
     "sum": _sum,
     "mean": _mean,
+    "variance": _variance,
+    "stddev": _stddev,
     "min": _extreme(kernels.MIN),
     "max": _extreme(kernels.MAX),
     "first": _first,
     "last": _last,
     "distinct": _distinct,
+    "since": _since,
 }
+
+
+def kernel_of(key: str) -> Callable[[Series, Range], Answer] | None:
+    """The kernel of an aggregate that yields one number; None when it has none."""
+    aggregate = REGISTRY[key]
+    if isinstance(aggregate, Decayed) and KERNELS:
+        return lambda series, over: _decayed(series, over, aggregate.half)
+    return KERNELS.get(key)
+
+
+def last_values(series: Series, over: Range, k: int, kind: pa.DataType) -> pa.Array:
+    """The last k values of each range, newest first; null where there is none."""
+    assert series.column is not None, "the last values are of a value"
+    a, b = series.kept_range(over)
+    sizes = np.minimum(b - a, k).astype(np.int64)
+    starts = np.append(0, np.cumsum(sizes))
+    place = np.repeat(b.astype(np.int64), sizes) - 1
+    place -= np.arange(starts[-1]) - np.repeat(starts[:-1], sizes)
+    numbers = series.numbers[series.newest[place]]
+    items = series.column.decode(numbers, None, kind.value_type)
+    return pa.ListArray.from_arrays(
+        pa.array(starts, pa.int32()), items, mask=pa.array(sizes == 0)
+    ).cast(kind)
 
 
 def value_like(key: str) -> bool:
@@ -225,7 +305,8 @@ def merge_states(key: str, series: Series, over: Range, kind: pa.DataType) -> pa
     for node in range(size - 1, 0, -1):
         tree[node] = aggregate.merge(tree[2 * node], tree[2 * node + 1])
     results = []
-    for start, end in zip(over.a.tolist(), over.b.tolist(), strict=True):
+    ends = over.a.tolist(), over.b.tolist(), over.times.tolist()
+    for start, end, time in zip(*ends, strict=True):
         state, left, right = aggregate.init(), start + size, end + size
         while left < right:
             if left & 1:
@@ -235,13 +316,15 @@ def merge_states(key: str, series: Series, over: Range, kind: pa.DataType) -> pa
                 right -= 1
                 state = aggregate.merge(state, tree[right])
             left, right = left >> 1, right >> 1
-        results.append(aggregate.finish(state))
+        results.append(aggregate.finish_at(state, time))
     return pa.array(results, kind)
 
 
 def evaluate(series: Series, key: str, over: Range, kind: pa.DataType) -> pa.Array:
     """One aggregate of each range, as an Arrow array of its result type."""
-    kernel = KERNELS.get(key)
+    aggregate, kernel = REGISTRY[key], kernel_of(key)
+    if isinstance(aggregate, LastK):
+        return last_values(series, over, aggregate.k, kind)
     if kernel is None:
         return merge_states(key, series, over, kind)
     numbers, valid = kernel(series, over)

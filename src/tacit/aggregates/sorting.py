@@ -85,7 +85,7 @@ def sort_rows(rows: Any, keys: Any, at: Any, low: int, size: int) -> Any:
 def sort_times(times: Any, order: Any) -> None:
     """Sorts both by time, in place."""
     late = 0
-    latest = np.int64(-(2**63))
+    latest = times[0] if times.size else 0
     for i in range(times.size):
         if times[i] < latest:
             late += 1
@@ -148,8 +148,8 @@ def _radix(times: Any, order: Any) -> None:
         for i in range(times.size):
             digit = np.int64((np.uint64(times[i]) - np.uint64(least)) >> np.uint64(shift)) & mask
             starts[digit + 1] += 1
-        for digit in range(mask + 1):
-            starts[digit + 1] += starts[digit]
+        for value in range(mask + 1):
+            starts[value + 1] += starts[value]
         for i in range(times.size):
             digit = np.int64((np.uint64(times[i]) - np.uint64(least)) >> np.uint64(shift)) & mask
             more_times[starts[digit]], more_order[starts[digit]] = times[i], order[i]

@@ -15,8 +15,7 @@ Array = npt.NDArray[Any]
 _MIX = np.uint64(0x9E3779B97F4A7C15)
 
 
-@intrinsic
-def _load(typing: Any, address: Any) -> Any:
+def _load_eight(typing: Any, address: Any) -> Any:
     """The eight bytes at an address, aligned or not, as a little-endian number."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
@@ -28,14 +27,17 @@ def _load(typing: Any, address: Any) -> Any:
     return types.uint64(types.uintp), generate
 
 
+_load: Any = intrinsic(_load_eight)
+
+
 @njit(cache=True, nogil=True)
-def _word(data: Any, at: int, length: int) -> Any:
+def _word(data: Any, at: Any, length: Any) -> Any:
     """Up to eight bytes from a position on, as a little-endian number."""
     if at + 8 <= data.size:
-        word = _load(np.uintp(data.ctypes.data + at))
+        eight = _load(np.uintp(data.ctypes.data + at))
         if length < 8:
-            word &= (np.uint64(1) << np.uint64(8 * length)) - np.uint64(1)
-        return word
+            eight &= (np.uint64(1) << np.uint64(8 * length)) - np.uint64(1)
+        return eight
     word = np.uint64(0)
     for i in range(min(length, 8)):
         word |= np.uint64(data[at + i]) << np.uint64(8 * i)
@@ -43,8 +45,8 @@ def _word(data: Any, at: int, length: int) -> Any:
 
 
 @njit(cache=True, nogil=True)
-def _hash(data: Any, at: int, length: int) -> Any:
-    state = np.uint64(length) * _MIX
+def _hash(data: Any, at: Any, length: Any) -> Any:
+    state: Any = np.uint64(length) * _MIX
     for i in range(0, length, 8):
         state = (state ^ _word(data, at + i, length - i)) * _MIX
         state ^= state >> np.uint64(29)
@@ -52,7 +54,7 @@ def _hash(data: Any, at: int, length: int) -> Any:
 
 
 @njit(cache=True, nogil=True)
-def _same(left: Any, i: int, right: Any, j: int, length: int) -> bool:
+def _same(left: Any, i: Any, right: Any, j: Any, length: Any) -> bool:
     for step in range(0, length, 8):
         if _word(left, i + step, length - step) != _word(right, j + step, length - step):
             return False

@@ -15,20 +15,20 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 
-import numba
 import numpy as np
 import pyarrow as pa
+from numba import get_num_threads
 
-from tacit.aggregates import kernels, sorting
+from tacit.aggregates import groups, kernels, sorting
 from tacit.aggregates.algebra import REGISTRY
 from tacit.aggregates.columns import Array, Column, read
 from tacit.aggregates.keys import key_ids
 from tacit.aggregates.rows import BATCH, Rows
-from tacit.aggregates.series import KERNELS, Range, Series, evaluate, value_like
+from tacit.aggregates.series import Range, Series, evaluate, kernel_of, value_like
 from tacit.operations import View, Window
 from tacit.values import Type
 
-THREADS: int = numba.config.NUMBA_NUM_THREADS
+THREADS = get_num_threads()
 PART = 1 << 18  # rows of a part: a few columns of it fit a core's cache
 
 
@@ -183,11 +183,15 @@ class Windows:
         self.place = np.full(asked.size, asked.size)  # spine row -> query
         for window in view.windows:
             kind, empty = kinds[window.signal], REGISTRY[window.aggregate].empty
-            if window.by is None and window.aggregate in KERNELS:
-                column = rows.values[window.value] if value_like(window.aggregate) and window.value else None
+            if window.by is None and kernel_of(window.aggregate) is not None:
+                column = (
+                    rows.values[window.value]
+                    if value_like(window.aggregate) and window.value
+                    else None
+                )
                 self.results[window.signal] = Filled(kind, asked.size, empty, column)
             else:
-                nothing = empty if window.by is None else []
+                nothing: object = empty if window.by is None else []
                 self.results[window.signal] = Pieces(kind, asked.size, nothing)
         self.groups: dict[tuple[str | None, str | None, str | None], list[Window]] = {}
         for window in view.windows:
@@ -213,7 +217,7 @@ class Windows:
         for length in {window.length for window in self.view.windows}:
             reach = -1 if length is None else length
             a, b = kernels.bounds(part.at, part.offsets, part.wanted, part.times, reach)
-            ranges[length] = Range(a, b)
+            ranges[length] = Range(a, b, part.times)
         run = map if pool is None else pool.map
         list(run(lambda group: self.group(part, ranges, group), self.groups.values()))
 
@@ -240,7 +244,9 @@ class Windows:
         for window in windows:
             result, over = self.results[window.signal], ranges[window.length]
             if isinstance(result, Filled):
-                result.put(part, *KERNELS[window.aggregate](series, over))
+                kernel = kernel_of(window.aggregate)
+                assert kernel is not None, "only kernels fill"
+                result.put(part, *kernel(series, over))
             else:
                 result.put(part, evaluate(series, window.aggregate, over, result.kind))
 
@@ -268,7 +274,7 @@ class Grouped:
         inner, _ = kernels.bucket_order(self.codes, max(len(self.values), 1))
         outer, _ = kernels.bucket_order(self.keys[inner], len(part.offsets) - 1)
         order = inner[outer]
-        self.place, self.end, self.before = kernels.link_groups(self.keys, self.codes, order)
+        self.place, self.end, self.before = groups.link_groups(self.keys, self.codes, order)
         self.tree = kernels.build_tree(self.before, kernels.MIN, np.int32(2**31 - 1))
         column = None
         if first.value is not None:
@@ -283,10 +289,19 @@ class Grouped:
         part = self.part
         length = -1 if window.length is None else window.length
         a, b = kernels.bounds(self.at, self.offsets, part.wanted, part.times, length)
-        starts, codes, low, high = kernels.expand_groups(
-            self.before, self.tree, self.place, self.end, self.series.at, self.codes, a, b, part.times
+        starts, codes, low, high = groups.expand_groups(
+            self.before,
+            self.tree,
+            self.place,
+            self.end,
+            self.series.at,
+            self.codes,
+            a,
+            b,
+            part.times,
         )
-        items = evaluate(self.series, window.aggregate, Range(low, high), kind.item_type)
+        times = np.repeat(part.times, np.diff(starts))
+        items = evaluate(self.series, window.aggregate, Range(low, high, times), kind.item_type)
         keys = self.by.decode(self.values[codes], None, kind.key_type)
         if len(starts) == 1:
             return pa.array([], kind)

@@ -119,9 +119,12 @@ def check_spine(view: View, types: Mapping[str, Type], spine: pa.Table) -> None:
 
 
 def result_type(view: View, window: Window) -> pa.DataType:
-    """The Arrow type of a signal: its aggregate's, or a map from its ``by`` to that."""
+    """The Arrow type of a signal: its aggregate's, or a list of it; with ``by``, a map to that."""
     value = None if window.value is None else view.column(window.value).type
-    result = ARROW[REGISTRY[window.aggregate].result(value)]
+    aggregate = REGISTRY[window.aggregate]
+    result = ARROW[aggregate.result(value)]
+    if aggregate.many:
+        result = pa.list_(result)
     if window.by is None:
         return result
     return pa.map_(ARROW[view.column(window.by).type], result)

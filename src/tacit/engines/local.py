@@ -8,7 +8,7 @@ more of a source is in memory than the numbers of the columns that are used.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from itertools import groupby
 from pathlib import Path
@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from sqlglot import exp
 
-from tacit.aggregates.algebra import REGISTRY
+from tacit.aggregates.algebra import FAMILIES, REGISTRY
 from tacit.aggregates.columns import Array, Column, read
 from tacit.aggregates.rows import Rows, Writer
 from tacit.aggregates.windows import THREADS, Asked, Prepared, compute
@@ -27,7 +27,7 @@ from tacit.declare.expression import Node, parse, show
 from tacit.engines.base import check_spine, column_types, needed, result_type, with_columns
 from tacit.engines.scan import Piece, Scan, Source, scan, scans
 from tacit.errors import EngineError
-from tacit.operations import Computed, View
+from tacit.operations import Computed, Join, View
 from tacit.plan.sql import DUCKDB, view_select
 from tacit.values import Type
 
@@ -36,7 +36,7 @@ class Local:
     """This process. Holds nothing between calls."""
 
     name = "local"
-    supports = frozenset(REGISTRY)
+    supports = frozenset((*REGISTRY, *FAMILIES))
 
     def features(
         self, views: Sequence[View], sources: Mapping[str, Source], spine: pa.Table
@@ -71,8 +71,8 @@ class Local:
         asked = scan(spine)
         names = asked.schema.names
         tables = [table for piece in asked.pieces for table in asked.read(piece, names)]
-        table = pa.concat_tables(tables).unify_dictionaries() if tables else asked.schema.empty_table()
-        result = self.features(views, sources, table)
+        whole = pa.concat_tables(tables or [asked.schema.empty_table()]).unify_dictionaries()
+        result = self.features(views, sources, whole)
         texts = [
             field.name
             for field in result.schema
@@ -80,7 +80,8 @@ class Local:
         ]
         # Numbers seldom repeat: looking for a dictionary would cost as much as writing them.
         pq.write_table(result, target, use_dictionary=texts or False, compression="lz4")
-        return result.num_rows
+        rows: int = result.num_rows
+        return rows
 
 
 def _bare(sql: str) -> str | None:
@@ -104,7 +105,7 @@ class _Reading:
         self.types: dict[str, Type] = {}
         self.kinds: dict[str, Type] = {}  # of each column, by its expression
         self.ordered: set[str] = set()
-        joins = {}
+        joins: dict[str, Join] = {}
         for view in views:
             self.types |= column_types(view, tables)
             joins |= {join.table: join for join in view.joins}
@@ -115,7 +116,7 @@ class _Reading:
                 self.ordered.add(parse(column.sql).sql)
         self.at = _column(time)
         self.kinds[self.at] = Type.TIME
-        self.bare = {sql: name for sql in self.kinds if (name := _bare(sql)) is not None}
+        self.bare = {sql: own for sql in self.kinds if (own := _bare(sql)) is not None}
         row = "row"
         while row in self.types:
             row += "_"
@@ -129,15 +130,15 @@ class _Reading:
             join.table: _whole(tables[join.table], _used(self.rest, join.table)) for join in used
         }
         # A joined column may be named only in an expression of a view that joins it.
-        self.columns = sorted(
-            {name for view in views for name in needed(view) if "." not in name}
-        )
+        self.columns = sorted({name for view in views for name in needed(view) if "." not in name})
 
     def run(self, pool: Executor) -> dict[str, Column]:
         """The columns, by their expressions."""
         rows = Rows(self.scan.rows, self.kinds)
         pieces = self.scan.pieces
-        lanes = [(rows.writer(), pieces[lane::THREADS]) for lane in range(min(THREADS, len(pieces)))]
+        lanes = [
+            (rows.writer(), pieces[lane::THREADS]) for lane in range(min(THREADS, len(pieces)))
+        ]
         list(pool.map(lambda lane: self._lane(*lane), lanes or [(rows.writer(), [])]))
         return rows.finish(frozenset(self.ordered), pool)
 

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -16,7 +16,7 @@ from tacit.errors import DataError
 
 _BATCH = 1 << 18  # rows: small enough that the reader's memory is used again and again
 _CODED = 3.5  # bytes a value, below which a column of text is surely stored as codes
-Source = pa.Table | Path | Sequence[Path]
+Source: TypeAlias = pa.Table | Path | Sequence[Path]
 
 
 @dataclass(frozen=True, slots=True)
