@@ -5,9 +5,9 @@ BIGINT, so that one global running sum without PARTITION BY serves all keys (thr
 window is a difference, in which what other keys contributed cancels out); ties in time merged
 first, so that ASOF is unambiguous; every bound of every window a probe of one ASOF join. A maximum
 is no difference: it comes from tiles of days and hours and from the events at the edges (RANGE
-frames over events and spine took four times as long). Distinct items of seven days are +1 and -1: an item
-enters at an event that the one before it does not cover, and leaves seven days after one that no
-other follows.
+frames over events and spine took four times as long). Distinct items of seven days are +1 and -1:
+an item enters at an event that the one before it does not cover, and leaves seven days after one
+that no other follows.
 """
 
 from __future__ import annotations
@@ -90,9 +90,9 @@ def maxima() -> list[str]:
     hours = f"(SELECT k, h // 24 AS tile, h * {hour} AS x, m FROM hours)"
     whole = f"""SELECT row, {inside(f"d * {day}", f"(d + 1) * {day}")} FROM s JOIN days USING (k)
       WHERE d BETWEEN (t - {BOUNDS["30d"]}) // {day} AND t // {day} - 1 GROUP BY row"""
-    before = """SELECT row, NULL, NULL, NULL, NULL, m FROM s ASOF JOIN (
-        SELECT k, (d + 1) * {0} - 1 AS t, max(m) OVER (PARTITION BY k ORDER BY d) AS m FROM days
-      ) AS r ON r.k = s.k AND r.t < s.t""".format(day)
+    before = f"""SELECT row, NULL, NULL, NULL, NULL, m FROM s ASOF JOIN (
+        SELECT k, (d + 1) * {day} - 1 AS t, max(m) OVER (PARTITION BY k ORDER BY d) AS m FROM days
+      ) AS r ON r.k = s.k AND r.t < s.t"""
     names = [f"max_{name}" for name in [*BOUNDS, "ever"]]
     return [
         f"""CREATE TEMP TABLE hours AS SELECT k, t // {hour} AS h, max(price) AS m FROM e
