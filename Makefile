@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 DEMO := $(if $(DATA),--data $(DATA)) $(if $(DEVICES),--devices $(DEVICES)) $(if $(EPSILON),--epsilon $(EPSILON)) $(ARGS)
 
-.PHONY: demo test test-slow bench lint lock clean
+.PHONY: demo test test-slow bench bench-signals lint lock clean
 
 demo: $(READY)          ## the whole of it on a synthetic population, or on DATA=events.parquet
 	$(BIN)/tacit demo $(DEMO)
@@ -23,6 +23,9 @@ lint: $(READY)          ## style and types
 
 bench: $(READY)         ## the figures of the spine
 	$(BIN)/python benchmarks/spine.py
+
+bench-signals: $(READY) ## signals beside DuckDB and Polars; takes a while and 20 GB of memory at most
+	$(BIN)/python benchmarks/signals/run.py $(ARGS)
 
 lock: $(READY)          ## choose new versions, with hashes and without download addresses
 	$(BIN)/pip install --quiet "uv>=0.6"

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tacit.aggregates.algebra import REGISTRY, Aggregate, Invertible, clean
+from tacit.aggregates.algebra import FAMILIES, REGISTRY, Aggregate, Invertible, clean
 from tacit.errors import DataError
 from tacit.values import Type
 
@@ -23,9 +23,8 @@ values = {
     Type.BOOL: st.booleans(),
     Type.TIME: times,
 }
-cases = [
-    (aggregate, kind) for aggregate in REGISTRY.values() for kind in Type if aggregate.accepts(kind)
-]
+KEYS = [*REGISTRY, *(example for _, _, example in FAMILIES.values()), "last_k(1)", "decayed(1s)"]
+cases = [(REGISTRY[key], kind) for key in KEYS for kind in Type if REGISTRY[key].accepts(kind)]
 
 
 @st.composite
@@ -96,7 +95,7 @@ def test_an_int_sum_beyond_64_bits_has_no_result_but_comes_back() -> None:
     assert total.finish(total.merge(state, total.fold([(-1, 0)]))) == 2**63 - 1
 
 
-@pytest.mark.parametrize("key", REGISTRY)
+@pytest.mark.parametrize("key", KEYS)
 def test_nothing_has_no_result_or_is_zero(key: str) -> None:
     aggregate = REGISTRY[key]
     assert aggregate.finish(aggregate.init()) == (0 if key in ("count", "distinct") else None)
@@ -109,11 +108,13 @@ def test_ties_in_time_are_broken_by_value() -> None:
 
 
 def test_families_and_keys_are_distinct() -> None:
-    assert len({aggregate.family for aggregate in REGISTRY.values()}) == len(REGISTRY)
-    assert all(aggregate.key == key for key, aggregate in REGISTRY.items())
+    examples = [example for _, _, example in FAMILIES.values()]
+    families = {REGISTRY[key].family for key in (*REGISTRY, *examples)}
+    assert len(families) == len(REGISTRY) + len(examples)
+    assert all(REGISTRY[key].key == key for key in KEYS)
 
 
-@given(st.binary(max_size=40), st.sampled_from(sorted(REGISTRY)))
+@given(st.binary(max_size=40), st.sampled_from(KEYS))
 def test_any_bytes_are_a_state_or_a_data_error(data: bytes, key: str) -> None:
     aggregate = REGISTRY[key]
     for raw in (data, bytes((1, aggregate.family)) + data):
@@ -134,9 +135,7 @@ def test_bytes_of_another_aggregate_or_version_are_refused() -> None:
 def test_the_bytes_do_not_change() -> None:
     """Stored states outlive releases of Tacit; a change here needs a new version byte."""
     rows = [(2, 10), (-3, 20)]
-    encoded = {
-        key: aggregate.encode(aggregate.fold(rows)).hex() for key, aggregate in REGISTRY.items()
-    }
+    encoded = {key: REGISTRY[key].encode(REGISTRY[key].fold(rows)).hex() for key in KEYS}
     assert encoded == {
         "count": "01010102",
         "sum": "0102010201ff00000000",
@@ -146,4 +145,65 @@ def test_the_bytes_do_not_change() -> None:
         "first": "010601010a690102",
         "last": "01070101146901fd",
         "distinct": "0108026901fd690102",
+        "variance": "0109010201ff000000000102010d00000000",
+        "stddev": "010a010201ff000000000102010d00000000",
+        "since": "010b010114",
+        "last_k(5)": "010d050201146901fd010a690102",
+        "top_k(5)": "010e026901fd0169010201",
+        "decayed(30d)": "010c0600403d7f5b020100010207e9a1fffffffff701cc00000102",
+        "last_k(1)": "010d010101146901fd",
+        "decayed(1s)": "010c0340420f0100010207cd83a976f1fff701cc00000102",
     }
+
+
+@given(
+    st.lists(st.integers(-(2**63), 2**63 - 1) | st.floats(-1e150, 1e150), min_size=1, max_size=9)
+)
+def test_the_variance_is_rounded_once(numbers: list[float]) -> None:
+    exact = [Fraction(number) for number in numbers]
+    mean = sum(exact) / len(exact)
+    expected = float(sum((x - mean) ** 2 for x in exact) / len(exact))
+    found = {
+        key: REGISTRY[key].fold([(clean(x), 0) for x in numbers]) for key in ("variance", "stddev")
+    }  # type: ignore[misc]
+    assert REGISTRY["variance"].finish(found["variance"]) == expected
+    assert REGISTRY["stddev"].finish(found["stddev"]) == math.sqrt(expected)
+
+
+@given(
+    st.lists(st.tuples(st.floats(-1e6, 1e6), st.integers(-(10**9), 10**9)), min_size=1, max_size=9)
+)
+def test_a_decayed_sum_is_what_it_says(rows: list[tuple[float, int]]) -> None:
+    decayed = REGISTRY["decayed(5m)"]
+    now = 10**9 + 7
+    expected = sum(value * 2.0 ** -((now - at) / 300e6) for value, at in rows)
+    scale = sum(abs(value) for value, _ in rows)
+    found = decayed.finish_at(decayed.fold([(clean(v), at) for v, at in rows]), now)
+    assert isinstance(found, float)
+    assert abs(found - expected) <= 1e-12 * scale + 1e-300
+
+
+def test_what_is_128_half_lives_old_counts_nothing() -> None:
+    decayed = REGISTRY["decayed(1s)"]
+    state = decayed.fold([(1e300, 0), (1.0, 127_999_999), (2.0, 128_000_000)])
+    assert len(state) == 2
+    assert decayed.finish(state) == pytest.approx(2.0 + 0.5**1e-6)
+
+
+def test_since_is_measured_from_the_last_event() -> None:
+    since = REGISTRY["since"]
+    assert since.finish_at(since.fold([(True, 5), (True, 3)]), 12) == 7
+
+
+def test_last_k_and_top_k() -> None:
+    rows = [("b", 1), ("a", 1), ("a", 2), ("c", 3), ("b", 3)]
+    last, top = REGISTRY["last_k(3)"], REGISTRY["top_k(2)"]
+    assert last.finish(last.fold(rows)) == ["c", "b", "a"]
+    assert top.finish(top.fold(rows)) == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    "key", ["last_k", "last_k()", "last_k(0)", "last_k(05)", "decayed(5)", "sum(1)", "x(1)"]
+)
+def test_what_is_no_aggregate(key: str) -> None:
+    assert key not in REGISTRY

@@ -8,7 +8,7 @@ import sqlite3
 import pyarrow as pa
 import pytest
 
-from tacit.aggregates.algebra import REGISTRY
+from tacit.aggregates.algebra import FAMILIES, REGISTRY, base_key
 from tacit.engines.base import Engine
 from tacit.engines.local import Local
 from tacit.engines.reference import Reference
@@ -23,6 +23,7 @@ EVENTS = {
     "at": pa.array([10, 10, 20, 10, None], pa.int64()),
     "price": pa.array([1.0, 2.0, float("nan"), 4.0, 5.0]),
 }
+KEYS = [*REGISTRY, *(example for _, _, example in FAMILIES.values())]
 COUNT = Window("n", "count", None, None, None, 10)
 
 
@@ -88,9 +89,10 @@ def test_a_by_value_with_only_nulls_is_in_the_map(engine: Engine) -> None:
 
 def test_an_empty_source_and_an_empty_spine() -> None:
     empty = pa.table(EVENTS).slice(0, 0)
-    windows = [Window(key, key, "price", None, None, 5) for key in REGISTRY]
-    maps = [Window(f"by {key}", key, "price", "item", None, 5) for key in REGISTRY]
     for engine in engines(empty):
+        keys = [key for key in KEYS if base_key(key) in engine.supports]
+        windows = [Window(key, key, "price", None, None, 5) for key in keys]
+        maps = [Window(f"by {key}", key, "price", "item", None, 5) for key in keys]
         for rows in (0, 2):
             spine = pa.table(
                 {
@@ -100,7 +102,7 @@ def test_an_empty_source_and_an_empty_spine() -> None:
             )
             result = engine.features([view(*windows, *maps)], {"events": empty}, spine)
             assert result.num_rows == rows, engine.name
-            for key in REGISTRY:
+            for key in keys:
                 expected = 0 if key in ("count", "distinct") else None
                 assert result[key].to_pylist() == [expected] * rows
                 assert result[f"by {key}"].to_pylist() == [[]] * rows
@@ -181,4 +183,5 @@ def test_sqlite_keeps_the_callers_transaction() -> None:
 def test_what_an_engine_supports_is_data() -> None:
     for engine, name in zip(engines(pa.table(EVENTS)), NAMES, strict=True):
         assert engine.name == name
-        assert engine.supports == frozenset(REGISTRY)
+        assert engine.supports <= frozenset((*REGISTRY, *FAMILIES))
+        assert name == "sqlite" or engine.supports >= frozenset(REGISTRY)

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import math
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import pyarrow as pa
 from hypothesis import strategies as st
 
+from tacit.aggregates.algebra import REGISTRY, base_key
 from tacit.declare.expression import Node, show
 from tacit.engines.reference import Reference
 from tacit.operations import Computed, Join, View, Window
 from tacit.values import Type
 
+SHARED = ("count", "sum", "mean", "min", "max", "first", "last", "distinct")
+MORE = ("variance", "stddev", "since", "last_k(2)", "top_k(2)", "decayed(1s)", "decayed(30d)")
 TABLE, CONTENT = 'ev"ents; --', "items"
 TIMES = st.one_of(
     st.integers(-5, 25),
@@ -201,19 +205,19 @@ def computed(draw: st.DrawFn, index: int, kinds: list[Type], plain: bool) -> Com
 
 
 @st.composite
-def cases(draw: st.DrawFn, *, plain: bool = False, size: int = 14) -> Case:
+def cases(
+    draw: st.DrawFn, *, plain: bool = False, size: int = 14, aggregates: Sequence[str] = SHARED
+) -> Case:
     """A view with up to six windows, its tables and a spine. ``plain``: bare columns only."""
     keys = draw(st.sampled_from(KEYS))
     every = [Type.INT, Type.FLOAT, Type.TEXT, Type.BOOL]
     columns: list[Computed] = []
     windows: list[Window] = []
     for i in range(draw(st.integers(1, 6))):
-        aggregate = draw(
-            st.sampled_from(["count", "sum", "mean", "min", "max", "first", "last", "distinct"])
-        )
+        aggregate = draw(st.sampled_from(aggregates))
         parts: dict[str, str | None] = {"value": None, "by": None, "where": None}
-        kinds = every[:2] if aggregate in ("sum", "mean") else every
-        if aggregate != "count" or draw(st.booleans()):
+        kinds = every if REGISTRY[aggregate].accepts(Type.TEXT) else every[:2]
+        if not REGISTRY[aggregate].accepts(None) or draw(st.booleans()):
             columns.append(draw(computed(len(columns), kinds, plain)))
             parts["value"] = columns[-1].name
         for part, allowed in (("by", every), ("where", [Type.BOOL])):
@@ -248,13 +252,16 @@ def spines(keys: tuple[tuple[str, str], ...]) -> st.SearchStrategy[pa.Table]:
 
 
 def with_magnitudes(view: View) -> View:
-    """The view with a sum of magnitudes for every sum or mean of floats: the scale of its error."""
+    """The view with a sum of magnitudes for every sum of floats: the scale of its error."""
     columns, windows = list(view.computed), list(view.windows)
     for window in view.windows:
-        if window.aggregate in ("sum", "mean") and window.value is not None:
+        key = base_key(window.aggregate)
+        if key in ("sum", "mean", "variance", "stddev", "decayed") and window.value is not None:
             value = view.column(window.value)
-            name = f"abs {value.name}"
+            square = key == "variance"
+            name = f"square {value.name}" if square else f"abs {value.name}"
             sql = f"ABS({value.sql}) + 0.0"
+            sql = f"({sql}) * ({sql})" if square else sql
             if name not in {column.name for column in columns}:
                 columns.append(Computed(name, sql, Type.FLOAT))
             windows.append(

@@ -6,9 +6,11 @@ import sqlite3
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
 import sqlcipher3
 from hypothesis import HealthCheck, Phase, given, settings
-from parity_cases import Case, cases, check
+from parity_cases import MORE, TABLE, Case, cases, check
 
 from tacit.engines.local import Local
 from tacit.engines.sqlite import SQLite
@@ -59,3 +61,23 @@ def test_bare_columns(case: Case) -> None:
 @settings(relaxed, max_examples=60)
 def test_expressions(case: Case) -> None:
     run_all(case)
+
+
+@given(cases(aggregates=MORE))
+@settings(relaxed, max_examples=60)
+def test_aggregates_beyond_sqlite(case: Case) -> None:
+    check(case, ("local", Local().features([case.view], case.sources, case.spine)))
+
+
+@given(case=cases(size=40))
+@settings(relaxed, max_examples=15)
+def test_parquet_in_pieces(tmp_path_factory: pytest.TempPathFactory, case: Case) -> None:
+    """Files, row groups and batches of a few rows give what one table gives."""
+    folder = tmp_path_factory.mktemp("parity")
+    table = case.sources[TABLE]
+    paths = [folder / "a.parquet", folder / "b.parquet"]
+    half = table.num_rows // 2
+    pq.write_table(table.slice(0, half), paths[0], row_group_size=5)
+    pq.write_table(table.slice(half), paths[1], row_group_size=7)
+    found = Local().features([case.view], {**case.sources, TABLE: paths}, case.spine)
+    check(case, ("local", found))

@@ -1,4 +1,4 @@
-"""From Arrow columns to flat arrays: codes of keys, order-preserving codes of text, masks."""
+"""Columns as flat arrays of numbers: text by codes, bools as 0 and 1, nulls by a mask."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ Array = npt.NDArray[Any]
 class Column:
     """A column as numbers. Text is numbered in its order, by ``dictionary``; bools are 0 and 1.
 
-    ``valid`` is None when nothing is null; where it is False the number is 0.
+    ``valid`` is None when nothing is null; where it is False the number is 0. Numbers may be stored
+    narrow; ``at`` widens them to 64 bits.
     """
 
     numbers: Array
@@ -27,8 +28,11 @@ class Column:
 
     def at(self, positions: Array) -> Column:
         """The column at these positions."""
-        valid = None if self.valid is None else self.valid[positions]
-        return Column(self.numbers[positions], valid, self.dictionary, self.boolean)
+        valid = None if self.valid is None else self.valid.take(positions)
+        numbers = self.numbers.take(positions)
+        if numbers.dtype.itemsize < 8:
+            numbers = numbers.astype(np.int64)
+        return Column(numbers, valid, self.dictionary, self.boolean)
 
     @property
     def arrow(self) -> pa.DataType:
@@ -51,6 +55,11 @@ class Column:
             return pa.nulls(len(numbers), to)
         return self.dictionary.take(pa.array(safe, mask=missing)).cast(to)
 
+    def ranked(self) -> tuple[Array, Array]:
+        """Codes from 0 on, in the order of the values, and the number of each code."""
+        values, codes = np.unique(self.numbers, return_inverse=True)
+        return codes, values
+
 
 def flat(column: pa.ChunkedArray) -> pa.Array:
     """One chunk."""
@@ -59,12 +68,9 @@ def flat(column: pa.ChunkedArray) -> pa.Array:
 
 
 def read(column: pa.ChunkedArray) -> Column:
-    """An Arrow column as numbers."""
+    """An Arrow column of ints, floats or bools as numbers of 64 bits."""
     array = flat(column)
     valid = None if not array.null_count else pc.is_valid(array).to_numpy(zero_copy_only=False)
-    if pa.types.is_string(array.type) or pa.types.is_large_string(array.type):
-        codes, dictionary = ordered_codes(array)
-        return Column(codes, valid, dictionary)
     boolean = pa.types.is_boolean(array.type)
     if boolean:
         array = array.cast(pa.int64())
@@ -73,86 +79,12 @@ def read(column: pa.ChunkedArray) -> Column:
     return Column(array.to_numpy(zero_copy_only=False), valid, None, boolean)
 
 
-def ordered_codes(array: pa.Array) -> tuple[Array, pa.Array]:
-    """Codes in the order of the values (text by its bytes), and the sorted values; null is 0."""
-    encoded = array.dictionary_encode()
-    values = encoded.dictionary
-    if pa.types.is_boolean(values.type):
-        order = np.argsort(values.to_numpy(zero_copy_only=False), kind="stable")
-    else:
-        order = pc.sort_indices(values).to_numpy()
-    ranks = np.empty(max(len(order), 1), np.int64)
-    ranks[order] = np.arange(len(order))
-    indices = encoded.indices.fill_null(0).to_numpy() if len(values) else np.zeros(len(array), int)
-    return ranks[indices] if len(values) else indices, values.take(pa.array(order))
-
-
 def distinct_codes(column: Column) -> tuple[Array, int]:
     """Codes of the values in no order, and how many codes there are."""
     numbers = column.numbers
-    if column.dictionary is not None:
-        return numbers, max(len(column.dictionary), 1)
-    dense = dense_codes(numbers)
-    if dense is not None:
-        return dense[0], dense[1]
+    if numbers.dtype.kind == "i" and numbers.size:
+        least, most = int(numbers.min()), int(numbers.max())
+        if most - least <= 2 * numbers.size + 1024:
+            return numbers - least, most - least + 1
     encoded = pa.array(numbers).dictionary_encode()
     return encoded.indices.to_numpy(), max(len(encoded.dictionary), 1)
-
-
-def dense_codes(numbers: Array) -> tuple[Array, int, int] | None:
-    """Ints of a narrow range as themselves less the least: codes, how many, the least."""
-    if numbers.dtype.kind != "i" or not numbers.size:
-        return None
-    least, most = int(numbers.min()), int(numbers.max())
-    if most - least > 2 * numbers.size + 1024:
-        return None
-    return numbers - least, most - least + 1, least
-
-
-def key_codes(
-    events: list[pa.ChunkedArray], spine: list[pa.ChunkedArray]
-) -> tuple[Array, int, Array]:
-    """One code a key, of one or several columns: the events', how many, and the spine's.
-
-    Equal codes mean equal keys, column by column: nothing is concatenated. A spine row whose key no
-    event has, or that is null, gets the code past the last.
-    """
-    codes, size, wanted = _single(events[0], spine[0])
-    for ours, theirs in zip(events[1:], spine[1:], strict=True):
-        more, count, also = _single(ours, theirs)
-        codes = codes.astype(np.int64) * count + more
-        absent = (wanted < 0) | (also < 0)
-        wanted = np.where(absent, -1, wanted.astype(np.int64) * count + also)
-        size *= count
-        if size > 2 * len(codes) + 1024:  # make the codes dense again
-            distinct, codes = np.unique(codes, return_inverse=True)
-            place = np.searchsorted(distinct, wanted)
-            known = (place < len(distinct)) & (wanted >= 0)
-            known &= (
-                distinct[np.minimum(place, max(len(distinct) - 1, 0))] == wanted
-                if len(distinct)
-                else False
-            )
-            wanted, size = np.where(known, place, -1), len(distinct)
-    return codes, size, np.where(wanted < 0, size, wanted)
-
-
-def _single(events: pa.ChunkedArray, spine: pa.ChunkedArray) -> tuple[Array, int, Array]:
-    """The codes of one key column; -1 in the spine's for what no event has."""
-    ours, theirs = flat(events), flat(spine)
-    if pa.types.is_integer(ours.type):
-        dense = dense_codes(ours.to_numpy())
-        if dense is not None:
-            codes, size, least = dense
-            wanted = theirs.fill_null(0).to_numpy()
-            known = (wanted >= least) & (wanted <= least + size - 1)
-            if theirs.null_count:
-                known &= pc.is_valid(theirs).to_numpy(zero_copy_only=False)
-            return codes, size, np.where(known, wanted - np.where(known, least, 0), -1)
-    encoded = ours.dictionary_encode()
-    found = pc.index_in(theirs, value_set=encoded.dictionary, skip_nulls=True)
-    return (
-        encoded.indices.to_numpy(),
-        len(encoded.dictionary),
-        found.fill_null(-1).to_numpy().astype(np.int64),
-    )

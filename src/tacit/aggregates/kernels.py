@@ -38,20 +38,6 @@ def bucket_order(codes: Any, size: int) -> Any:
 
 
 @njit(cache=True, nogil=True)
-def sort_by_time(order: Any, offsets: Any, at: Any) -> None:
-    """Sorts the rows of each key by time, where they are not yet."""
-    for key in range(offsets.size - 1):
-        part = order[offsets[key] : offsets[key + 1]]
-        for i in range(1, part.size):
-            if at[part[i]] < at[part[i - 1]]:
-                times = np.empty(part.size, np.int64)
-                for j in range(part.size):
-                    times[j] = at[part[j]]
-                part[:] = part[np.argsort(times, kind="mergesort")]
-                break
-
-
-@njit(cache=True, nogil=True)
 def bounds(at: Any, offsets: Any, keys: Any, times: Any, length: int) -> Any:
     """``[a, b)`` of each query: its key's rows at ``time - length`` or later and before ``time``.
 
@@ -68,16 +54,16 @@ def bounds(at: Any, offsets: Any, keys: Any, times: Any, length: int) -> Any:
         if key != last:
             last, low, high = key, offsets[key], offsets[key]
         end = offsets[key + 1]
-        high = _at_least(at, high, end, times[q])
+        high = at_least(at, high, end, times[q])
         if length >= 0:
             start = times[q] - length if times[q] >= _LEAST + length else _LEAST
-            low = _at_least(at, low, high, start)
+            low = at_least(at, low, high, start)
         a[q], b[q] = low, high
     return a, b
 
 
 @njit(cache=True, nogil=True)
-def _at_least(at: Any, low: int, high: int, time: int) -> int:
+def at_least(at: Any, low: int, high: int, time: int) -> int:
     """The first position in [low, high) whose time is at least ``time``; high when none is."""
     while low < high:
         middle = (low + high) >> 1
@@ -216,89 +202,26 @@ def count_distinct(codes: Any, mask: Any, size: int, a: Any, b: Any) -> Any:
 
 
 @njit(cache=True, nogil=True)
-def link_groups(keys: Any, codes: Any, order: Any) -> Any:
-    """Of rows grouped by (key, code): each row's place, its group's end, its predecessor or -1.
-
-    ``order`` lists the rows group after group, by time within each.
-    """
-    place = np.empty(order.size, np.int32)
-    end = np.empty(order.size, np.int32)
-    before = np.full(order.size, -1, np.int32)
-    start = 0
-    for p in range(order.size):
-        row = order[p]
-        place[row] = p
-        last = p + 1 == order.size
-        if not last:
-            following = order[p + 1]
-            if keys[following] == keys[row] and codes[following] == codes[row]:
-                before[following] = row
-                continue
-        for i in range(start, p + 1):
-            end[i] = p + 1
-        start = p + 1
-    return place, end, before
+def unordered(a: Any, b: Any) -> bool:
+    """Whether the ranges that are not empty do not ascend at both ends."""
+    low, high = 0, 0
+    for q in range(a.size):
+        if a[q] < b[q]:
+            if a[q] < low or b[q] < high:
+                return True
+            low, high = a[q], b[q]
+    return False
 
 
 @njit(cache=True, nogil=True)
-def _next_below(values: Any, tree: Any, i: int, end: int, bound: int) -> int:
-    """The first position from i on whose value is below the bound; end when there is none."""
-    while i < end and i % BLOCK:
-        if values[i] < bound:
-            return i
-        i += 1
-    if i >= end:
-        return end
-    size = tree.size // 2
-    node = size + i // BLOCK
-    while tree[node] >= bound:
-        while node & 1:
-            node >>= 1
-        if node == 0:  # it was the last of its level: nothing lies to the right
-            return end
-        node += 1
-    while node < size:
-        node *= 2
-        if tree[node] >= bound:
-            node += 1
-    i = (node - size) * BLOCK
-    while i < end and values[i] >= bound:
-        i += 1
-    return i
-
-
-@njit(cache=True, nogil=True)
-def expand_groups(
-    before: Any, tree: Any, place: Any, end: Any, at: Any, codes: Any, a: Any, b: Any, times: Any
-) -> Any:
-    """For each range of rows, the groups with a row in it, by ascending code.
-
-    A group shows itself by the row whose predecessor lies before the range. Returns how many groups
-    each query has (as offsets), and of each: its code and its range in the grouped order.
-    """
-    offsets = np.zeros(a.size + 1, np.int64)
-    found = np.empty(max(16, a.size), np.int32)
-    total = 0
-    for q in range(a.size):
-        i = _next_below(before, tree, a[q], b[q], a[q]) if a[q] < b[q] else b[q]
-        while i < b[q]:
-            if total == found.size:
-                grown = np.empty(2 * total, np.int32)
-                grown[:total] = found
-                found = grown
-            found[total] = i
-            total += 1
-            i = _next_below(before, tree, i + 1, b[q], a[q])
-        offsets[q + 1] = total
-    code = np.empty(total, np.int64)
-    low = np.empty(total, np.int64)
-    high = np.empty(total, np.int64)
-    for q in range(a.size):
-        rows = found[offsets[q] : offsets[q + 1]]
-        rows = rows[np.argsort(codes[rows], kind="mergesort")]
-        for j in range(rows.size):
-            out = offsets[q] + j
-            code[out] = codes[rows[j]]
-            low[out] = place[rows[j]]
-            high[out] = _at_least(at, low[out], end[low[out]], times[q])
-    return offsets, code, low, high
+def tied_order(at: Any, ranks: Any, offsets: Any) -> Any:
+    """The positions by (key, time, rank): rows of one moment come in the order of their ranks."""
+    order = np.arange(at.size)
+    for key in range(offsets.size - 1):
+        start = offsets[key]
+        for i in range(offsets[key] + 1, offsets[key + 1] + 1):
+            if i == offsets[key + 1] or at[i] != at[start]:
+                if i - start > 1:
+                    order[start:i] = start + np.argsort(ranks[start:i])
+                start = i
+    return order

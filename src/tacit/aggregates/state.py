@@ -19,6 +19,7 @@ from tacit.values import Type
 
 VERSION = 1
 Value = int | float | str | bool
+Result = Value | list[Value] | None
 State = TypeVar("State")
 
 
@@ -32,11 +33,12 @@ def clean(value: Value | None) -> Value | None:
 class Aggregate(ABC, Generic[State]):
     """One aggregate. ``key`` names it in signals; ``family`` marks the bytes of its states."""
 
-    key: ClassVar[str]
+    key: str
     family: ClassVar[int]
     takes: ClassVar[str]  # the accepted input in words, for messages
     inputs: ClassVar[tuple[Type | None, ...]]  # None: it can go without a value
     empty: ClassVar[int | None] = None  # the result of nothing
+    many: ClassVar[bool] = False  # the result is a list of ``result``'s type
 
     def accepts(self, value: Type | None) -> bool:
         """Whether it aggregates values of this type; None asks for rows without a value."""
@@ -59,7 +61,7 @@ class Aggregate(ABC, Generic[State]):
         """The state of both."""
 
     @abstractmethod
-    def finish(self, state: State) -> Value | None:
+    def finish(self, state: State) -> Result:
         """The result; None when there is nothing to tell."""
 
     @abstractmethod
@@ -69,6 +71,10 @@ class Aggregate(ABC, Generic[State]):
     @abstractmethod
     def read(self, data: Reader) -> State:
         """The state of a payload. Raises DataError T340 for bytes that are none."""
+
+    def finish_at(self, state: State, at: int) -> Result:
+        """The result as of a moment not before any update: what ages overrides this."""
+        return self.finish(state)
 
     def fold(self, rows: Iterable[tuple[Value, int]]) -> State:
         """The state of many (value, at)."""

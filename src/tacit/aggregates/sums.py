@@ -96,6 +96,10 @@ class Sum(Invertible[Total]):
     def merge(self, left: Total, right: Total) -> Total:
         return _add(left, right, 1)
 
+    def remove(self, state: Total, part: Total) -> Total:
+        """The sum without a part that was merged into it."""
+        return _add(state, part, -1)
+
     def finish(self, state: Total) -> Value | None:
         if not state.values:
             return None

@@ -282,3 +282,107 @@ class Events(Source):
         """How many different values there were, exactly."""
         options = {"window": window, "by": by, "filter": where, "per": per}
         return self._signal("distinct", value, options | {"doc": doc, "name": name, "owner": owner})
+
+    def variance(
+        self,
+        value: str,
+        window: str | None = None,
+        *,
+        by: str | None = None,
+        where: str | None = None,
+        per: Entity | tuple[Entity, ...] | list[Entity] | None = None,
+        doc: str = "",
+        name: str | None = None,
+        owner: str | None = None,
+    ) -> Signal:
+        """The population's variance of an expression; null when there is nothing."""
+        options = {"window": window, "by": by, "filter": where, "per": per}
+        return self._signal("variance", value, options | {"doc": doc, "name": name, "owner": owner})
+
+    def stddev(
+        self,
+        value: str,
+        window: str | None = None,
+        *,
+        by: str | None = None,
+        where: str | None = None,
+        per: Entity | tuple[Entity, ...] | list[Entity] | None = None,
+        doc: str = "",
+        name: str | None = None,
+        owner: str | None = None,
+    ) -> Signal:
+        """The square root of the variance."""
+        options = {"window": window, "by": by, "filter": where, "per": per}
+        return self._signal("stddev", value, options | {"doc": doc, "name": name, "owner": owner})
+
+    def last_k(
+        self,
+        value: str,
+        k: int,
+        window: str | None = None,
+        *,
+        by: str | None = None,
+        where: str | None = None,
+        per: Entity | tuple[Entity, ...] | list[Entity] | None = None,
+        doc: str = "",
+        name: str | None = None,
+        owner: str | None = None,
+    ) -> Signal:
+        """The last k values, newest first; among events of one moment, the greatest first."""
+        options = {"window": window, "by": by, "filter": where, "per": per}
+        return self._signal(
+            f"last_k({k})", value, options | {"doc": doc, "name": name, "owner": owner}
+        )
+
+    def top_k(
+        self,
+        value: str,
+        k: int,
+        window: str | None = None,
+        *,
+        by: str | None = None,
+        where: str | None = None,
+        per: Entity | tuple[Entity, ...] | list[Entity] | None = None,
+        doc: str = "",
+        name: str | None = None,
+        owner: str | None = None,
+    ) -> Signal:
+        """The k most frequent values, the most frequent first; of equals, the least first."""
+        options = {"window": window, "by": by, "filter": where, "per": per}
+        return self._signal(
+            f"top_k({k})", value, options | {"doc": doc, "name": name, "owner": owner}
+        )
+
+    def decayed(
+        self,
+        value: str,
+        half: str,
+        window: str | None = None,
+        *,
+        by: str | None = None,
+        where: str | None = None,
+        per: Entity | tuple[Entity, ...] | list[Entity] | None = None,
+        doc: str = "",
+        name: str | None = None,
+        owner: str | None = None,
+    ) -> Signal:
+        """The sum in which a value counts half after each half-life, such as "7d"."""
+        options = {"window": window, "by": by, "filter": where, "per": per}
+        return self._signal(
+            f"decayed({half})", value, options | {"doc": doc, "name": name, "owner": owner}
+        )
+
+    def since(
+        self,
+        window: str | None = None,
+        *,
+        by: str | None = None,
+        where: str | None = None,
+        per: Entity | tuple[Entity, ...] | list[Entity] | None = None,
+        doc: str = "",
+        name: str | None = None,
+        owner: str | None = None,
+    ) -> Signal:
+        """Microseconds since the last event; null when there was none."""
+        options = {"window": window, "by": by, "filter": where, "per": per}
+        return self._signal("since", None, options | {"doc": doc, "name": name, "owner": owner})

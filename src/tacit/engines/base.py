@@ -66,7 +66,15 @@ def needed(view: View) -> frozenset[str]:
     return frozenset(names.union(*(parse(column.sql).columns for column in view.computed)))
 
 
-def column_types(view: View, tables: Mapping[str, pa.Table]) -> dict[str, Type]:
+class Tabular(Protocol):
+    """What has named, typed columns: an Arrow table, or an open Parquet file."""
+
+    @property
+    def schema(self) -> pa.Schema:
+        """Its columns' names and Arrow types."""
+
+
+def column_types(view: View, tables: Mapping[str, Tabular]) -> dict[str, Type]:
     """The types of the columns that the view reads. Raises DataError T341."""
     types = {}
     for name in sorted(needed(view)):
@@ -76,7 +84,7 @@ def column_types(view: View, tables: Mapping[str, pa.Table]) -> dict[str, Type]:
     return types
 
 
-def checked_type(tables: Mapping[str, pa.Table], table: str, column: str) -> Type:
+def checked_type(tables: Mapping[str, Tabular], table: str, column: str) -> Type:
     """The type of a table's column. Raises DataError T341 when there is none."""
     if table not in tables:
         raise DataError(
@@ -111,9 +119,12 @@ def check_spine(view: View, types: Mapping[str, Type], spine: pa.Table) -> None:
 
 
 def result_type(view: View, window: Window) -> pa.DataType:
-    """The Arrow type of a signal: its aggregate's, or a map from its ``by`` to that."""
+    """The Arrow type of a signal: its aggregate's, or a list of it; with ``by``, a map to that."""
     value = None if window.value is None else view.column(window.value).type
-    result = ARROW[REGISTRY[window.aggregate].result(value)]
+    aggregate = REGISTRY[window.aggregate]
+    result = ARROW[aggregate.result(value)]
+    if aggregate.many:
+        result = pa.list_(result)
     if window.by is None:
         return result
     return pa.map_(ARROW[view.column(window.by).type], result)

@@ -1,89 +1,228 @@
-"""The embedded default: DuckDB prepares the rows, the windows kernel aggregates them."""
+"""The embedded default: columns straight from Arrow or Parquet, expressions by DuckDB, windows by
+the kernel.
+
+The views of one source are read in one go, row group by row group, on all cores. Bare columns are
+taken as they are; DuckDB computes expressions and columns of joined tables, batch by batch. So no
+more of a source is in memory than the numbers of the columns that are used.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
+from itertools import groupby
+from pathlib import Path
 
 import duckdb
+import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 from sqlglot import exp
 
-from tacit.aggregates.algebra import REGISTRY
-from tacit.aggregates.windows import windows
+from tacit.aggregates.algebra import FAMILIES, REGISTRY
+from tacit.aggregates.columns import Array, Column, read
+from tacit.aggregates.rows import Rows, Writer
+from tacit.aggregates.windows import THREADS, Asked, Prepared, compute
+from tacit.declare.expression import Node, parse, show
 from tacit.engines.base import check_spine, column_types, needed, result_type, with_columns
+from tacit.engines.scan import Piece, Scan, Source, scan, scans
 from tacit.errors import EngineError
-from tacit.operations import View
+from tacit.operations import Computed, Join, View
 from tacit.plan.sql import DUCKDB, view_select
+from tacit.values import Type
 
 
 class Local:
-    """DuckDB in this process, and the kernel. Holds nothing between calls."""
+    """This process. Holds nothing between calls."""
 
     name = "local"
-    supports = frozenset(REGISTRY)
+    supports = frozenset((*REGISTRY, *FAMILIES))
 
     def features(
-        self, views: Sequence[View], sources: Mapping[str, pa.Table], spine: pa.Table
+        self, views: Sequence[View], sources: Mapping[str, Source], spine: pa.Table
     ) -> pa.Table:
-        """The signals of the spine's rows. See `engines.base.Engine`."""
+        """The signals of the spine's rows. See `engines.base.Engine`.
+
+        A source is a table, a Parquet file, or several files that follow each other. Raises
+        DataError T342 for a file that is not one, EngineError T402 when DuckDB refuses.
+        """
         found: dict[str, pa.Array] = {}
+        opened = scans(sources)
         for view in views:
-            check_spine(view, column_types(view, sources), spine)
-            rows = prepare(view, sources)
-            kinds = {window.signal: result_type(view, window) for window in view.windows}
-            found.update(windows(view, rows, _like(spine, view, rows), kinds))
+            check_spine(view, column_types(view, opened), spine)
+        with ThreadPoolExecutor(THREADS) as pool:
+            for (source, time), group in groupby(
+                sorted(views, key=lambda view: (view.source, view.time)),
+                key=lambda view: (view.source, view.time),
+            ):
+                together = list(group)
+                prepared = _Reading(source, time, together, opened).run(pool)
+                while together:
+                    view = together.pop(0)
+                    rows = _rows(view, prepared)
+                    kinds = {window.signal: result_type(view, window) for window in view.windows}
+                    found.update(compute(view, rows, _asked(spine, view), kinds, pool))
         return with_columns(spine, views, found)
 
+    def write(
+        self, views: Sequence[View], sources: Mapping[str, Source], spine: Source, target: Path
+    ) -> int:
+        """The same from a spine that may be in Parquet, to a Parquet file; how many rows."""
+        asked = scan(spine)
+        names = asked.schema.names
+        tables = [table for piece in asked.pieces for table in asked.read(piece, names)]
+        whole = pa.concat_tables(tables or [asked.schema.empty_table()]).unify_dictionaries()
+        result = self.features(views, sources, whole)
+        texts = [
+            field.name
+            for field in result.schema
+            if pa.types.is_string(field.type) or pa.types.is_dictionary(field.type)
+        ]
+        # Numbers seldom repeat: looking for a dictionary would cost as much as writing them.
+        pq.write_table(result, target, use_dictionary=texts or False, compression="lz4")
+        rows: int = result.num_rows
+        return rows
 
-def prepare(view: View, sources: Mapping[str, pa.Table]) -> pa.Table:
-    """The prepared rows of a view: ``k0…``, ``at``, ``c0…``, in any order.
 
-    Raises EngineError T402 when DuckDB refuses.
+def _bare(sql: str) -> str | None:
+    """The source's own column that an expression is; None for anything else."""
+    tree = parse(sql).tree
+    if tree.op != "column" or "." in str(tree.value):
+        return None
+    return str(tree.value)
+
+
+class _Reading:
+    """One pass over a source, for all views that share it and their time.
+
+    Columns are known by their expression: those that two views compute are computed once.
     """
-    types = column_types(view, sources)
-    select = view_select(view, types, DUCKDB)
-    tables: dict[str, str] = {}
-    for table in select.find_all(exp.Table):
-        alias = tables.setdefault(table.name, f"t{len(tables)}")
-        table.set("this", exp.to_identifier(alias, quoted=True))
-    with duckdb.connect(":memory:") as connection:
-        connection.execute("SET preserve_insertion_order = false")
-        for name, alias in tables.items():
-            connection.register(alias, _slim(name, view, sources[name]))
+
+    def __init__(
+        self, source: str, time: str, views: Sequence[View], tables: Mapping[str, Scan]
+    ) -> None:
+        self.scan = tables[source]
+        self.types: dict[str, Type] = {}
+        self.kinds: dict[str, Type] = {}  # of each column, by its expression
+        self.ordered: set[str] = set()
+        joins: dict[str, Join] = {}
+        for view in views:
+            self.types |= column_types(view, tables)
+            joins |= {join.table: join for join in view.joins}
+            for _, name in view.keys:
+                self.kinds[_column(name)] = self.types[name]
+            for column in view.computed:
+                self.kinds[parse(column.sql).sql] = column.type
+                self.ordered.add(parse(column.sql).sql)
+        self.at = _column(time)
+        self.kinds[self.at] = Type.TIME
+        self.bare = {sql: own for sql in self.kinds if (own := _bare(sql)) is not None}
+        row = "row"
+        while row in self.types:
+            row += "_"
+        self.row = row
+        rest = [Computed(row, _column(row), Type.INT)] + [
+            Computed(sql, sql, kind) for sql, kind in self.kinds.items() if sql not in self.bare
+        ]
+        used = tuple(join for join in joins.values())
+        self.rest = View("rows", source, (), time, used, tuple(rest), ())
+        self.joined = {
+            join.table: _whole(tables[join.table], _used(self.rest, join.table)) for join in used
+        }
+        # A joined column may be named only in an expression of a view that joins it.
+        self.columns = sorted({name for view in views for name in needed(view) if "." not in name})
+
+    def run(self, pool: Executor) -> dict[str, Column]:
+        """The columns, by their expressions."""
+        rows = Rows(self.scan.rows, self.kinds)
+        pieces = self.scan.pieces
+        lanes = [
+            (rows.writer(), pieces[lane::THREADS]) for lane in range(min(THREADS, len(pieces)))
+        ]
+        list(pool.map(lambda lane: self._lane(*lane), lanes or [(rows.writer(), [])]))
+        return rows.finish(frozenset(self.ordered), pool)
+
+    def _lane(self, writer: Writer, pieces: Sequence[Piece]) -> None:
+        """What one thread reads."""
+        expressions = len(self.rest.computed) > 1
+        with duckdb.connect(":memory:") as connection:
+            if expressions:
+                connection.execute("SET threads = 1")
+                for i, table in enumerate(self.joined.values()):
+                    connection.register(f"j{i}", table)
+            for piece in pieces:
+                start = piece.start
+                for batch in self.scan.read(piece, self.columns):
+                    columns = {sql: batch[name] for sql, name in self.bare.items()}
+                    if expressions:
+                        columns |= self._expressions(connection, batch)
+                    writer.put(start, columns)
+                    start += batch.num_rows
+
+    def _expressions(
+        self, connection: duckdb.DuckDBPyConnection, batch: pa.Table
+    ) -> dict[str, pa.ChunkedArray]:
+        """What DuckDB computes of a batch, in its order; rows without a time are null."""
+        numbered = _micros(batch).append_column(self.row, pa.array(np.arange(batch.num_rows)))
+        select = view_select(self.rest, self.types | {self.row: Type.INT}, DUCKDB)
+        for table in select.find_all(exp.Table):
+            name = "t" if table.alias == "s" else table.alias
+            table.set("this", exp.to_identifier(name, quoted=True))
+        connection.register("t", numbered)
         try:
-            rows = connection.sql(select.sql(DUCKDB.name)).to_arrow_table()
+            found = connection.sql(select.sql(DUCKDB.name)).to_arrow_table()
         except duckdb.Error as error:
             raise EngineError(
-                f"DuckDB could not prepare {view.name!r}: {error}",
+                f"DuckDB could not prepare {self.rest.source!r}: {error}",
                 code="T402",
-                where=view.name,
+                where=self.rest.source,
                 fix="check that the tables fit their declarations",
             ) from error
-    return rows
+        place: Array = np.full(batch.num_rows, -1, np.int64)
+        place[found["c0"].to_numpy()] = np.arange(found.num_rows)
+        take = pa.array(place, mask=place < 0)
+        return {
+            column.name: found[f"c{i}"].take(take)
+            for i, column in enumerate(self.rest.computed)
+            if i > 0
+        }
 
 
-def _slim(name: str, view: View, table: pa.Table) -> pa.Table:
-    """Only the columns that the view reads, with times as int64 µs."""
-    used = set()
-    for column in needed(view):
-        owner, dot, rest = column.partition(".")
-        if (owner if dot else view.source) == name:
-            used.add(rest if dot else column)
-    slim = table.select(sorted(used))
-    for i, field in enumerate(slim.schema):
+def _column(name: str) -> str:
+    """The expression that is a column."""
+    return show(Node("column", (), name))
+
+
+def _used(view: View, table: str) -> list[str]:
+    names = (name.partition(".") for name in needed(view))
+    return sorted({column for owner, dot, column in names if dot and owner == table})
+
+
+def _whole(tables: Scan, columns: Sequence[str]) -> pa.Table:
+    """These columns of a table that is joined."""
+    parts = [part for piece in tables.pieces for part in tables.read(piece, columns)]
+    empty = pa.schema([tables.schema.field(name) for name in columns]).empty_table()
+    return _micros(pa.concat_tables(parts) if parts else empty)
+
+
+def _micros(table: pa.Table) -> pa.Table:
+    """With times as int64 µs."""
+    for i, field in enumerate(table.schema):
         if pa.types.is_timestamp(field.type):
-            micros = slim.column(i).cast(pa.timestamp("us", field.type.tz)).cast(pa.int64())
-            slim = slim.set_column(i, field.name, micros)
-    return slim
+            micros = table.column(i).cast(pa.timestamp("us", field.type.tz)).cast(pa.int64())
+            table = table.set_column(i, field.name, micros)
+    return table
 
 
-def _like(spine: pa.Table, view: View, rows: pa.Table) -> pa.Table:
-    """The spine's keys and times, in the types of the prepared rows."""
-    columns = [
-        spine[name].cast(rows.schema.field(f"k{i}").type) for i, (name, _) in enumerate(view.keys)
-    ]
-    names = [name for name, _ in view.keys]
-    at = spine["at"]
-    if pa.types.is_timestamp(at.type):
-        at = at.cast(pa.timestamp("us", at.type.tz))
-    return pa.table([*columns, at.cast(pa.int64())], names=[*names, "at"])
+def _rows(view: View, columns: Mapping[str, Column]) -> Prepared:
+    return Prepared(
+        [columns[_column(name)] for _, name in view.keys],
+        columns[_column(view.time)],
+        {column.name: columns[parse(column.sql).sql] for column in view.computed},
+    )
+
+
+def _asked(spine: pa.Table, view: View) -> Asked:
+    """The spine's keys and times, as the view names them."""
+    table = _micros(spine.select([*dict.fromkeys([*(name for name, _ in view.keys), "at"])]))
+    return Asked([table[name] for name, _ in view.keys], read(table["at"]))

@@ -13,7 +13,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from tacit.aggregates.algebra import REGISTRY, Value, clean
+from tacit.aggregates.algebra import FAMILIES, REGISTRY, Value, clean
 from tacit.declare.expression import COMPARISONS, LITERALS, Node, parse, type_of
 from tacit.engines.base import check_spine, column_types, result_type, with_columns
 from tacit.operations import View, Window
@@ -26,7 +26,7 @@ class Reference:
     """Plain Python over lists of rows."""
 
     name = "reference"
-    supports = frozenset(REGISTRY)
+    supports = frozenset((*REGISTRY, *FAMILIES))
 
     def features(
         self, views: Sequence[View], sources: Mapping[str, pa.Table], spine: pa.Table
@@ -97,15 +97,15 @@ def _result(window: Window, rows: list[Row], at: int | None) -> Any:
         if at is not None and time < at and not early and passes:
             inside.append(row)
     if window.by is None:
-        return _aggregate(window, inside)
+        return _aggregate(window, inside, at)
     groups: dict[Any, list[Row]] = {}
     for row in inside:
         if row[window.by] is not None:
             groups.setdefault(row[window.by], []).append(row)
-    return [(by, _aggregate(window, groups[by])) for by in sorted(groups)]
+    return [(by, _aggregate(window, groups[by], at)) for by in sorted(groups)]
 
 
-def _aggregate(window: Window, rows: Iterable[Row]) -> Value | None:
+def _aggregate(window: Window, rows: Iterable[Row], now: int | None) -> Any:
     aggregate = REGISTRY[window.aggregate]
     state = aggregate.init()
     for row in rows:
@@ -113,7 +113,7 @@ def _aggregate(window: Window, rows: Iterable[Row]) -> Value | None:
         assert isinstance(at, int), "rows without a time were dropped"
         if value is not None:
             state = aggregate.update(state, value, at)
-    return aggregate.finish(state)
+    return aggregate.finish(state) if now is None else aggregate.finish_at(state, now)
 
 
 def evaluate(node: Node, row: Mapping[str, Value | None], types: Mapping[str, Type]) -> Any:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
+from tacit.aggregates import algebra
 from tacit.declare import Place
 from tacit.errors import EngineError, Refused
 from tacit.plan.graph import Crossing, Node, Plan
+from tacit.plan.window_sql import AGGREGATES
 
-EVERY_AGGREGATE = frozenset(
-    ("count", "sum", "mean", "min", "max", "first", "last", "distinct"),
-)
+EVERY_AGGREGATE = frozenset((*algebra.REGISTRY, *algebra.FAMILIES))
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +23,7 @@ class Capability:
 
 
 ENGINES: Mapping[str, Capability] = {
-    "sqlite": Capability(Place.DEVICE, EVERY_AGGREGATE),
+    "sqlite": Capability(Place.DEVICE, AGGREGATES),
     "local": Capability(Place.CLOUD, EVERY_AGGREGATE),
 }
 
@@ -93,7 +93,9 @@ def _place_of(node: Node) -> Place:
 
 def _engine(node: Node, where: Place) -> str | None:
     for name, engine in ENGINES.items():
-        able = node.kind != "signal" or node.spec["aggregate"] in engine.aggregates
+        able = (
+            node.kind != "signal" or algebra.base_key(node.spec["aggregate"]) in engine.aggregates
+        )
         if engine.place is where and able:
             return name
     return None

@@ -254,7 +254,10 @@ def _result(draft: Draft, signal: Signal, parts: Mapping[str, Computed]) -> str:
             signal,
             f"asks for an unknown aggregate {signal.aggregate!r}",
             code="T117",
-            fix="use one of " + ", ".join(algebra.REGISTRY),
+            fix="use one of "
+            + ", ".join(
+                (*algebra.REGISTRY, *(example for _, _, example in algebra.FAMILIES.values()))
+            ),
         )
     value = parts["value"].type if "value" in parts else None
     if not aggregate.accepts(value):
@@ -265,5 +268,5 @@ def _result(draft: Draft, signal: Signal, parts: Mapping[str, Computed]) -> str:
             code="T113",
             fix=f"{signal.aggregate} takes {aggregate.takes}",
         )
-    result = aggregate.result(value)
-    return f"map<{parts['by'].type}, {result}>" if "by" in parts else str(result)
+    result = f"list<{aggregate.result(value)}>" if aggregate.many else str(aggregate.result(value))
+    return f"map<{parts['by'].type}, {result}>" if "by" in parts else result

@@ -1,0 +1,161 @@
+"""Collecting columns from batches, on several threads, into flat arrays.
+
+The number of rows is known before (a Parquet file says it), so every batch has its place from the
+start and nothing is copied twice. Text is numbered by each thread for itself while it streams by;
+when all is there the threads' dictionaries become one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from concurrent.futures import Executor
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numba import njit
+
+from tacit.aggregates.columns import Array, Column, flat
+from tacit.aggregates.text import TextCodes
+from tacit.values import Type
+
+BATCH = 1 << 20
+_STORED: Mapping[Type, Any] = {
+    Type.INT: np.int64,
+    Type.TIME: np.int64,
+    Type.FLOAT: np.float64,
+    Type.TEXT: np.int32,
+    Type.BOOL: np.int8,
+}
+Allocate = Callable[[int, Any], Array]
+
+
+def allocate(size: int, dtype: Any) -> Array:
+    """Memory that is not touched before it is used."""
+    return np.empty(size, dtype)
+
+
+@njit(cache=True, nogil=True)
+def _copy_floats(values: Any, out: Any) -> bool:
+    """Copies floats with -0.0 as 0.0; whether one is NaN."""
+    missing = False
+    for i in range(values.size):
+        out[i] = values[i] + 0.0
+        missing |= values[i] != values[i]
+    return missing
+
+
+@njit(cache=True, nogil=True)
+def _renumber(codes: Any, numbers: Any) -> None:
+    for i in range(codes.size):
+        codes[i] = numbers[codes[i]]
+
+
+class Rows:
+    """Columns of these types and this many rows, filled batch by batch.
+
+    ``put`` may run on several threads, each with a ``writer`` of its own, on rows of its own.
+    """
+
+    def __init__(self, size: int, kinds: Mapping[str, Type], allocate: Allocate = allocate):
+        self.size = size
+        self.kinds = dict(kinds)
+        self._numbers = {name: allocate(size, _STORED[kind]) for name, kind in kinds.items()}
+        self._valid: dict[str, list[tuple[int, Array]]] = {name: [] for name in kinds}
+        self._writers: list[Writer] = []
+
+    def writer(self) -> Writer:
+        """What one thread fills rows with."""
+        self._writers.append(Writer(self))
+        return self._writers[-1]
+
+    def finish(self, ordered: frozenset[str], pool: Executor) -> dict[str, Column]:
+        """The columns. Codes of text are in its order for the columns in ``ordered``."""
+        done = pool.map(lambda name: self._finish(name, name in ordered), list(self.kinds))
+        return dict(zip(self.kinds, done, strict=True))
+
+    def _finish(self, name: str, order: bool) -> Column:
+        numbers, kind = self._numbers.pop(name), self.kinds[name]
+        valid: Array | None = None
+        for start, mask in self._valid[name]:
+            if valid is None:
+                valid = np.ones(self.size, np.bool_)
+            valid[start : start + len(mask)] = mask
+        if kind is not Type.TEXT:
+            if valid is not None:
+                numbers[~valid] = 0
+            return Column(numbers, valid, None, kind is Type.BOOL)
+        dictionary, places = _unite(
+            [writer.texts[name].dictionary for writer in self._writers], order
+        )
+        for writer, place in zip(self._writers, places, strict=True):
+            for start, end in writer.ranges:
+                if len(place):
+                    _renumber(numbers[start:end], place)
+        return Column(numbers, valid, dictionary)
+
+
+def _unite(parts: list[pa.Array], order: bool) -> tuple[pa.Array, list[Array]]:
+    """One dictionary of several, and for each of them the new codes."""
+    whole = parts[0] if len(parts) == 1 else pc.unique(pa.chunked_array(parts, pa.large_string()))
+    places = [
+        pc.index_in(part, value_set=whole).to_numpy(zero_copy_only=False).astype(np.int32)
+        if len(parts) > 1
+        else np.arange(len(part), dtype=np.int32)
+        for part in parts
+    ]
+    if order:
+        by_text = pc.sort_indices(whole).to_numpy()
+        ranks = np.empty(len(whole), np.int32)
+        ranks[by_text] = np.arange(len(whole), dtype=np.int32)
+        whole = whole.take(pa.array(by_text))
+        places = [ranks.take(place) if len(place) else place for place in places]
+    return whole, places
+
+
+class Writer:
+    """One thread's part of the rows."""
+
+    def __init__(self, rows: Rows) -> None:
+        self.rows = rows
+        self.ranges: list[tuple[int, int]] = []
+        self.texts = {name: TextCodes() for name, kind in rows.kinds.items() if kind is Type.TEXT}
+
+    def put(self, start: int, columns: Mapping[str, pa.Array | pa.ChunkedArray]) -> None:
+        """The rows from ``start`` on. NaN is null; -0.0 is 0.0."""
+        size = 0
+        for name, kind in self.rows.kinds.items():
+            column = columns[name]
+            array = flat(column) if isinstance(column, pa.ChunkedArray) else column
+            size = len(array)
+            out = self.rows._numbers[name][start : start + size]
+            missing = self._fill(name, kind, array, out)
+            if missing is not None:
+                self.rows._valid[name].append((start, missing))
+        self.ranges.append((start, start + size))
+
+    def _fill(self, name: str, kind: Type, array: pa.Array, out: Array) -> Array | None:
+        """Writes the numbers; returns which are valid, if not all."""
+        valid = pc.is_valid(array).to_numpy(zero_copy_only=False) if array.null_count else None
+        if kind is Type.TEXT:
+            out[:] = self.texts[name].encode(array)
+            if valid is not None:
+                out[~valid] = 0
+            return valid
+        if pa.types.is_dictionary(array.type):
+            array = array.dictionary_decode()
+        if kind is Type.BOOL:
+            out[:] = array.cast(pa.int8()).fill_null(0).to_numpy()
+            return valid
+        if pa.types.is_timestamp(array.type):
+            array = array.cast(pa.timestamp("us", array.type.tz)).cast(pa.int64())
+        array = array.cast(pa.float64() if kind is Type.FLOAT else pa.int64())
+        numbers = array.fill_null(0).to_numpy() if array.null_count else array.to_numpy()
+        if kind is not Type.FLOAT:
+            out[:] = numbers
+        elif _copy_floats(numbers, out):
+            found = ~np.isnan(out)
+            valid = found if valid is None else valid & found
+            out[~valid] = 0.0
+        return valid

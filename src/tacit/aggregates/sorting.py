@@ -1,0 +1,159 @@
+"""Sorting rows by (key, time): first into parts that fit the cache, then each part by itself.
+
+Parts are ranges of key numbers with about as many rows each. Within a part a counting sort brings
+the rows of a key together in the order in which they came, which mostly is that of time: rows that
+are not are taken out, sorted and merged back, so that sorting costs what disorder there is.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numba import njit
+
+_SMALL = 48
+
+
+@njit(cache=True, nogil=True)
+def count_ids(ids: Any, counts: Any) -> None:
+    """Adds how often each number occurs; -1 is none."""
+    for i in range(ids.size):
+        if ids[i] >= 0:
+            counts[ids[i]] += 1
+
+
+@njit(cache=True, nogil=True)
+def split(weights: Any, target: int) -> Any:
+    """The first key of each part, and at the end the number of keys."""
+    starts = np.zeros(weights.size + 1, np.int64)
+    parts, total = min(weights.size, 1), 0
+    for key in range(weights.size):
+        if total > 0 and total + weights[key] > target:
+            starts[parts] = key
+            parts += 1
+            total = 0
+        total += weights[key]
+    starts[parts] = weights.size
+    return starts[: parts + 1].copy()
+
+
+@njit(cache=True, nogil=True)
+def scatter(
+    ids: Any, at: Any, start: int, part: Any, following: Any, rows: Any, keys: Any, times: Any
+) -> None:
+    """The rows of each part together, in the order in which they came: row, key and time.
+
+    The first row is row ``start``. ``part`` is that of each key; ``following`` is where each part's
+    next row goes.
+    """
+    for row in range(ids.size):
+        key = ids[row]
+        if key >= 0:
+            place = following[part[key]]
+            following[part[key]] = place + 1
+            rows[place] = start + row
+            keys[place] = key
+            times[place] = at[row]
+
+
+@njit(cache=True, nogil=True)
+def sort_rows(rows: Any, keys: Any, at: Any, low: int, size: int) -> Any:
+    """One part, by (key, time): its rows, their times, and where each of its keys starts.
+
+    Its keys are ``low`` up to ``low + size``.
+    """
+    offsets = np.zeros(size + 1, np.int64)
+    for key in keys:
+        offsets[key - low + 1] += 1
+    for key in range(size):
+        offsets[key + 1] += offsets[key]
+    following = offsets[:-1].copy()
+    order = np.empty(rows.size, rows.dtype)
+    times = np.empty(rows.size, np.int64)
+    for i in range(rows.size):
+        place = following[keys[i] - low]
+        following[keys[i] - low] = place + 1
+        order[place] = rows[i]
+        times[place] = at[i]
+    for key in range(size):
+        sort_times(times[offsets[key] : offsets[key + 1]], order[offsets[key] : offsets[key + 1]])
+    return order, times, offsets
+
+
+@njit(cache=True, nogil=True)
+def sort_times(times: Any, order: Any) -> None:
+    """Sorts both by time, in place."""
+    late = 0
+    latest = times[0] if times.size else 0
+    for i in range(times.size):
+        if times[i] < latest:
+            late += 1
+        else:
+            latest = times[i]
+    if not late:
+        return
+    if times.size <= _SMALL:
+        _insert(times, order)
+        return
+    late_times, late_order = np.empty(late, np.int64), np.empty(late, order.dtype)
+    kept = late = 0
+    latest = np.int64(-(2**63))
+    for i in range(times.size):
+        if times[i] < latest:
+            late_times[late], late_order[late] = times[i], order[i]
+            late += 1
+        else:
+            latest = times[i]
+            times[kept], order[kept] = times[i], order[i]
+            kept += 1
+    if late <= _SMALL:
+        _insert(late_times, late_order)
+    else:
+        _radix(late_times, late_order)
+    place = times.size - 1  # merge from the end, where there is room
+    kept, late = kept - 1, late - 1
+    while late >= 0:
+        if kept >= 0 and times[kept] > late_times[late]:
+            times[place], order[place] = times[kept], order[kept]
+            kept -= 1
+        else:
+            times[place], order[place] = late_times[late], late_order[late]
+            late -= 1
+        place -= 1
+
+
+@njit(cache=True, nogil=True)
+def _insert(times: Any, order: Any) -> None:
+    for i in range(1, times.size):
+        time, row = times[i], order[i]
+        j = i - 1
+        while j >= 0 and times[j] > time:
+            times[j + 1], order[j + 1] = times[j], order[j]
+            j -= 1
+        times[j + 1], order[j + 1] = time, row
+
+
+@njit(cache=True, nogil=True)
+def _radix(times: Any, order: Any) -> None:
+    """By eight bits at a time, or eleven for many; as many rounds as the span of times needs."""
+    least, most = times.min(), times.max()
+    span = np.uint64(most) - np.uint64(least)  # wraps to the true distance
+    bits = 11 if times.size > 4096 else 8
+    mask = (1 << bits) - 1
+    shift = 0
+    more_times, more_order = np.empty_like(times), np.empty_like(order)
+    while shift < 64 and (span >> np.uint64(shift)) > 0:
+        starts = np.zeros(mask + 2, np.int64)
+        for i in range(times.size):
+            digit = np.int64((np.uint64(times[i]) - np.uint64(least)) >> np.uint64(shift)) & mask
+            starts[digit + 1] += 1
+        for value in range(mask + 1):
+            starts[value + 1] += starts[value]
+        for i in range(times.size):
+            digit = np.int64((np.uint64(times[i]) - np.uint64(least)) >> np.uint64(shift)) & mask
+            more_times[starts[digit]], more_order[starts[digit]] = times[i], order[i]
+            starts[digit] += 1
+        times[:] = more_times
+        order[:] = more_order
+        shift += bits

@@ -1,0 +1,143 @@
+"""Reading sources in batches: tables in memory and Parquet files look alike from here on."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol, TypeAlias
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tacit.aggregates.rows import BATCH
+from tacit.errors import DataError
+
+_BATCH = 1 << 18  # rows: small enough that the reader's memory is used again and again
+_CODED = 3.5  # bytes a value, below which a column of text is surely stored as codes
+Source: TypeAlias = pa.Table | Path | Sequence[Path]
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Some rows of a source: which, and at what place among all."""
+
+    start: int
+    file: int
+    group: int
+
+
+class Scan(Protocol):
+    """A source that is read piece by piece, on any thread."""
+
+    @property
+    def schema(self) -> pa.Schema:
+        """The columns and their types."""
+
+    @property
+    def rows(self) -> int:
+        """How many rows there are."""
+
+    @property
+    def pieces(self) -> list[Piece]:
+        """What it is read in."""
+
+    def read(self, piece: Piece, columns: Sequence[str]) -> Iterator[pa.Table]:
+        """The batches of a piece, in order."""
+
+
+class TableScan:
+    """A table in memory."""
+
+    def __init__(self, table: pa.Table) -> None:
+        self.table = table
+        self.schema = table.schema
+        self.rows = table.num_rows
+        self.pieces = [Piece(start, 0, 0) for start in range(0, table.num_rows, BATCH)]
+
+    def read(self, piece: Piece, columns: Sequence[str]) -> Iterator[pa.Table]:
+        yield self.table.select(list(columns)).slice(piece.start, BATCH)
+
+
+class ParquetScan:
+    """One or several Parquet files of one schema, by row group.
+
+    Raises DataError T342 for a file that is none, or whose columns differ from the first one's.
+    """
+
+    def __init__(self, paths: Sequence[Path]) -> None:
+        self.paths = list(paths)
+        self.metadata = [_metadata(path) for path in self.paths]
+        if not self.paths:
+            raise DataError("a source of no files", code="T342", fix="name a Parquet file")
+        schemas = [metadata.schema.to_arrow_schema() for metadata in self.metadata]
+        self.schema = schemas[0].remove_metadata()
+        for path, schema in zip(self.paths, schemas, strict=True):
+            if not schema.equals(self.schema):
+                raise DataError(
+                    f"{path} has other columns than {self.paths[0]}",
+                    code="T342",
+                    where=str(path),
+                    fix="write both with one schema",
+                )
+        self.pieces, self.rows = [], 0
+        for file, metadata in enumerate(self.metadata):
+            for group in range(metadata.num_row_groups):
+                self.pieces.append(Piece(self.rows, file, group))
+                self.rows += metadata.row_group(group).num_rows
+        self._local = threading.local()
+
+    def _coded(self, file: int) -> list[str]:
+        """Columns of text that the file stores by dictionary, judged by their size."""
+        metadata = self.metadata[file]
+        if not metadata.num_row_groups:
+            return []
+        group = metadata.row_group(0)
+        chunks = [group.column(i) for i in range(group.num_columns)]
+        return [
+            chunk.path_in_schema
+            for chunk in chunks
+            if chunk.physical_type == "BYTE_ARRAY"
+            and chunk.total_uncompressed_size < _CODED * max(chunk.num_values, 1)
+        ]
+
+    def _open(self, file: int) -> pq.ParquetFile:
+        """The file as this thread has it open: readers are not shared."""
+        if getattr(self._local, "file", None) != file:
+            self._local.reader = pq.ParquetFile(
+                self.paths[file], metadata=self.metadata[file], read_dictionary=self._coded(file)
+            )
+            self._local.file = file
+        reader: pq.ParquetFile = self._local.reader
+        return reader
+
+    def read(self, piece: Piece, columns: Sequence[str]) -> Iterator[pa.Table]:
+        reader = self._open(piece.file)
+        group = [piece.group]
+        for batch in reader.iter_batches(_BATCH, group, list(columns), use_threads=False):
+            yield pa.Table.from_batches([batch])
+
+
+def _metadata(path: Path) -> pq.FileMetaData:
+    try:
+        return pq.read_metadata(path)
+    except (OSError, pa.ArrowException) as error:
+        raise DataError(
+            f"{path} is not a readable Parquet file: {error}",
+            code="T342",
+            where=str(path),
+            fix="name a Parquet file that is complete",
+        ) from error
+
+
+def scan(source: Source) -> Scan:
+    """A source, ready to be read."""
+    if isinstance(source, pa.Table):
+        return TableScan(source)
+    return ParquetScan([source] if isinstance(source, Path) else source)
+
+
+def scans(sources: Mapping[str, Source]) -> dict[str, Scan]:
+    """Every source, ready to be read."""
+    return {name: scan(source) for name, source in sources.items()}

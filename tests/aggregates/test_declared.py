@@ -1,0 +1,65 @@
+"""The aggregates as users declare them: their types in the plan, and where they are refused."""
+
+from __future__ import annotations
+
+import pytest
+
+from tacit.declare import collect
+from tacit.errors import Refused
+from tacit.operations import Window
+from tacit.plan import Plan, compile_plan
+
+PROJECT = """
+from tacit import *
+
+reader = Entity("Someone who reads.", person="pseudonymous")
+story = Entity("Something to read.")
+discover = Purpose("Show what one may want.", use="personalize.content", basis="consent", epsilon=8)
+reads = Events(
+    "Every story that somebody read.", place={place!r}, region="eu", keep="90d", basis="consent",
+    purposes=[discover], category="user.behavior.browsing_history",
+    columns={{"reader": key(reader, "user.unique_id.pseudonymous"), "story": key(story),
+              "seconds": integer(), "at": time()}},
+)
+signal = {signal}
+"""
+
+
+def plan(signal: str, place: str = "cloud") -> Plan:
+    namespace: dict[str, object] = {"__name__": "project"}
+    exec(PROJECT.format(signal=signal, place=place), namespace)  # the text is the test's own
+    return compile_plan(collect(namespace))
+
+
+@pytest.mark.parametrize(
+    ("signal", "aggregate", "kind"),
+    [
+        ('reads.variance("seconds", "7d")', "variance", "float"),
+        ('reads.stddev("seconds")', "stddev", "float"),
+        ('reads.since("30d", where="seconds > 10")', "since", "int"),
+        ('reads.last_k("story", 5)', "last_k(5)", "list<text>"),
+        ('reads.top_k("story", 3, "30d")', "top_k(3)", "list<text>"),
+        ('reads.decayed("seconds", "7d")', "decayed(7d)", "float"),
+        ('reads.decayed("seconds", "7d", by="story")', "decayed(7d)", "map<text, float>"),
+    ],
+)
+def test_signals_have_their_types(signal: str, aggregate: str, kind: str) -> None:
+    found = plan(signal)
+    node = found.nodes["signal"]
+    assert node.columns[0].type == kind
+    [window] = found.views[0].windows
+    assert isinstance(window, Window)
+    assert window.aggregate == aggregate
+
+
+def test_what_a_device_cannot_compute_is_refused_before_it_runs() -> None:
+    with pytest.raises(Refused) as refused:
+        plan('reads.top_k("story", 3)', place="device")
+    assert refused.value.codes == ("T401",)
+
+
+def test_an_argument_that_is_none_is_refused() -> None:
+    for signal in ('reads.last_k("story", 0)', 'reads.decayed("seconds", "soon")'):
+        with pytest.raises(Refused) as refused:
+            plan(signal)
+        assert refused.value.codes == ("T117",)
