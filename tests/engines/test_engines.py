@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from tacit.aggregates.algebra import FAMILIES, REGISTRY, base_key
@@ -185,3 +187,29 @@ def test_what_an_engine_supports_is_data() -> None:
         assert engine.name == name
         assert engine.supports <= frozenset((*REGISTRY, *FAMILIES))
         assert name == "sqlite" or engine.supports >= frozenset(REGISTRY)
+
+
+def test_local_reads_and_writes_parquet(tmp_path: Path) -> None:
+    pq.write_table(pa.table(EVENTS), tmp_path / "events.parquet", row_group_size=2)
+    spine = pa.table({"user": ["1", "nobody"], "at": pa.array([11, 11], pa.int64())})
+    pq.write_table(spine, tmp_path / "spine.parquet")
+    windows = [COUNT, Window("l", "last", "item", None, None, None)]
+    target = tmp_path / "out.parquet"
+    sources = {"events": tmp_path / "events.parquet"}
+    assert Local().write([view(*windows)], sources, tmp_path / "spine.parquet", target) == 2
+    found = pq.read_table(target)
+    assert found["n"].to_pylist() == [1, 0]
+    assert found["l"].to_pylist() == ["12", None]
+    assert found["user"].to_pylist() == ["1", "nobody"]
+
+
+def test_a_file_that_is_no_parquet_or_of_other_columns_is_a_data_error(tmp_path: Path) -> None:
+    (tmp_path / "a.parquet").write_bytes(b"PAR1 not")
+    pq.write_table(pa.table({"user": ["1"]}), tmp_path / "b.parquet")
+    pq.write_table(pa.table({"item": ["1"]}), tmp_path / "c.parquet")
+    spine = pa.table({"user": ["1"], "at": pa.array([1], pa.int64())})
+    for names in (["a"], ["none"], ["b", "c"], []):
+        paths = [tmp_path / f"{name}.parquet" for name in names]
+        with pytest.raises(DataError) as error:
+            Local().features([view(COUNT)], {"events": paths}, spine)
+        assert error.value.code == "T342"
