@@ -38,11 +38,11 @@ def bucket_order(codes: Any, size: int) -> Any:
 
 
 @njit(cache=True, nogil=True)
-def bounds(at: Any, offsets: Any, keys: Any, times: Any, length: int) -> Any:
+def bounds(at: Any, offsets: Any, keys: Any, times: Any, length: int, hop: int) -> Any:
     """``[a, b)`` of each query: its key's rows at ``time - length`` or later and before ``time``.
 
     Queries come sorted by (key, time); a key of ``offsets.size - 1`` has no rows. A length below
-    zero reaches back for ever.
+    zero reaches back for ever; a hop of zero is none, else the start is rounded down to a multiple.
     """
     a = np.zeros(keys.size, np.int64)
     b = np.zeros(keys.size, np.int64)
@@ -57,6 +57,9 @@ def bounds(at: Any, offsets: Any, keys: Any, times: Any, length: int) -> Any:
         high = at_least(at, high, end, times[q])
         if length >= 0:
             start = times[q] - length if times[q] >= _LEAST + length else _LEAST
+            if hop > 0:
+                late = start % hop  # rounds down, as Python's
+                start = start - late if start >= _LEAST + late else _LEAST
             low = at_least(at, low, high, start)
         a[q], b[q] = low, high
     return a, b

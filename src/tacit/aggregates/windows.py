@@ -14,6 +14,7 @@ import itertools
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -29,6 +30,7 @@ from tacit.operations import View, Window
 from tacit.values import Type
 
 THREADS = get_num_threads()
+Span: TypeAlias = tuple[int | None, int | None]  # length and hop
 PART = 1 << 18  # rows of a part: a few columns of it fit a core's cache
 
 
@@ -214,10 +216,9 @@ class Windows:
         """Everything about one part."""
         self.place[part.back] = np.arange(part.start, part.start + len(part.back))
         ranges = {}
-        for length in {window.length for window in self.view.windows}:
-            reach = -1 if length is None else length
-            a, b = kernels.bounds(part.at, part.offsets, part.wanted, part.times, reach)
-            ranges[length] = Range(a, b, part.times)
+        for span in {(window.length, window.hop) for window in self.view.windows}:
+            a, b = _bounds(part.at, part.offsets, part, *span)
+            ranges[span] = Range(a, b, part.times)
         run = map if pool is None else pool.map
         list(run(lambda group: self.group(part, ranges, group), self.groups.values()))
 
@@ -228,7 +229,7 @@ class Windows:
     def passing(self, part: Part, where: str | None) -> Array | None:
         return None if where is None else self.column(part, where).numbers != 0
 
-    def group(self, part: Part, ranges: Mapping[int | None, Range], windows: list[Window]) -> None:
+    def group(self, part: Part, ranges: Mapping[Span, Range], windows: list[Window]) -> None:
         """Windows that share value, filter and by."""
         first = windows[0]
         if first.by is not None:
@@ -242,13 +243,24 @@ class Windows:
         mask = _both(self.passing(part, first.where), None if column is None else column.valid)
         series = Series(part.at, part.offsets, column, mask)
         for window in windows:
-            result, over = self.results[window.signal], ranges[window.length]
+            result, over = self.results[window.signal], ranges[window.length, window.hop]
             if isinstance(result, Filled):
                 kernel = kernel_of(window.aggregate)
                 assert kernel is not None, "only kernels fill"
                 result.put(part, *kernel(series, over))
             else:
                 result.put(part, evaluate(series, window.aggregate, over, result.kind))
+
+
+def _bounds(
+    at: Array, offsets: Array, part: Part, length: int | None, hop: int | None
+) -> tuple[Array, Array]:
+    """The rows of each query of a part, among rows at these times."""
+    reach = -1 if length is None else length
+    found: tuple[Array, Array] = kernels.bounds(
+        at, offsets, part.wanted, part.times, reach, hop or 0
+    )
+    return found
 
 
 def _both(left: Array | None, right: Array | None) -> Array | None:
@@ -287,8 +299,7 @@ class Grouped:
     def answer(self, window: Window, kind: pa.MapType) -> pa.Array:
         """A map for each query."""
         part = self.part
-        length = -1 if window.length is None else window.length
-        a, b = kernels.bounds(self.at, self.offsets, part.wanted, part.times, length)
+        a, b = _bounds(self.at, self.offsets, part, window.length, window.hop)
         starts, codes, low, high = groups.expand_groups(
             self.before,
             self.tree,
