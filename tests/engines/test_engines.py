@@ -89,7 +89,9 @@ def test_a_hop_rounds_down_before_the_epoch_and_at_the_ends_of_time() -> None:
     spine = pa.table({"user": ["1"] * len(at), "at": pa.array(at, pa.int64())})
     lengths = [(10, 3), (10, 10), (7, 7), (2**61, 2**60 + 1), (1, 1)]
     windows = [Window(f"n{w} {h}", "count", None, None, None, w, h) for w, h in lengths]
-    found = {e.name: e.features([view(*windows)], {"events": events}, spine) for e in engines(events)}
+    found = {
+        e.name: e.features([view(*windows)], {"events": events}, spine) for e in engines(events)
+    }
     for window in windows:
         wanted = []
         for t in at:

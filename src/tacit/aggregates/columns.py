@@ -34,6 +34,21 @@ class Column:
             numbers = numbers.astype(np.int64)
         return Column(numbers, valid, self.dictionary, self.boolean)
 
+    def rows(self, some: slice) -> Column:
+        """Some of its rows; no copy."""
+        valid = None if self.valid is None else self.valid[some]
+        return Column(self.numbers[some], valid, self.dictionary, self.boolean)
+
+    def like(self, size: int) -> Column:
+        """Room for so many rows of its kind."""
+        valid = None if self.valid is None else np.empty(size, np.bool_)
+        return Column(np.empty(size, self.numbers.dtype), valid, self.dictionary, self.boolean)
+
+    @property
+    def width(self) -> int:
+        """Bytes of a row."""
+        return self.numbers.dtype.itemsize + (self.valid is not None)
+
     @property
     def arrow(self) -> pa.DataType:
         """The Arrow type that holds its values."""
@@ -65,6 +80,13 @@ def flat(column: pa.ChunkedArray) -> pa.Array:
     """One chunk."""
     whole = column.combine_chunks()
     return pa.concat_arrays(whole.chunks) if isinstance(whole, pa.ChunkedArray) else whole
+
+
+def plain(array: pa.Array) -> pa.Array:
+    """The array, with its nulls where they are counted: a dictionary may hold one, too."""
+    if pa.types.is_dictionary(array.type) and array.dictionary.null_count:
+        return array.dictionary_decode()
+    return array
 
 
 def read(column: pa.ChunkedArray) -> Column:

@@ -54,15 +54,25 @@ def bounds(at: Any, offsets: Any, keys: Any, times: Any, length: int, hop: int) 
         if key != last:
             last, low, high = key, offsets[key], offsets[key]
         end = offsets[key + 1]
-        high = at_least(at, high, end, times[q])
+        high = gallop(at, high, end, times[q])
         if length >= 0:
             start = times[q] - length if times[q] >= _LEAST + length else _LEAST
             if hop > 0:
                 late = start % hop  # rounds down, as Python's
                 start = start - late if start >= _LEAST + late else _LEAST
-            low = at_least(at, low, high, start)
+            low = gallop(at, low, high, start)
         a[q], b[q] = low, high
     return a, b
+
+
+@njit(cache=True, nogil=True)
+def gallop(at: Any, low: int, high: int, time: int) -> int:
+    """The same as ``at_least``, for a position that is probably near ``low``."""
+    step = 1
+    while low + step < high and at[low + step] < time:
+        low += step
+        step *= 2
+    return at_least(at, low, min(low + step, high), time)
 
 
 @njit(cache=True, nogil=True)

@@ -157,9 +157,9 @@ class _Windows:
         start: exp.Expr = exp.Sub(this=column_of("s", "at"), expression=whole(length))
         if hop is not None:
             # What engines call % takes the sign of the left: with it, twice rounds down.
-            rest = exp.Mod(this=exp.paren(start), expression=whole(hop))
-            rest = exp.paren(exp.Add(this=exp.paren(rest), expression=whole(hop)))
-            rest = exp.paren(exp.Mod(this=rest, expression=whole(hop)))
+            first = exp.paren(exp.Mod(this=exp.paren(start), expression=whole(hop)))
+            above = exp.paren(exp.Add(this=first, expression=whole(hop)))
+            rest = exp.paren(exp.Mod(this=above, expression=whole(hop)))
             start = exp.Sub(this=start.copy(), expression=rest)
         return exp.GTE(this=column_of("r", "at"), expression=start)
 
