@@ -72,6 +72,9 @@ class Column:
 
     def ranked(self) -> tuple[Array, Array]:
         """Codes from 0 on, in the order of the values, and the number of each code."""
+        dense = _dense(self.numbers)
+        if dense:
+            return self.numbers - dense[0], dense[0] + np.arange(dense[1])
         values, codes = np.unique(self.numbers, return_inverse=True)
         return codes, values
 
@@ -101,12 +104,18 @@ def read(column: pa.ChunkedArray) -> Column:
     return Column(array.to_numpy(zero_copy_only=False), valid, None, boolean)
 
 
+def _dense(numbers: Array) -> tuple[int, int] | None:
+    """The least number and how many there are up to the greatest, if they lie that close."""
+    if numbers.dtype.kind != "i" or not numbers.size:
+        return None
+    least, most = int(numbers.min()), int(numbers.max())
+    return (least, most - least + 1) if most - least <= 2 * numbers.size + 1024 else None
+
+
 def distinct_codes(column: Column) -> tuple[Array, int]:
     """Codes of the values in no order, and how many codes there are."""
-    numbers = column.numbers
-    if numbers.dtype.kind == "i" and numbers.size:
-        least, most = int(numbers.min()), int(numbers.max())
-        if most - least <= 2 * numbers.size + 1024:
-            return numbers - least, most - least + 1
+    numbers, dense = column.numbers, _dense(column.numbers)
+    if dense:
+        return numbers - dense[0], dense[1]
     encoded = pa.array(numbers).dictionary_encode()
     return encoded.indices.to_numpy(), max(len(encoded.dictionary), 1)
