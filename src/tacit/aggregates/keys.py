@@ -225,16 +225,14 @@ class Keys:
 
 
 def _codes_of(spine: pa.ChunkedArray, dictionary: pa.Array) -> Array:
-    """Where each text of the spine is in the dictionary; -1 for nowhere. A fresh array.
-
-    Numbered first: its distinct texts are fewer than its rows.
-    """
-    texts, parts = TextCodes(), []
+    """Where each text of the spine is in the dictionary; -1 for nowhere. A fresh array."""
+    texts = TextCodes()
+    texts.encode(dictionary)  # its texts differ, so each gets its place as its code
+    parts = [np.empty(0, np.int32)]
     for chunk in map(plain, spine.chunks):
         codes = texts.encode(chunk)
+        known = codes < len(dictionary)
         if chunk.null_count:
-            codes = np.where(pc.is_valid(chunk).to_numpy(zero_copy_only=False), codes, -1)
-        parts.append(codes)
-    found = pc.index_in(texts.dictionary, value_set=dictionary.cast(pa.large_string()))
-    places = np.append(found.fill_null(-1).to_numpy(), -1).astype(np.int32)
-    return places.take(np.concatenate(parts)) if parts else np.empty(0, np.int32)
+            known &= pc.is_valid(chunk).to_numpy(zero_copy_only=False)
+        parts.append(np.where(known, codes, np.int32(-1)))
+    return np.concatenate(parts)

@@ -101,13 +101,9 @@ class Rows:
 
 def _unite(parts: list[pa.Array], order: bool) -> tuple[pa.Array, list[Array]]:
     """One dictionary of several, and for each of them the new codes."""
-    whole = parts[0] if len(parts) == 1 else pc.unique(pa.chunked_array(parts, pa.large_string()))
-    places = [
-        pc.index_in(part, value_set=whole).to_numpy(zero_copy_only=False).astype(np.int32)
-        if len(parts) > 1
-        else np.arange(len(part), dtype=np.int32)
-        for part in parts
-    ]
+    united = TextCodes()
+    places = [united.encode(part) for part in parts]
+    whole = united.dictionary
     if order:
         by_text = pc.sort_indices(whole).to_numpy()
         ranks = np.empty(len(whole), np.int32)

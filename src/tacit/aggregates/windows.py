@@ -32,26 +32,24 @@ Span: TypeAlias = tuple[int | None, int | None]  # length and hop
 
 
 class Filled:
-    """The results of a signal, as numbers, in the order of the parts."""
+    """The results of a signal, as numbers, in the order of the spine."""
 
     def __init__(self, kind: pa.DataType, size: int, empty: int | None, column: Column | None):
         self.kind = kind
         self.column = column  # whose codes the numbers are
         floats = pa.types.is_floating(kind)
-        # The last is that of rows whose key is nowhere.
-        self.numbers = np.zeros(size + 1, np.float64 if floats else np.int64)
-        self.valid = None if empty is not None else np.zeros(size + 1, np.bool_)
+        # Rows whose key is nowhere are in no part: they keep what is here.
+        self.numbers = np.zeros(size, np.float64 if floats else np.int64)
+        self.valid = None if empty is not None else np.zeros(size, np.bool_)
 
     def put(self, part: Part, numbers: Array, valid: Array | None) -> None:
-        queries = slice(part.start, part.start + len(part.back))
-        self.numbers[queries] = numbers
+        self.numbers[part.back] = numbers
         if self.valid is not None:
-            self.valid[queries] = True if valid is None else valid
+            self.valid[part.back] = True if valid is None else valid
 
     def finish(self, place: Array) -> pa.Array:
         column = Column(self.numbers, None) if self.column is None else self.column
-        valid = None if self.valid is None else self.valid.take(place)
-        return column.decode(self.numbers.take(place), valid, self.kind)
+        return column.decode(self.numbers, self.valid, self.kind)
 
 
 class Pieces:

@@ -90,7 +90,9 @@ class Local:
         """The same from a spine that may be in Parquet, to a Parquet file; how many rows."""
         asked = scan(spine)
         names = asked.schema.names
-        tables = [table for piece in asked.pieces for table in asked.read(piece, names)]
+        with ThreadPoolExecutor(THREADS) as pool:
+            pieces = pool.map(lambda piece: list(asked.read(piece, names)), asked.pieces)
+            tables = [table for piece in pieces for table in piece]
         whole = pa.concat_tables(tables or [asked.schema.empty_table()]).unify_dictionaries()
         result = self.features(views, sources, whole)
         texts = [
