@@ -15,6 +15,7 @@ from tacit.aggregates.memory import Memory
 from tacit.engines import local
 from tacit.engines.local import Local
 from tacit.engines.memory import Files, Limited, default_budget, memory_for
+from tacit.errors import EngineError
 from tacit.operations import Computed, View, Window
 from tacit.values import Type
 
@@ -134,6 +135,12 @@ def test_an_array_in_a_file_keeps_what_was_written_when_it_is_released() -> None
     memory.release()
     assert array.sum() == 4_999_950_000
     assert memory.empty(0, np.int64).size == 0
+
+
+def test_a_full_disk_is_told_before_anything_is_written() -> None:
+    with pytest.raises(EngineError) as refused:
+        Files(0).empty(1 << 59, np.int64)
+    assert refused.value.code == "T345"
 
 
 def test_a_source_is_measured_by_its_columns() -> None:

@@ -18,6 +18,7 @@ import numpy as np
 
 from tacit.aggregates.columns import Array
 from tacit.aggregates.memory import Memory
+from tacit.errors import EngineError
 
 BUDGET = 4 << 30
 """Bytes that a run takes at most, unless it is told otherwise; half of the machine's, if less."""
@@ -48,7 +49,7 @@ class Files(Memory):
         if not length:
             return np.empty(size, dtype)
         with tempfile.TemporaryFile(prefix="tacit-") as file:
-            file.truncate(length)
+            _reserve(file.fileno(), length)
             mapped = mmap.mmap(file.fileno(), length)
         self._maps.append(mapped)
         return np.frombuffer(mapped, dtype)
@@ -56,6 +57,21 @@ class Files(Memory):
     def release(self) -> None:
         for mapped in self._maps:
             mapped.madvise(mmap.MADV_DONTNEED)  # of a shared file: its pages stay in the file
+
+
+def _reserve(file: int, length: int) -> None:
+    """The whole file now: a full disk that shows while it is written would end the process."""
+    if not hasattr(os, "posix_fallocate"):  # macOS has none
+        os.ftruncate(file, length)
+        return
+    try:
+        os.posix_fallocate(file, 0, length)
+    except OSError as error:
+        raise EngineError(
+            f"{tempfile.gettempdir()} has no room for {length:,} bytes: {error.strerror}",
+            code="T345",
+            fix="set TMPDIR to a larger disk, or give the engine more memory",
+        ) from error
 
 
 def memory_for(columns: int, others: int, budget: int) -> Memory:
