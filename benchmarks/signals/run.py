@@ -1,9 +1,11 @@
-"""Time and memory of the 26 columns: ours, DuckDB, RANGE windows, Polars, and the floor.
+"""Time and memory of the 26 columns: ours beside the systems of `table.py`, and the floor.
 
 Every run is a process of its own, from Parquet to Parquet, after a small run that compiles and
 warms; rounds are interleaved and medians are taken. Ours must equal DuckDB's result: counts and
-items exactly, floats to what DuckDB's differences of running sums leave of them. PySpark and Feast
-are not here yet. The last line is one JSON object; ratios have ours as 1.
+items exactly, floats to what DuckDB's differences of running sums leave of them. Every run is kept
+in `build/signals/runs.json`, and drawn in `build/signals/time.svg`. The last line is one JSON
+object; ratios have ours as 1, null is for what did not run, and spreads are the least and the most
+seconds.
 """
 
 from __future__ import annotations
@@ -19,27 +21,11 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from table import HERE, MILLION, REPORTED, ROOT, SYSTEMS, own_python
 
-HERE = Path(__file__).resolve().parent
-BUILD = HERE.parents[1] / "build" / "signals"
-POLARS = BUILD.parent / "polars"
-SYSTEMS = {
-    "ours": "ours.py",
-    "duckdb": "duckdb_best.py",
-    "floor_duckdb": "floor_duckdb.py",
-    "polars": "polars_asof.py",
-    "floor_polars": "floor_polars.py",
-    "windows": "duckdb_windows.py",
-}
-
-
-def polars_python() -> Path:
-    """Polars in an environment of its own: it is no dependency of ours."""
-    python = POLARS / "bin" / "python"
-    if not python.is_file():
-        subprocess.run([sys.executable, "-m", "venv", POLARS], check=True)
-        subprocess.run([python, "-m", "pip", "install", "--quiet", "polars>=1.30"], check=True)
-    return python
+BUILD = ROOT / "build" / "signals"
+Run = dict[str, float]
+Runs = dict[str, dict[str, list[Run]]]  # case → system → runs
 
 
 def data(name: str, events: int, spine: int, keys: int | None = None) -> Path:
@@ -51,24 +37,27 @@ def data(name: str, events: int, spine: int, keys: int | None = None) -> Path:
     return folder
 
 
-def once(system: str, folder: Path) -> dict[str, float] | None:
-    """One run; None when it failed, as for want of memory."""
-    python = polars_python() if "polars" in system else sys.executable
+def size_name(events: int) -> str:
+    return f"{events / MILLION:g}m"
+
+
+def once(system: str, folder: Path) -> list[Run]:
+    """One run; none when it failed, as for want of memory."""
     target = BUILD / f"{system}.parquet"
-    command = [python, "-W", "ignore", HERE / "systems" / SYSTEMS[system], folder, target]
+    script = HERE / "systems" / SYSTEMS[system].script
+    command = [SYSTEMS[system].python(), "-W", "ignore", script, folder, target]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
     if done.returncode:
         print(f"  {system} on {folder.name}: failed with {done.returncode}", flush=True)
-        return None
-    found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+        return []
+    found: Run = json.loads(done.stdout.splitlines()[-1])
     peak = found["peak"] / 1e9
     print(f"  {system} on {folder.name}: {found['seconds']} s, {peak:.2f} GB", flush=True)
-    return found
+    return [found]
 
 
-def seconds(found: list[dict[str, float] | None]) -> float:
-    good = [run["seconds"] for run in found if run]
-    return statistics.median(good) if good else math.nan
+def seconds(found: list[Run]) -> float:
+    return statistics.median(run["seconds"] for run in found) if found else math.nan
 
 
 def check_equal() -> None:
@@ -90,66 +79,101 @@ def check_equal() -> None:
 
 def ratio(top: float, bottom: float) -> float | None:
     found = top / bottom if bottom else math.nan
-    return None if math.isnan(found) else round(found, 2)
+    return None if math.isnan(found) or math.isinf(found) else round(found, 2)
+
+
+def measure(sizes: list[int], systems: list[str], others: dict[str, Path], rounds: int) -> Runs:
+    """Every system on every size that it is meant for, and ours on the other cases."""
+    cases = {size_name(n): data(size_name(n), n, min(MILLION, n // 5)) for n in sizes}
+    runs: Runs = {case: {} for case in (*cases, *others)}
+    for round_ in range(rounds):
+        for n, (case, folder) in zip(sizes, cases.items(), strict=True):
+            for name in systems:
+                system = SYSTEMS[name]
+                if n <= system.most and not (system.once and round_):
+                    runs[case].setdefault(name, []).extend(once(name, folder))
+            if all(runs[case].get(name) for name in ("ours", "duckdb")) and not round_:
+                check_equal()
+        for case, folder in others.items():
+            runs[case].setdefault("ours", []).extend(once("ours", folder))
+    return runs
+
+
+def result(runs: Runs, sizes: list[int]) -> dict[str, object]:
+    """The figures of the last line."""
+    main = size_name(20 * MILLION if 20 * MILLION in sizes else max(sizes))
+    time = {name: seconds(found) for name, found in runs[main].items()}
+    ours = time.get("ours", math.nan)
+    found: dict[str, object] = {"events": main, "seconds": ours}
+    names = [*REPORTED, *(n for n in time if SYSTEMS[n].against and n not in REPORTED)]
+    for name in names:
+        against = SYSTEMS[name].against if name in SYSTEMS else None
+        bottom = time.get(against or "", math.nan)
+        found[f"vs_{name}"] = ratio(time.get(name, math.nan), bottom)
+    floors = [time[name] for name in time if name.startswith("floor") and time[name] > 0]
+    found["vs_floor"] = ratio(ours, min(floors, default=math.nan))
+
+    def compared(case: str, other: str) -> float | None:
+        top, bottom = (seconds(runs.get(c, {}).get("ours", [])) for c in (case, other))
+        return ratio(top, bottom)
+
+    found["skew_cost"] = compared("20m-50", "20m-10000")
+    found["growth_5m_20m"] = compared("20m", "5m")
+    found["growth_20m_100m"] = compared("100m", "20m")
+    found["spine_1m_5m"] = compared("20m-5m", "20m")
+    for case in ("20m", "100m"):
+        peaks = [run["peak"] for run in runs.get(case, {}).get("ours", [])]
+        found[f"peak_gb_{case}"] = round(max(peaks) / 1e9, 2) if peaks else None
+    found["spread"] = {
+        name: [min(r["seconds"] for r in each), max(r["seconds"] for r in each)]
+        for name, each in runs[main].items()
+        if each
+    }
+    return found
+
+
+def draw(runs: Runs, sizes: list[int]) -> None:
+    """`runs.json` and `time.svg`, under `build/signals`."""
+    (BUILD / "runs.json").write_text(json.dumps(runs, indent=1) + "\n")
+    lines: dict[str, dict[int, list[float]]] = {}
+    for n in sizes:
+        for name, found in runs[size_name(n)].items():
+            if found and name != "latest":
+                lines.setdefault(name, {})[n] = [run["seconds"] for run in found]
+    drawn = BUILD / "picture.json"
+    drawn.write_text(json.dumps(lines))
+    python = own_python("matplotlib", ("matplotlib>=3.9",))
+    subprocess.run([python, HERE / "picture.py", drawn, BUILD / "time.svg"], check=True)
+    print(f"  drawn: {BUILD / 'time.svg'}", flush=True)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--only", nargs="*", choices=SYSTEMS, help="these systems alone")
     parser.add_argument("--without", nargs="*", default=[], choices=SYSTEMS)
-    parser.add_argument("--events", type=int, default=20_000_000)
-    parser.add_argument("--no-growth", action="store_true", help="neither 5M nor 100M, nor skew")
+    parser.add_argument(
+        "--sizes", nargs="*", type=float, default=[5, 20, 100], help="millions of events"
+    )
+    parser.add_argument("--no-skew", action="store_true", help="neither few keys nor a long spine")
+    parser.add_argument("--no-picture", action="store_true")
     given = parser.parse_args()
     data("warm", 20_000, 2_000)
-    size = given.events
-    main_data = data(f"{size // 1_000_000}m", size, max(size // 20, 1))
-    systems = [name for name in SYSTEMS if name not in given.without]
-    runs: dict[str, list[dict[str, float] | None]] = {name: [] for name in systems}
-    for round_ in range(given.rounds):
-        for name in systems:
-            if name != "windows" or round_ == 0:  # minutes a run: once tells enough
-                runs[name].append(once(name, main_data))
-    if "duckdb" in runs:
-        check_equal()
-    ours = seconds(runs["ours"])
-    time = {name: seconds(found) for name, found in runs.items()}
-    result: dict[str, float | None] = {
-        "seconds": ours,
-        "vs_duckdb": ratio(time.get("duckdb", math.nan), ours),
-        "vs_duckdb_windows": ratio(time.get("windows", math.nan), ours),
-        "vs_polars": ratio(time.get("polars", math.nan), ours),
-        "vs_floor": ratio(
-            ours, min(time.get(name, math.inf) for name in ("floor_duckdb", "floor_polars"))
-        ),
-        "peak_gb_20m": round(max(run["peak"] for run in runs["ours"] if run) / 1e9, 2),
-    }
-    if not given.no_growth:
-        result |= growth(given.rounds)
-    print(json.dumps(result))
-
-
-def growth(rounds: int) -> dict[str, float | None]:
-    """Ours alone: against the size, and against fifty keys."""
-    cases = {
-        "5m": data("5m", 5_000_000, 1_000_000),
-        "20m": data("20m", 20_000_000, 1_000_000),
-        "100m": data("100m", 100_000_000, 1_000_000),
-        "50 keys": data("20m-50", 20_000_000, 1_000_000, 50),
-        "10000 keys": data("20m-10000", 20_000_000, 1_000_000, 10_000),
-        "5m spine": data("20m-5m", 20_000_000, 5_000_000),
-    }
-    runs: dict[str, list[dict[str, float] | None]] = {name: [] for name in cases}
-    for _ in range(rounds):
-        for name, folder in cases.items():
-            runs[name].append(once("ours", folder))
-    time = {name: seconds(found) for name, found in runs.items()}
-    return {
-        "skew_cost": ratio(time["50 keys"], time["10000 keys"]),
-        "growth_5m_20m": ratio(time["20m"], time["5m"]),
-        "growth_20m_100m": ratio(time["100m"], time["20m"]),
-        "spine_1m_5m": ratio(time["5m spine"], time["20m"]),
-        "peak_gb_100m": round(max(run["peak"] for run in runs["100m"] if run) / 1e9, 2),
-    }
+    sizes = [int(size * MILLION) for size in given.sizes]
+    systems = [name for name in given.only or SYSTEMS if name not in given.without]
+    others = (
+        {}
+        if given.no_skew
+        else {
+            "20m-50": data("20m-50", 20 * MILLION, MILLION, 50),
+            "20m-10000": data("20m-10000", 20 * MILLION, MILLION, 10_000),
+            "20m-5m": data("20m-5m", 20 * MILLION, 5 * MILLION),
+        }
+    )
+    runs = measure(sizes, systems, others, given.rounds)
+    if not given.no_picture:
+        draw(runs, sizes)
+    print(json.dumps(result(runs, sizes)))
 
 
 if __name__ == "__main__":

@@ -46,3 +46,15 @@ VIEWS = tuple(
 )
 SIGNALS = tuple(window.signal for view in VIEWS for window in view.windows)
 assert len(SIGNALS) == 26
+LATEST = View(
+    "latest",
+    "events",
+    KEYS["user"],
+    "at",
+    (),
+    COLUMNS,
+    (
+        _window("user_last_item", "last", "item", "ever"),
+        _window("user_last_price", "last", "price", "ever"),
+    ),
+)

@@ -39,6 +39,11 @@ class Window:
 
     `value`, `by` and `where` name computed columns of the view. `length` is in microseconds; None
     reaches back for ever. With `by`, the result is a map from the values of `by` to aggregates.
+
+    With a `hop`, in microseconds and at most `length`, the window starts at the last multiple of it
+    since the epoch at or before `t - length`: it covers `[floor((t - length) / hop) * hop, t)`,
+    never less than `length` and always less than `length + hop`. Division rounds down, before the
+    epoch too.
     """
 
     signal: str
@@ -47,6 +52,19 @@ class Window:
     by: str | None
     where: str | None
     length: int | None
+    hop: int | None = None
+
+    @property
+    def reach(self) -> int | None:
+        """What the window is never longer than; None for ever."""
+        return None if self.length is None else self.length + (self.hop or 0)
+
+    def start(self, at: int) -> int | None:
+        """The earliest moment that counts for a row at ``at``; None for ever."""
+        if self.length is None:
+            return None
+        start = at - self.length
+        return start if self.hop is None else start // self.hop * self.hop
 
 
 @dataclass(frozen=True, slots=True)

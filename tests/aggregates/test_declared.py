@@ -5,9 +5,11 @@ from __future__ import annotations
 import pytest
 
 from tacit.declare import collect
-from tacit.errors import Refused
+from tacit.errors import DeclarationError, Refused
 from tacit.operations import Window
-from tacit.plan import Plan, compile_plan
+from tacit.plan import Plan, compile_plan, difference, document
+from tacit.plan.explain import explain
+from tacit.values import DAY
 
 PROJECT = """
 from tacit import *
@@ -50,6 +52,41 @@ def test_signals_have_their_types(signal: str, aggregate: str, kind: str) -> Non
     [window] = found.views[0].windows
     assert isinstance(window, Window)
     assert window.aggregate == aggregate
+
+
+def test_a_hop_is_in_the_plan_only_where_it_is_declared() -> None:
+    exact, hop = plan('reads.count("7d")'), plan('reads.count("7d", hop="1d")')
+    assert "hop" not in exact.nodes["signal"].spec
+    assert hop.nodes["signal"].spec["hop"] == DAY
+    assert hop.views[0].windows[0].hop == DAY
+    assert len({found.nodes["signal"].hash for found in (exact, hop)}) == 2
+    moved = difference(document(exact), document(hop))
+    assert any("7d by hops of 1d" in line.text for line in explain(hop, moved))
+    assert moved.details == {"signal": ("hop none → 1d",)}
+
+
+@pytest.mark.parametrize(
+    ("signal", "code"),
+    [
+        ('reads.count("7d", hop="8d")', "T118"),
+        ('reads.count(hop="1d")', "T118"),
+        ('reads.count("7d", hop="0d")', "T101"),
+        ('reads.count("7d", hop="a day")', "T101"),
+        ('reads.count("7d", hop=7)', "T101"),
+    ],
+)
+def test_a_hop_is_at_most_its_window(signal: str, code: str) -> None:
+    with pytest.raises(DeclarationError) as refused:
+        plan(signal)
+    assert refused.value.code == code
+
+
+def test_a_window_and_its_hop_reach_back_no_further_than_what_is_kept() -> None:
+    assert plan('reads.count("89d", hop="1d")').nodes["signal"]
+    for signal in ('reads.count("90d", hop="1d")', 'reads.count("50d", hop="41d")'):
+        with pytest.raises(Refused) as refused:
+            plan(signal)
+        assert refused.value.codes == ("T107",)
 
 
 def test_what_a_device_cannot_compute_is_refused_before_it_runs() -> None:

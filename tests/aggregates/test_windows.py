@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 from tacit.aggregates import series as module
-from tacit.aggregates.algebra import FAMILIES, REGISTRY, base_key
+from tacit.aggregates.algebra import FAMILIES, REGISTRY
 from tacit.aggregates.series import KERNELS
 from tacit.aggregates.windows import windows
 from tacit.engines.base import result_type
@@ -105,7 +105,7 @@ def test_an_aggregate_without_a_kernel_still_works(monkeypatch: pytest.MonkeyPat
             if "double" in str(kind):
                 continue  # floats round differently; parity compares them with their scale
             assert fast[signal].to_pylist() == slow[signal].to_pylist(), signal
-    assert set(KERNELS) == set(REGISTRY)  # top_k alone has none
+    assert set(KERNELS) == set(REGISTRY)
 
 
 def test_a_huge_value_outside_the_window_does_not_touch_the_sum() -> None:
@@ -138,8 +138,7 @@ def _one_key(size: int, asked: int) -> float:
         }
     )
     spine = pa.table({"k": np.zeros(asked, np.int64), "at": r.integers(0, size, asked)})
-    fast = tuple(key for key in (*REGISTRY, *EXAMPLES) if base_key(key) != "top_k")
-    found = view(("k",), where="w", aggregates=fast)
+    found = view(("k",), where="w")
     start = time.perf_counter()
     results = windows(found, rows, spine, {w.signal: result_type(found, w) for w in found.windows})
     seconds = time.perf_counter() - start

@@ -64,6 +64,48 @@ def test_windows_are_half_open(engine: Engine) -> None:
     assert result["n"].to_pylist() == [0, 1, 1, 0, 0]
 
 
+@pytest.mark.parametrize("by", [None, "item"])
+def test_a_hop_moves_the_start_back_to_a_multiple_of_it(engine: Engine, by: str | None) -> None:
+    # (t - 10) // 4 * 4 is 8 for t of 18 to 21: the event at 10 is in up to 21, out at 22.
+    hop = Window("n", "count", None, by, None, 10, 4)
+    result = ask(engine, view(hop), ["11"] * 4, [10, 21, 22, 26])["n"].to_pylist()
+    assert result == ([0, 1, 0, 0] if by is None else [[], [("2", 1)], [], []])
+    hop = Window("n", "count", None, by, None, 10, 7)
+    result = ask(engine, view(hop), ["11"] * 4, [20, 21, 23, 24])["n"].to_pylist()
+    assert result == ([1, 1, 1, 0] if by is None else [[("2", 1)], [("2", 1)], [("2", 1)], []])
+
+
+def test_a_hop_rounds_down_before_the_epoch_and_at_the_ends_of_time() -> None:
+    times = [-(2**63), -(2**63) + 3, -25, -21, -20, -11, -1, 0, 2**63 - 2]
+    events = pa.table(
+        {
+            "user": ["1"] * len(times),
+            "item": ["x"] * len(times),
+            "at": pa.array(times, pa.int64()),
+            "price": [1.0] * len(times),
+        }
+    )
+    at = [-(2**63) + 5, -(2**63) + 12, -10, -4, -1, 1, 9, 2**63 - 1]
+    spine = pa.table({"user": ["1"] * len(at), "at": pa.array(at, pa.int64())})
+    lengths = [(10, 3), (10, 10), (7, 7), (2**61, 2**60 + 1), (1, 1)]
+    windows = [Window(f"n{w} {h}", "count", None, None, None, w, h) for w, h in lengths]
+    found = {
+        e.name: e.features([view(*windows)], {"events": events}, spine) for e in engines(events)
+    }
+    for window in windows:
+        wanted = []
+        for t in at:
+            start = window.start(t)
+            assert start is not None
+            assert window.length is not None
+            assert window.hop is not None
+            assert start % window.hop == 0
+            assert window.length <= t - start < window.length + window.hop
+            wanted.append(sum(start <= time < t for time in times))
+        for name, result in found.items():
+            assert result[window.signal].to_pylist() == wanted, (name, window)
+
+
 def test_keys_are_pairs_not_joined_text(engine: Engine) -> None:
     keys = (("user", "user"), ("item", "item"))
     ever = Window("n", "count", None, None, None, None)

@@ -225,8 +225,12 @@ def cases(
                 columns.append(draw(computed(len(columns), allowed, plain)))
                 parts[part] = columns[-1].name
         length = draw(st.sampled_from([1, 5, 10, 2**61, None]))
+        hop = None
+        if length is not None and draw(st.integers(0, 2)) == 0:
+            hop = draw(st.sampled_from([h for h in (1, 3, 5, 7, length) if h <= length]))
+        signal = f'sig"{i}'
         windows.append(
-            Window(f'sig"{i}', aggregate, parts["value"], parts["by"], parts["where"], length)
+            Window(signal, aggregate, parts["value"], parts["by"], parts["where"], length, hop)
         )
     joins = (Join(CONTENT, "item", "id"),)
     view = View("v", TABLE, keys, 'at "time"', joins, tuple(columns), tuple(windows))

@@ -34,6 +34,21 @@ class Column:
             numbers = numbers.astype(np.int64)
         return Column(numbers, valid, self.dictionary, self.boolean)
 
+    def rows(self, some: slice) -> Column:
+        """Some of its rows; no copy."""
+        valid = None if self.valid is None else self.valid[some]
+        return Column(self.numbers[some], valid, self.dictionary, self.boolean)
+
+    def like(self, size: int) -> Column:
+        """Room for so many rows of its kind."""
+        valid = None if self.valid is None else np.empty(size, np.bool_)
+        return Column(np.empty(size, self.numbers.dtype), valid, self.dictionary, self.boolean)
+
+    @property
+    def width(self) -> int:
+        """Bytes of a row."""
+        return self.numbers.dtype.itemsize + (self.valid is not None)
+
     @property
     def arrow(self) -> pa.DataType:
         """The Arrow type that holds its values."""
@@ -57,6 +72,9 @@ class Column:
 
     def ranked(self) -> tuple[Array, Array]:
         """Codes from 0 on, in the order of the values, and the number of each code."""
+        dense = _dense(self.numbers)
+        if dense:
+            return self.numbers - dense[0], dense[0] + np.arange(dense[1])
         values, codes = np.unique(self.numbers, return_inverse=True)
         return codes, values
 
@@ -65,6 +83,13 @@ def flat(column: pa.ChunkedArray) -> pa.Array:
     """One chunk."""
     whole = column.combine_chunks()
     return pa.concat_arrays(whole.chunks) if isinstance(whole, pa.ChunkedArray) else whole
+
+
+def plain(array: pa.Array) -> pa.Array:
+    """The array, with its nulls where they are counted: a dictionary may hold one, too."""
+    if pa.types.is_dictionary(array.type) and array.dictionary.null_count:
+        return array.dictionary_decode()
+    return array
 
 
 def read(column: pa.ChunkedArray) -> Column:
@@ -79,12 +104,18 @@ def read(column: pa.ChunkedArray) -> Column:
     return Column(array.to_numpy(zero_copy_only=False), valid, None, boolean)
 
 
+def _dense(numbers: Array) -> tuple[int, int] | None:
+    """The least number and how many there are up to the greatest, if they lie that close."""
+    if numbers.dtype.kind != "i" or not numbers.size:
+        return None
+    least, most = int(numbers.min()), int(numbers.max())
+    return (least, most - least + 1) if most - least <= 2 * numbers.size + 1024 else None
+
+
 def distinct_codes(column: Column) -> tuple[Array, int]:
     """Codes of the values in no order, and how many codes there are."""
-    numbers = column.numbers
-    if numbers.dtype.kind == "i" and numbers.size:
-        least, most = int(numbers.min()), int(numbers.max())
-        if most - least <= 2 * numbers.size + 1024:
-            return numbers - least, most - least + 1
+    numbers, dense = column.numbers, _dense(column.numbers)
+    if dense:
+        return numbers - dense[0], dense[1]
     encoded = pa.array(numbers).dictionary_encode()
     return encoded.indices.to_numpy(), max(len(encoded.dictionary), 1)

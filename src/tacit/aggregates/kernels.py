@@ -38,11 +38,11 @@ def bucket_order(codes: Any, size: int) -> Any:
 
 
 @njit(cache=True, nogil=True)
-def bounds(at: Any, offsets: Any, keys: Any, times: Any, length: int) -> Any:
+def bounds(at: Any, offsets: Any, keys: Any, times: Any, length: int, hop: int) -> Any:
     """``[a, b)`` of each query: its key's rows at ``time - length`` or later and before ``time``.
 
     Queries come sorted by (key, time); a key of ``offsets.size - 1`` has no rows. A length below
-    zero reaches back for ever.
+    zero reaches back for ever; a hop of zero is none, else the start is rounded down to a multiple.
     """
     a = np.zeros(keys.size, np.int64)
     b = np.zeros(keys.size, np.int64)
@@ -54,12 +54,25 @@ def bounds(at: Any, offsets: Any, keys: Any, times: Any, length: int) -> Any:
         if key != last:
             last, low, high = key, offsets[key], offsets[key]
         end = offsets[key + 1]
-        high = at_least(at, high, end, times[q])
+        high = gallop(at, high, end, times[q])
         if length >= 0:
             start = times[q] - length if times[q] >= _LEAST + length else _LEAST
-            low = at_least(at, low, high, start)
+            if hop > 0:
+                late = start % hop  # rounds down, as Python's
+                start = start - late if start >= _LEAST + late else _LEAST
+            low = gallop(at, low, high, start)
         a[q], b[q] = low, high
     return a, b
+
+
+@njit(cache=True, nogil=True)
+def gallop(at: Any, low: int, high: int, time: int) -> int:
+    """The same as ``at_least``, for a position that is probably near ``low``."""
+    step = 1
+    while low + step < high and at[low + step] < time:
+        low += step
+        step *= 2
+    return at_least(at, low, min(low + step, high), time)
 
 
 @njit(cache=True, nogil=True)

@@ -8,18 +8,19 @@ equal keys, and nothing is concatenated. An event whose key the spine lacks, or 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import Executor
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numba import njit
 
-from tacit.aggregates.columns import Array, Column, flat
+from tacit.aggregates.columns import Array, Column, flat, plain
+from tacit.aggregates.machine import fetch
+from tacit.aggregates.text import TextCodes
 
-_CHUNK = 1 << 20
 _MIX = np.uint64(0x9E3779B97F4A7C15)
+_AHEAD = 64  # keys whose slots are fetched together: their waits overlap
 
 
 @njit(cache=True, nogil=True)
@@ -54,6 +55,9 @@ def _build(keys: Any, valid: Any, bits: int, sieve_bits: int) -> Any:
     ids = np.full(keys.size, -1, np.int32)
     count = 0
     for i in range(keys.size):
+        if i % _AHEAD == 0:
+            for j in range(i, min(i + _AHEAD, keys.size)):
+                fetch(np.uintp(table.ctypes.data + 16 * _slot(keys[j], bits)))
         if not valid[i]:
             continue
         slot = _slot(keys[i], bits)
@@ -74,12 +78,16 @@ def _find(keys: Any, table: Any, bits: int, sieve: Any, sieve_bits: int, out: An
     """The number of each key whose ``out`` is not -1 already; -1 for those not in the table."""
     mask = table.shape[0] - 1
     for i in range(keys.size):
+        if i % _AHEAD == 0:
+            for j in range(i, min(i + _AHEAD, keys.size)):
+                bit = _slot(keys[j], sieve_bits)
+                if out[j] >= 0 and (sieve[bit >> 3] >> (bit & 7)) & 1:
+                    fetch(np.uintp(table.ctypes.data + 16 * _slot(keys[j], bits)))
+                else:
+                    out[j] = -1
         if out[i] < 0:
             continue
         out[i] = -1
-        bit = _slot(keys[i], sieve_bits)
-        if not (sieve[bit >> 3] >> (bit & 7)) & 1:
-            continue
         slot = _slot(keys[i], bits)
         while table[slot, 1] >= 0:
             if table[slot, 0] == keys[i]:
@@ -91,8 +99,7 @@ def _find(keys: Any, table: Any, bits: int, sieve: Any, sieve_bits: int, out: An
 @njit(cache=True, nogil=True)
 def _place(codes: Any, place: Any, out: Any) -> None:
     for i in range(codes.size):
-        if out[i] >= 0:
-            out[i] = place[codes[i]]
+        out[i] = place[codes[i]]
 
 
 @njit(cache=True, nogil=True)
@@ -106,26 +113,14 @@ def _pair(left: Any, right: Any, width: int, out: Any) -> None:
             out[i] = np.int64(left[i]) * width + right[i]
 
 
-def key_ids(
-    events: Sequence[Column], at: Column, spine: Sequence[pa.ChunkedArray], pool: Executor
-) -> tuple[Array, Array, int]:
-    """The key number of each event and of each spine row, int32, and how many keys there are."""
-    ids, wanted, count = _single(events[0], at.valid, spine[0], pool)
-    for column, asked in zip(events[1:], spine[1:], strict=True):
-        more, also, width = _single(column, at.valid, asked, pool)
-        together = np.zeros(len(wanted), np.int64)
-        _pair(wanted, also, width, together)
-        finder = _Finder(together, wanted >= 0)
+class Numbering(Protocol):
+    """The numbers of one key column, or of several together."""
 
-        def narrow(start: int, ids: Array = ids, more: Array = more) -> None:
-            part = slice(start, start + _CHUNK)
-            keys = np.empty(len(ids[part]), np.int64)
-            _pair(ids[part], more[part], width, keys)  # noqa: B023 - it runs in this round
-            finder.find(keys, ids[part])  # noqa: B023
+    wanted: Array  # of each row of the spine, int32; -1 for none
+    count: int  # how many numbers there are
 
-        list(pool.map(narrow, range(0, len(ids), _CHUNK)))
-        wanted, count = finder.ids, finder.count
-    return ids, wanted, count
+    def find(self, rows: slice) -> Array:
+        """The numbers of these rows, int32, -1 for none; a fresh array."""
 
 
 class _Finder:
@@ -142,63 +137,102 @@ class _Finder:
         _find(keys, self.table, self.bits, self.sieve, self.sieve_bits, out)
 
 
-def _single(
-    events: Column, present: Array | None, spine: pa.ChunkedArray, pool: Executor
-) -> tuple[Array, Array, int]:
-    """The numbers of one key column."""
-    size = len(events.numbers)
-    ids = np.zeros(size, np.int32)
-    for valid in (events.valid, present):
-        if valid is not None:
-            ids[~valid] = -1
-    if events.dictionary is None:
-        return _whole(events, ids, spine, pool)
-    wanted = _codes_of(spine, events.dictionary)
-    place = np.full(max(len(events.dictionary), 1), -1, np.int32)
-    count = _first_seen(wanted, place)
+class _Texts:
+    """Of a column of text: its codes, renumbered."""
 
-    def number(start: int) -> None:
-        part = slice(start, start + _CHUNK)
-        _place(events.numbers[part], place, ids[part])
+    def __init__(self, column: Column, spine: pa.ChunkedArray) -> None:
+        assert column.dictionary is not None, "text has a dictionary"
+        self.column = column
+        self.wanted = _codes_of(spine, column.dictionary)
+        self.place = np.full(max(len(column.dictionary), 1), -1, np.int32)
+        self.count = int(_first_seen(self.wanted, self.place))
 
-    list(pool.map(number, range(0, size, _CHUNK)))
-    return ids, wanted, count
+    def find(self, rows: slice) -> Array:
+        codes = self.column.numbers[rows]
+        out = np.empty(len(codes), np.int32)
+        _place(codes, self.place, out)
+        if self.column.valid is not None:
+            out[~self.column.valid[rows]] = -1
+        return out
+
+
+class _Numbers:
+    """Of a column of ints (floats by their bits)."""
+
+    def __init__(self, column: Column, spine: pa.ChunkedArray) -> None:
+        self.column = column
+        array = flat(spine)
+        if pa.types.is_dictionary(array.type):
+            array = array.dictionary_decode()
+        if column.numbers.dtype.kind == "f":
+            asked = array.cast(pa.float64()).fill_null(np.nan).to_numpy(zero_copy_only=False) + 0.0
+            valid = ~np.isnan(asked)
+        else:
+            valid = pc.is_valid(array).to_numpy(zero_copy_only=False)
+            asked = array.cast(pa.int64()).fill_null(0).to_numpy(zero_copy_only=False)
+        self.finder = _Finder(np.ascontiguousarray(asked).view(np.int64), valid)
+        self.wanted, self.count = self.finder.ids, self.finder.count
+
+    def find(self, rows: slice) -> Array:
+        numbers = self.column.numbers[rows]
+        wide = numbers if numbers.dtype.itemsize == 8 else numbers.astype(np.int64)
+        out = np.zeros(len(numbers), np.int32)
+        if self.column.valid is not None:
+            out[~self.column.valid[rows]] = -1
+        self.finder.find(wide.view(np.int64), out)
+        return out
+
+
+class _Pairs:
+    """Of two numberings together."""
+
+    def __init__(self, left: Numbering, right: Numbering) -> None:
+        self.left, self.right = left, right
+        wanted = left.wanted.copy()
+        together = np.zeros(len(wanted), np.int64)
+        _pair(wanted, right.wanted, right.count, together)
+        self.finder = _Finder(together, wanted >= 0)
+        self.wanted, self.count = self.finder.ids, self.finder.count
+
+    def find(self, rows: slice) -> Array:
+        out = self.left.find(rows)
+        keys = np.empty(len(out), np.int64)
+        _pair(out, self.right.find(rows), self.right.count, keys)
+        self.finder.find(keys, out)
+        return out
+
+
+class Keys:
+    """The numberings of the views of one source and one spine: each column is numbered once."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[int, int], Numbering] = {}
+        self._held: list[Any] = []  # what is known by its id lives as long as this
+
+    def numbering(self, events: Sequence[Column], spine: Sequence[pa.ChunkedArray]) -> Numbering:
+        """Of the key columns of a view."""
+        found = self._single(events[0], spine[0])
+        for column, asked in zip(events[1:], spine[1:], strict=True):
+            found = _Pairs(found, self._single(column, asked))
+        return found
+
+    def _single(self, column: Column, spine: pa.ChunkedArray) -> Numbering:
+        key = id(column), id(spine)
+        if key not in self._known:
+            self._known[key] = (_Numbers if column.dictionary is None else _Texts)(column, spine)
+            self._held += column, spine
+        return self._known[key]
 
 
 def _codes_of(spine: pa.ChunkedArray, dictionary: pa.Array) -> Array:
     """Where each text of the spine is in the dictionary; -1 for nowhere. A fresh array."""
-    array = flat(spine)
-    if not pa.types.is_dictionary(array.type):
-        found = pc.index_in(array.cast(dictionary.type), value_set=dictionary, skip_nulls=True)
-        return np.array(found.fill_null(-1).to_numpy(), np.int32)
-    # The dictionary of the spine is small; its rows are many.
-    places = pc.index_in(
-        array.dictionary.cast(dictionary.type), value_set=dictionary, skip_nulls=True
-    )
-    found = places.take(array.indices)
-    return np.array(found.fill_null(-1).to_numpy(), np.int32)
-
-
-def _whole(
-    events: Column, ids: Array, spine: pa.ChunkedArray, pool: Executor
-) -> tuple[Array, Array, int]:
-    """The numbers of a column of ints (floats by their bits)."""
-    array = flat(spine)
-    if pa.types.is_dictionary(array.type):
-        array = array.dictionary_decode()
-    if events.numbers.dtype.kind == "f":
-        asked = array.cast(pa.float64()).fill_null(np.nan).to_numpy(zero_copy_only=False) + 0.0
-        valid = ~np.isnan(asked)
-    else:
-        valid = pc.is_valid(array).to_numpy(zero_copy_only=False)
-        asked = array.cast(pa.int64()).fill_null(0).to_numpy(zero_copy_only=False)
-    finder = _Finder(np.ascontiguousarray(asked).view(np.int64), valid)
-
-    def number(start: int) -> None:
-        part = slice(start, start + _CHUNK)
-        numbers = events.numbers[part]
-        wide = numbers if numbers.dtype.itemsize == 8 else numbers.astype(np.int64)
-        finder.find(wide.view(np.int64), ids[part])
-
-    list(pool.map(number, range(0, len(ids), _CHUNK)))
-    return ids, finder.ids, finder.count
+    texts = TextCodes()
+    texts.encode(dictionary)  # its texts differ, so each gets its place as its code
+    parts = [np.empty(0, np.int32)]
+    for chunk in map(plain, spine.chunks):
+        codes = texts.encode(chunk)
+        known = codes < len(dictionary)
+        if chunk.null_count:
+            known &= pc.is_valid(chunk).to_numpy(zero_copy_only=False)
+        parts.append(np.where(known, codes, np.int32(-1)))
+    return np.concatenate(parts)

@@ -7,7 +7,7 @@ when all is there the threads' dictionaries become one.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from concurrent.futures import Executor
 from typing import Any
 
@@ -16,7 +16,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numba import njit
 
-from tacit.aggregates.columns import Array, Column, flat
+from tacit.aggregates.columns import Array, Column, flat, plain
+from tacit.aggregates.memory import Memory
 from tacit.aggregates.text import TextCodes
 from tacit.values import Type
 
@@ -28,12 +29,6 @@ _STORED: Mapping[Type, Any] = {
     Type.TEXT: np.int32,
     Type.BOOL: np.int8,
 }
-Allocate = Callable[[int, Any], Array]
-
-
-def allocate(size: int, dtype: Any) -> Array:
-    """Memory that is not touched before it is used."""
-    return np.empty(size, dtype)
 
 
 @njit(cache=True, nogil=True)
@@ -52,16 +47,24 @@ def _renumber(codes: Any, numbers: Any) -> None:
         codes[i] = numbers[codes[i]]
 
 
+def stored(kind: Type) -> Any:
+    """How the numbers of a column are kept."""
+    return np.dtype(_STORED[kind])
+
+
 class Rows:
     """Columns of these types and this many rows, filled batch by batch.
 
     ``put`` may run on several threads, each with a ``writer`` of its own, on rows of its own.
     """
 
-    def __init__(self, size: int, kinds: Mapping[str, Type], allocate: Allocate = allocate):
+    def __init__(self, size: int, kinds: Mapping[str, Type], memory: Memory | None = None):
         self.size = size
         self.kinds = dict(kinds)
-        self._numbers = {name: allocate(size, _STORED[kind]) for name, kind in kinds.items()}
+        self.memory = memory or Memory()
+        self._numbers = {
+            name: self.memory.empty(size, stored(kind)) for name, kind in kinds.items()
+        }
         self._valid: dict[str, list[tuple[int, Array]]] = {name: [] for name in kinds}
         self._writers: list[Writer] = []
 
@@ -80,11 +83,10 @@ class Rows:
         valid: Array | None = None
         for start, mask in self._valid[name]:
             if valid is None:
-                valid = np.ones(self.size, np.bool_)
+                valid = self.memory.empty(self.size, np.bool_)
+                valid[:] = True
             valid[start : start + len(mask)] = mask
         if kind is not Type.TEXT:
-            if valid is not None:
-                numbers[~valid] = 0
             return Column(numbers, valid, None, kind is Type.BOOL)
         dictionary, places = _unite(
             [writer.texts[name].dictionary for writer in self._writers], order
@@ -93,18 +95,15 @@ class Rows:
             for start, end in writer.ranges:
                 if len(place):
                     _renumber(numbers[start:end], place)
+                    self.memory.release()
         return Column(numbers, valid, dictionary)
 
 
 def _unite(parts: list[pa.Array], order: bool) -> tuple[pa.Array, list[Array]]:
     """One dictionary of several, and for each of them the new codes."""
-    whole = parts[0] if len(parts) == 1 else pc.unique(pa.chunked_array(parts, pa.large_string()))
-    places = [
-        pc.index_in(part, value_set=whole).to_numpy(zero_copy_only=False).astype(np.int32)
-        if len(parts) > 1
-        else np.arange(len(part), dtype=np.int32)
-        for part in parts
-    ]
+    united = TextCodes()
+    places = [united.encode(part) for part in parts]
+    whole = united.dictionary
     if order:
         by_text = pc.sort_indices(whole).to_numpy()
         ranks = np.empty(len(whole), np.int32)
@@ -127,13 +126,14 @@ class Writer:
         size = 0
         for name, kind in self.rows.kinds.items():
             column = columns[name]
-            array = flat(column) if isinstance(column, pa.ChunkedArray) else column
+            array = plain(flat(column) if isinstance(column, pa.ChunkedArray) else column)
             size = len(array)
             out = self.rows._numbers[name][start : start + size]
             missing = self._fill(name, kind, array, out)
             if missing is not None:
                 self.rows._valid[name].append((start, missing))
         self.ranges.append((start, start + size))
+        self.rows.memory.release()
 
     def _fill(self, name: str, kind: Type, array: pa.Array, out: Array) -> Array | None:
         """Writes the numbers; returns which are valid, if not all."""

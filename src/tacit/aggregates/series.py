@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from tacit.aggregates import kernels, moments
+from tacit.aggregates import frequent, kernels, moments
 from tacit.aggregates.algebra import REGISTRY
 from tacit.aggregates.columns import Array, Column, distinct_codes
-from tacit.aggregates.lists import LastK
+from tacit.aggregates.lists import LastK, TopK
 from tacit.aggregates.recent import Decayed
 
 Answer = tuple[Array, Array | None]
@@ -145,6 +145,11 @@ class Series:
         return _array(moments.build_moments(self.numbers, self.passing))
 
     @cached_property
+    def ranked(self) -> tuple[Array, Array]:
+        assert self.column is not None, "only count goes without a value"
+        return self.column.ranked()
+
+    @cached_property
     def codes(self) -> tuple[Array, int]:
         assert self.column is not None, "only count goes without a value"
         return distinct_codes(self.column)
@@ -207,9 +212,9 @@ def _last(series: Series, over: Range) -> Answer:
 def _distinct(series: Series, over: Range) -> Answer:
     codes, size = series.codes
     a, b = over.a, over.b
-    if not kernels.unordered(a, b):
+    order = _ascending(a, b)
+    if order is None:
         return kernels.count_distinct(codes, series.passing, size, a, b), None
-    order = np.lexsort((b, a))
     result = np.empty(len(a), np.int64)
     result[order] = kernels.count_distinct(codes, series.passing, size, a[order], b[order])
     return result, None
@@ -277,10 +282,37 @@ def last_values(series: Series, over: Range, k: int, kind: pa.DataType) -> pa.Ar
     place = np.repeat(b.astype(np.int64), sizes) - 1
     place -= np.arange(starts[-1]) - np.repeat(starts[:-1], sizes)
     numbers = series.numbers[series.newest[place]]
-    items = series.column.decode(numbers, None, kind.value_type)
-    return pa.ListArray.from_arrays(
-        pa.array(starts, pa.int32()), items, mask=pa.array(sizes == 0)
-    ).cast(kind)
+    return _lists(series.column.decode(numbers, None, kind.value_type), starts, kind)
+
+
+def _ascending(a: Array, b: Array) -> Array | None:
+    """An order of the ranges in which both ends ascend; None when they do as they are."""
+    return np.lexsort((b, a)) if kernels.unordered(a, b) else None
+
+
+def top_values(series: Series, over: Range, k: int, kind: pa.DataType) -> pa.Array:
+    """The k most frequent values of each range, most frequent first; null where there is none."""
+    assert series.column is not None, "the most frequent values are of a value"
+    codes, values = series.ranked
+    order = _ascending(over.a, over.b)
+    a, b = (over.a, over.b) if order is None else (over.a[order], over.b[order])
+    starts, found = frequent.top_codes(codes, series.passing, max(len(values), 1), k, a, b)
+    if order is not None:
+        sizes = np.empty(len(a), np.int64)
+        sizes[order] = np.diff(starts)
+        first = np.empty(len(a), np.int64)
+        first[order] = starts[:-1]
+        starts = np.append(0, np.cumsum(sizes))
+        place = np.repeat(first, sizes) + np.arange(starts[-1]) - np.repeat(starts[:-1], sizes)
+        found = found[place]
+    numbers = values[found]
+    return _lists(series.column.decode(numbers, None, kind.value_type), starts, kind)
+
+
+def _lists(items: pa.Array, starts: Array, kind: pa.DataType) -> pa.Array:
+    """Lists of items; null where there is none."""
+    missing = pa.array(np.diff(starts) == 0)
+    return pa.ListArray.from_arrays(pa.array(starts, pa.int32()), items, mask=missing).cast(kind)
 
 
 def value_like(key: str) -> bool:
@@ -325,6 +357,8 @@ def evaluate(series: Series, key: str, over: Range, kind: pa.DataType) -> pa.Arr
     aggregate, kernel = REGISTRY[key], kernel_of(key)
     if isinstance(aggregate, LastK):
         return last_values(series, over, aggregate.k, kind)
+    if isinstance(aggregate, TopK) and KERNELS:
+        return top_values(series, over, aggregate.k, kind)
     if kernel is None:
         return merge_states(key, series, over, kind)
     numbers, valid = kernel(series, over)

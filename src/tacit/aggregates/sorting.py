@@ -40,26 +40,37 @@ def split(weights: Any, target: int) -> Any:
 
 @njit(cache=True, nogil=True)
 def scatter(
-    ids: Any, at: Any, start: int, part: Any, following: Any, rows: Any, keys: Any, times: Any
+    ids: Any, at: Any, part: Any, first: int, following: Any, keys: Any, times: Any, to: Any
 ) -> None:
-    """The rows of each part together, in the order in which they came: row, key and time.
+    """Key and time of the rows of each part together, in the order in which they came.
 
-    The first row is row ``start``. ``part`` is that of each key; ``following`` is where each part's
-    next row goes.
+    ``part`` is that of each key. Of the parts from ``first`` on ``following`` says where the next
+    row goes; rows of others are left out. ``to`` becomes where each row went, or -1.
     """
     for row in range(ids.size):
         key = ids[row]
+        to[row] = -1
         if key >= 0:
-            place = following[part[key]]
-            following[part[key]] = place + 1
-            rows[place] = start + row
-            keys[place] = key
-            times[place] = at[row]
+            mine = part[key] - first
+            if 0 <= mine < following.size:
+                place = following[mine]
+                following[mine] = place + 1
+                keys[place] = key
+                times[place] = at[row]
+                to[row] = place
 
 
 @njit(cache=True, nogil=True)
-def sort_rows(rows: Any, keys: Any, at: Any, low: int, size: int) -> Any:
-    """One part, by (key, time): its rows, their times, and where each of its keys starts.
+def move(values: Any, to: Any, out: Any) -> None:
+    """Another column of those rows."""
+    for row in range(to.size):
+        if to[row] >= 0:
+            out[to[row]] = values[row]
+
+
+@njit(cache=True, nogil=True)
+def sort_rows(keys: Any, at: Any, low: int, size: int) -> Any:
+    """One part by (key, time): the order of its rows, their times, and where each key starts.
 
     Its keys are ``low`` up to ``low + size``.
     """
@@ -69,12 +80,12 @@ def sort_rows(rows: Any, keys: Any, at: Any, low: int, size: int) -> Any:
     for key in range(size):
         offsets[key + 1] += offsets[key]
     following = offsets[:-1].copy()
-    order = np.empty(rows.size, rows.dtype)
-    times = np.empty(rows.size, np.int64)
-    for i in range(rows.size):
+    order = np.empty(keys.size, np.int32)
+    times = np.empty(keys.size, np.int64)
+    for i in range(keys.size):
         place = following[keys[i] - low]
         following[keys[i] - low] = place + 1
-        order[place] = rows[i]
+        order[place] = i
         times[place] = at[i]
     for key in range(size):
         sort_times(times[offsets[key] : offsets[key + 1]], order[offsets[key] : offsets[key + 1]])

@@ -7,34 +7,20 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-from llvmlite import ir
-from numba import njit, types
-from numba.extending import intrinsic
+from numba import njit
+
+from tacit.aggregates.machine import fetch, load
 
 Array = npt.NDArray[Any]
 _MIX = np.uint64(0x9E3779B97F4A7C15)
-
-
-def _load_eight(typing: Any, address: Any) -> Any:
-    """The eight bytes at an address, aligned or not, as a little-endian number."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        pointer = builder.inttoptr(arguments[0], ir.IntType(64).as_pointer())
-        found = builder.load(pointer)
-        found.align = 1
-        return found
-
-    return types.uint64(types.uintp), generate
-
-
-_load: Any = intrinsic(_load_eight)
+_AHEAD = 64  # texts whose slots are fetched together: their waits overlap
 
 
 @njit(cache=True, nogil=True)
 def _word(data: Any, at: Any, length: Any) -> Any:
     """Up to eight bytes from a position on, as a little-endian number."""
     if at + 8 <= data.size:
-        eight = _load(np.uintp(data.ctypes.data + at))
+        eight = load(np.uintp(data.ctypes.data + at))
         if length < 8:
             eight &= (np.uint64(1) << np.uint64(8 * length)) - np.uint64(1)
         return eight
@@ -72,10 +58,18 @@ def _encode(
     hash and the length tell all, so only longer ones are compared.
     """
     mask = np.int64(slots.shape[0] - 1)
+    keys = np.empty(_AHEAD, np.uint64)
+    ahead = start
     for row in range(start, out.size):
+        if row == ahead:
+            ahead = min(row + _AHEAD, out.size)
+            for i in range(row, ahead):
+                at = np.int64(offsets[i])
+                keys[i % _AHEAD] = _hash(data, at, np.int64(offsets[i + 1]) - at)
+                fetch(np.uintp(slots.ctypes.data + 16 * (np.int64(keys[i % _AHEAD]) & mask)))
         at = np.int64(offsets[row])
         length = np.int64(offsets[row + 1]) - at
-        key = _hash(data, at, length)
+        key = keys[row % _AHEAD]
         slot = np.int64(key) & mask
         code = np.int64(-1)
         while slots[slot, 1] != 0:

@@ -10,148 +10,46 @@ window, and asks the same questions of the groups.
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from concurrent.futures import Executor, ThreadPoolExecutor
-from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 import pyarrow as pa
-from numba import get_num_threads
 
-from tacit.aggregates import groups, kernels, sorting
+from tacit.aggregates import groups, kernels
 from tacit.aggregates.algebra import REGISTRY
 from tacit.aggregates.columns import Array, Column, read
-from tacit.aggregates.keys import key_ids
+from tacit.aggregates.keys import Keys
+from tacit.aggregates.memory import Memory
+from tacit.aggregates.parts import THREADS, Asked, Part, Parts, Prepared
 from tacit.aggregates.rows import BATCH, Rows
 from tacit.aggregates.series import Range, Series, evaluate, kernel_of, value_like
 from tacit.operations import View, Window
 from tacit.values import Type
 
-THREADS = get_num_threads()
-PART = 1 << 18  # rows of a part: a few columns of it fit a core's cache
-
-
-@dataclass(frozen=True, slots=True)
-class Prepared:
-    """The rows of a view in any order: keys, time, and the values by their names in the view."""
-
-    keys: Sequence[Column]
-    at: Column
-    values: Mapping[str, Column]
-
-
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """The rows of the spine: its key columns, in the view's order, and its time (int64)."""
-
-    keys: Sequence[pa.ChunkedArray]
-    at: Column
-
-    @property
-    def size(self) -> int:
-        return len(self.at.numbers)
-
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """Some keys: their rows by (key, time), and the rows of the spine that ask for them."""
-
-    order: Array  # position -> row
-    at: Array
-    offsets: Array
-    start: int  # its first query, among all
-    back: Array  # query -> spine row
-    wanted: Array  # the key of each query, counted from the part's first
-    times: Array
-
-
-class Scattered:
-    """Rows, their keys and times, brought together by parts."""
-
-    def __init__(self, ids: Array, at: Array, starts: Array, part: Array, pool: Executor) -> None:
-        cuts = [len(ids) * i // THREADS for i in range(THREADS + 1)]
-        ranges = [slice(low, high) for low, high in itertools.pairwise(cuts)]
-
-        def count(rows: slice) -> Array:
-            counts = np.zeros(len(part), np.int64)
-            sorting.count_ids(ids[rows], counts)
-            return np.diff(np.append(0, np.cumsum(counts))[starts])
-
-        counts = np.array(list(pool.map(count, ranges))).reshape(len(ranges), -1)
-        self.edges = np.append(0, np.cumsum(counts.sum(axis=0)))
-        self.rows = np.empty(self.edges[-1], np.int32 if len(ids) < 2**31 else np.int64)
-        self.keys = np.empty(self.edges[-1], np.int32)
-        self.at = np.empty(self.edges[-1], np.int64)
-        before = np.cumsum(counts, axis=0) - counts
-
-        def scatter(rows: slice, before: Array) -> None:
-            following = self.edges[:-1] + before
-            out = self.rows, self.keys, self.at
-            sorting.scatter(ids[rows], at[rows], rows.start, part, following, *out)
-
-        list(pool.map(scatter, ranges, before))
-
-    def sorted(self, part: int, low: int, size: int) -> tuple[Array, Array, Array]:
-        """The rows of a part by (key, time), their times, and where each key starts."""
-        rows = slice(self.edges[part], self.edges[part + 1])
-        found: tuple[Array, Array, Array] = sorting.sort_rows(
-            self.rows[rows], self.keys[rows], self.at[rows], low, size
-        )
-        return found
-
-
-class Parts:
-    """Rows and spine, cut by ranges of keys."""
-
-    def __init__(self, rows: Prepared, asked: Asked, pool: Executor) -> None:
-        ids, wanted, size = key_ids(rows.keys, rows.at, asked.keys, pool)
-        if asked.at.valid is not None:
-            wanted[~asked.at.valid] = -1
-        weights = np.zeros(size, np.int64)
-        sorting.count_ids(ids, weights)
-        sorting.count_ids(wanted, weights)
-        self.starts = sorting.split(weights, PART)
-        part = np.repeat(np.arange(len(self.starts) - 1, dtype=np.int32), np.diff(self.starts))
-        self.rows = Scattered(ids, rows.at.numbers, self.starts, part, pool)
-        self.asked = Scattered(wanted, asked.at.numbers, self.starts, part, pool)
-
-    @property
-    def heaviest_first(self) -> list[int]:
-        """The parts, so that threads end together."""
-        order: list[int] = np.argsort(-np.diff(self.rows.edges), kind="stable").tolist()
-        return order
-
-    def sorted(self, part: int) -> Part:
-        low = int(self.starts[part])
-        size = int(self.starts[part + 1]) - low
-        order, at, offsets = self.rows.sorted(part, low, size)
-        back, times, starts = self.asked.sorted(part, low, size)
-        keys = np.repeat(np.arange(size), np.diff(starts))
-        return Part(order, at, offsets, int(self.asked.edges[part]), back, keys, times)
+Span: TypeAlias = tuple[int | None, int | None]  # length and hop
 
 
 class Filled:
-    """The results of a signal, as numbers, in the order of the parts."""
+    """The results of a signal, as numbers, in the order of the spine."""
 
     def __init__(self, kind: pa.DataType, size: int, empty: int | None, column: Column | None):
         self.kind = kind
         self.column = column  # whose codes the numbers are
         floats = pa.types.is_floating(kind)
-        # The last is that of rows whose key is nowhere.
-        self.numbers = np.zeros(size + 1, np.float64 if floats else np.int64)
-        self.valid = None if empty is not None else np.zeros(size + 1, np.bool_)
+        # Rows whose key is nowhere are in no part: they keep what is here.
+        self.numbers = np.zeros(size, np.float64 if floats else np.int64)
+        self.valid = None if empty is not None else np.zeros(size, np.bool_)
 
     def put(self, part: Part, numbers: Array, valid: Array | None) -> None:
-        queries = slice(part.start, part.start + len(part.back))
-        self.numbers[queries] = numbers
+        self.numbers[part.back] = numbers
         if self.valid is not None:
-            self.valid[queries] = True if valid is None else valid
+            self.valid[part.back] = True if valid is None else valid
 
     def finish(self, place: Array) -> pa.Array:
         column = Column(self.numbers, None) if self.column is None else self.column
-        valid = None if self.valid is None else self.valid.take(place)
-        return column.decode(self.numbers.take(place), valid, self.kind)
+        return column.decode(self.numbers, self.valid, self.kind)
 
 
 class Pieces:
@@ -198,14 +96,20 @@ class Windows:
             key = (window.value, window.where, window.by)
             self.groups.setdefault(key, []).append(window)
 
+    @property
+    def names(self) -> list[str]:
+        """The values that are read."""
+        windows = self.view.windows
+        return sorted({name for w in windows for name in (w.value, w.by, w.where) if name})
+
     def run(self, parts: Parts, pool: Executor) -> dict[str, pa.Array]:
         """The result of each signal, in the order of the spine."""
-        order = parts.heaviest_first
-        if len(order) >= THREADS:
-            list(pool.map(lambda part: self.answer(parts.sorted(part)), order))
-        else:  # a part is a key at least: with so few of them, inputs go side by side
-            for part in order:
-                self.answer(parts.sorted(part), pool)
+        for together in parts.passes():
+            if len(together) >= THREADS:
+                list(pool.map(lambda part: self.answer(part()), together))
+            else:  # a part is a key at least: with so few of them, inputs go side by side
+                for part in together:
+                    self.answer(part(), pool)
         names = list(self.results)
         found = pool.map(lambda name: self.results.pop(name).finish(self.place), names)
         return dict(zip(names, found, strict=True))
@@ -214,21 +118,16 @@ class Windows:
         """Everything about one part."""
         self.place[part.back] = np.arange(part.start, part.start + len(part.back))
         ranges = {}
-        for length in {window.length for window in self.view.windows}:
-            reach = -1 if length is None else length
-            a, b = kernels.bounds(part.at, part.offsets, part.wanted, part.times, reach)
-            ranges[length] = Range(a, b, part.times)
+        for span in {(window.length, window.hop) for window in self.view.windows}:
+            a, b = _bounds(part.at, part.offsets, part, *span)
+            ranges[span] = Range(a, b, part.times)
         run = map if pool is None else pool.map
         list(run(lambda group: self.group(part, ranges, group), self.groups.values()))
 
-    def column(self, part: Part, name: str) -> Column:
-        """A value in the order of the part."""
-        return self.rows.values[name].at(part.order)
-
     def passing(self, part: Part, where: str | None) -> Array | None:
-        return None if where is None else self.column(part, where).numbers != 0
+        return None if where is None else part.column(where).numbers != 0
 
-    def group(self, part: Part, ranges: Mapping[int | None, Range], windows: list[Window]) -> None:
+    def group(self, part: Part, ranges: Mapping[Span, Range], windows: list[Window]) -> None:
         """Windows that share value, filter and by."""
         first = windows[0]
         if first.by is not None:
@@ -238,17 +137,28 @@ class Windows:
                 assert isinstance(result, Pieces), "maps come in pieces"
                 result.put(part, grouped.answer(window, result.kind))
             return
-        column = None if first.value is None else self.column(part, first.value)
+        column = None if first.value is None else part.column(first.value)
         mask = _both(self.passing(part, first.where), None if column is None else column.valid)
         series = Series(part.at, part.offsets, column, mask)
         for window in windows:
-            result, over = self.results[window.signal], ranges[window.length]
+            result, over = self.results[window.signal], ranges[window.length, window.hop]
             if isinstance(result, Filled):
                 kernel = kernel_of(window.aggregate)
                 assert kernel is not None, "only kernels fill"
                 result.put(part, *kernel(series, over))
             else:
                 result.put(part, evaluate(series, window.aggregate, over, result.kind))
+
+
+def _bounds(
+    at: Array, offsets: Array, part: Part, length: int | None, hop: int | None
+) -> tuple[Array, Array]:
+    """The rows of each query of a part, among rows at these times."""
+    reach = -1 if length is None else length
+    found: tuple[Array, Array] = kernels.bounds(
+        at, offsets, part.wanted, part.times, reach, hop or 0
+    )
+    return found
 
 
 def _both(left: Array | None, right: Array | None) -> Array | None:
@@ -263,7 +173,7 @@ class Grouped:
     def __init__(self, windows: Windows, part: Part, first: Window) -> None:
         assert first.by is not None, "only maps are grouped"
         self.part = part
-        self.by = windows.column(part, first.by)
+        self.by = part.column(first.by)
         codes, self.values = self.by.ranked()
         mask = _both(windows.passing(part, first.where), self.by.valid)
         size = len(part.at)
@@ -278,7 +188,7 @@ class Grouped:
         self.tree = kernels.build_tree(self.before, kernels.MIN, np.int32(2**31 - 1))
         column = None
         if first.value is not None:
-            column = windows.column(part, first.value).at(kept[order])
+            column = part.column(first.value).at(kept[order])
         ends = np.flatnonzero(np.diff(self.end, prepend=-1)) if len(order) else np.zeros(0, int)
         starts = np.append(ends, len(order)).astype(np.int64)
         valid = None if column is None else column.valid
@@ -287,8 +197,7 @@ class Grouped:
     def answer(self, window: Window, kind: pa.MapType) -> pa.Array:
         """A map for each query."""
         part = self.part
-        length = -1 if window.length is None else window.length
-        a, b = kernels.bounds(self.at, self.offsets, part.wanted, part.times, length)
+        a, b = _bounds(self.at, self.offsets, part, window.length, window.hop)
         starts, codes, low, high = groups.expand_groups(
             self.before,
             self.tree,
@@ -309,15 +218,22 @@ class Grouped:
 
 
 def compute(
-    view: View, rows: Prepared, asked: Asked, kinds: Mapping[str, pa.DataType], pool: Executor
+    view: View,
+    rows: Prepared,
+    asked: Asked,
+    kinds: Mapping[str, pa.DataType],
+    pool: Executor,
+    keys: Keys,
+    memory: Memory,
 ) -> dict[str, pa.Array]:
     """Every signal of a view for every row of the spine, in the spine's order.
 
-    ``kinds`` are the signals' Arrow types.
+    ``kinds`` are the signals' Arrow types; ``keys`` are shared by the views of the same rows.
     """
     if not view.windows:
         return {}
-    return Windows(view, rows, asked, kinds).run(Parts(rows, asked, pool), pool)
+    found = Windows(view, rows, asked, kinds)
+    return found.run(Parts(rows, asked, found.names, keys, pool, memory), pool)
 
 
 def windows(
@@ -345,7 +261,7 @@ def windows(
             {column.name: columns[f"c{i}"] for i, column in enumerate(view.computed)},
         )
         asked = Asked([spine[name] for name, _ in view.keys], read(spine["at"]))
-        return compute(view, prepared, asked, kinds, pool)
+        return compute(view, prepared, asked, kinds, pool, Keys(), Memory())
 
 
 def _type(arrow: pa.DataType) -> Type:

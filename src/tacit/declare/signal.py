@@ -22,11 +22,16 @@ _length = lru_cache(maxsize=4096)(duration)
 class Signal(Declaration):
     """An aggregate over the half-open window `[t - window, t)`; made by the methods of `Events`.
 
+    With a `hop`, the window starts at a multiple of it since the epoch (UTC), so that it can be
+    kept in tiles: it covers `[floor((t - window) / hop) * hop, t)`, which is never less than
+    `window` and always less than `window + hop`. Its end is `t` itself, always.
+
     Args:
         source: the events.
         aggregate: a registered aggregate, such as "sum".
         value: SQL of what is aggregated.
         window: a duration such as "30d"; None reaches back for ever.
+        hop: a duration of at most `window`; None for the exact window.
         by: SQL of a second key; the result is then a histogram.
         filter: SQL that says which events count.
         per: the entities whose history it is; empty means the person of the events.
@@ -40,6 +45,7 @@ class Signal(Declaration):
         "aggregate": WORD,
         "value": optional(SQL),
         "window": optional(DURATION),
+        "hop": optional(DURATION),
         "by": optional(SQL),
         "filter": replace(optional(SQL), example='"quantity > 0"', argument="where"),
         "per": several(Entity, "an Entity or a tuple of entities", "entity"),
@@ -52,6 +58,29 @@ class Signal(Declaration):
     by: str | None = None
     filter: str | None = None
     per: tuple[Entity, ...] = ()
+    hop: str | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.hop is None:
+            return
+        if self.length is None:
+            raise self.wrong(
+                f"hops by {self.hop} but has no window",
+                code="T118",
+                fix='add a window, such as window="30d", or leave the hop out',
+            )
+        if _length(self.hop) > self.length:
+            raise self.wrong(
+                f"hops by {self.hop}, which is longer than its window of {self.window}",
+                code="T118",
+                fix=f"use a hop of {self.window} or less",
+            )
+
+    @property
+    def step(self) -> int | None:
+        """The hop in microseconds; None for an exact window."""
+        return None if self.hop is None else _length(self.hop)
 
     @property
     def length(self) -> int | None:

@@ -130,7 +130,8 @@ class Events(Source):
     Every signal method takes SQL expressions over the columns, the derived columns, and the columns
     of content tables that share a key (`films.genre`). With `by`, the result is a histogram: one
     aggregate for each value of that expression. `per` names the entities whose history it is; left
-    out, it is the person of these events.
+    out, it is the person of these events. With `hop`, a window starts at a multiple of the hop: it
+    is never shorter than `window`, and always shorter than `window` and `hop` together.
 
     Args:
         time: the column that says when; left out, the only column of moments.
@@ -162,13 +163,14 @@ class Events(Source):
         value: str | None = None,
         by: str | None = None,
         where: str | None = None,
+        hop: str | None = None,
         per: Entity | tuple[Entity, ...] | list[Entity] | None = None,
         doc: str = "",
         name: str | None = None,
         owner: str | None = None,
     ) -> Signal:
         """How many events there were; with `value`, how many in which it is not null."""
-        options = {"window": window, "by": by, "filter": where, "per": per}
+        options = {"window": window, "by": by, "filter": where, "hop": hop, "per": per}
         return self._signal("count", value, options | {"doc": doc, "name": name, "owner": owner})
 
     def sum(
@@ -178,13 +180,14 @@ class Events(Source):
         *,
         by: str | None = None,
         where: str | None = None,
+        hop: str | None = None,
         per: Entity | tuple[Entity, ...] | list[Entity] | None = None,
         doc: str = "",
         name: str | None = None,
         owner: str | None = None,
     ) -> Signal:
         """The sum of an expression; null when there is nothing to add."""
-        options = {"window": window, "by": by, "filter": where, "per": per}
+        options = {"window": window, "by": by, "filter": where, "hop": hop, "per": per}
         return self._signal("sum", value, options | {"doc": doc, "name": name, "owner": owner})
 
     def mean(
@@ -194,13 +197,14 @@ class Events(Source):
         *,
         by: str | None = None,
         where: str | None = None,
+        hop: str | None = None,
         per: Entity | tuple[Entity, ...] | list[Entity] | None = None,
         doc: str = "",
         name: str | None = None,
         owner: str | None = None,
     ) -> Signal:
         """The mean of an expression; null when there is nothing to average."""
-        options = {"window": window, "by": by, "filter": where, "per": per}
+        options = {"window": window, "by": by, "filter": where, "hop": hop, "per": per}
         return self._signal("mean", value, options | {"doc": doc, "name": name, "owner": owner})
 
     def min(
@@ -210,13 +214,14 @@ class Events(Source):
         *,
         by: str | None = None,
         where: str | None = None,
+        hop: str | None = None,
         per: Entity | tuple[Entity, ...] | list[Entity] | None = None,
         doc: str = "",
         name: str | None = None,
         owner: str | None = None,
     ) -> Signal:
         """The least value of an expression."""
-        options = {"window": window, "by": by, "filter": where, "per": per}
+        options = {"window": window, "by": by, "filter": where, "hop": hop, "per": per}
         return self._signal("min", value, options | {"doc": doc, "name": name, "owner": owner})
 
     def max(
@@ -226,13 +231,14 @@ class Events(Source):
         *,
         by: str | None = None,
         where: str | None = None,
+        hop: str | None = None,
         per: Entity | tuple[Entity, ...] | list[Entity] | None = None,
         doc: str = "",
         name: str | None = None,
         owner: str | None = None,
     ) -> Signal:
         """The greatest value of an expression."""
-        options = {"window": window, "by": by, "filter": where, "per": per}
+        options = {"window": window, "by": by, "filter": where, "hop": hop, "per": per}
         return self._signal("max", value, options | {"doc": doc, "name": name, "owner": owner})
 
     def first(
@@ -242,13 +248,14 @@ class Events(Source):
         *,
         by: str | None = None,
         where: str | None = None,
+        hop: str | None = None,
         per: Entity | tuple[Entity, ...] | list[Entity] | None = None,
         doc: str = "",
         name: str | None = None,
         owner: str | None = None,
     ) -> Signal:
         """The value at the earliest event; among events of one moment, the least."""
-        options = {"window": window, "by": by, "filter": where, "per": per}
+        options = {"window": window, "by": by, "filter": where, "hop": hop, "per": per}
         return self._signal("first", value, options | {"doc": doc, "name": name, "owner": owner})
 
     def last(
@@ -258,13 +265,14 @@ class Events(Source):
         *,
         by: str | None = None,
         where: str | None = None,
+        hop: str | None = None,
         per: Entity | tuple[Entity, ...] | list[Entity] | None = None,
         doc: str = "",
         name: str | None = None,
         owner: str | None = None,
     ) -> Signal:
         """The value at the latest event; among events of one moment, the greatest."""
-        options = {"window": window, "by": by, "filter": where, "per": per}
+        options = {"window": window, "by": by, "filter": where, "hop": hop, "per": per}
         return self._signal("last", value, options | {"doc": doc, "name": name, "owner": owner})
 
     def distinct(
@@ -274,13 +282,14 @@ class Events(Source):
         *,
         by: str | None = None,
         where: str | None = None,
+        hop: str | None = None,
         per: Entity | tuple[Entity, ...] | list[Entity] | None = None,
         doc: str = "",
         name: str | None = None,
         owner: str | None = None,
     ) -> Signal:
         """How many different values there were, exactly."""
-        options = {"window": window, "by": by, "filter": where, "per": per}
+        options = {"window": window, "by": by, "filter": where, "hop": hop, "per": per}
         return self._signal("distinct", value, options | {"doc": doc, "name": name, "owner": owner})
 
     def variance(
@@ -290,13 +299,14 @@ class Events(Source):
         *,
         by: str | None = None,
         where: str | None = None,
+        hop: str | None = None,
         per: Entity | tuple[Entity, ...] | list[Entity] | None = None,
         doc: str = "",
         name: str | None = None,
         owner: str | None = None,
     ) -> Signal:
         """The population's variance of an expression; null when there is nothing."""
-        options = {"window": window, "by": by, "filter": where, "per": per}
+        options = {"window": window, "by": by, "filter": where, "hop": hop, "per": per}
         return self._signal("variance", value, options | {"doc": doc, "name": name, "owner": owner})
 
     def stddev(
@@ -306,13 +316,14 @@ class Events(Source):
         *,
         by: str | None = None,
         where: str | None = None,
+        hop: str | None = None,
         per: Entity | tuple[Entity, ...] | list[Entity] | None = None,
         doc: str = "",
         name: str | None = None,
         owner: str | None = None,
     ) -> Signal:
         """The square root of the variance."""
-        options = {"window": window, "by": by, "filter": where, "per": per}
+        options = {"window": window, "by": by, "filter": where, "hop": hop, "per": per}
         return self._signal("stddev", value, options | {"doc": doc, "name": name, "owner": owner})
 
     def last_k(
@@ -323,13 +334,14 @@ class Events(Source):
         *,
         by: str | None = None,
         where: str | None = None,
+        hop: str | None = None,
         per: Entity | tuple[Entity, ...] | list[Entity] | None = None,
         doc: str = "",
         name: str | None = None,
         owner: str | None = None,
     ) -> Signal:
         """The last k values, newest first; among events of one moment, the greatest first."""
-        options = {"window": window, "by": by, "filter": where, "per": per}
+        options = {"window": window, "by": by, "filter": where, "hop": hop, "per": per}
         return self._signal(
             f"last_k({k})", value, options | {"doc": doc, "name": name, "owner": owner}
         )
@@ -342,13 +354,14 @@ class Events(Source):
         *,
         by: str | None = None,
         where: str | None = None,
+        hop: str | None = None,
         per: Entity | tuple[Entity, ...] | list[Entity] | None = None,
         doc: str = "",
         name: str | None = None,
         owner: str | None = None,
     ) -> Signal:
         """The k most frequent values, the most frequent first; of equals, the least first."""
-        options = {"window": window, "by": by, "filter": where, "per": per}
+        options = {"window": window, "by": by, "filter": where, "hop": hop, "per": per}
         return self._signal(
             f"top_k({k})", value, options | {"doc": doc, "name": name, "owner": owner}
         )
@@ -361,13 +374,14 @@ class Events(Source):
         *,
         by: str | None = None,
         where: str | None = None,
+        hop: str | None = None,
         per: Entity | tuple[Entity, ...] | list[Entity] | None = None,
         doc: str = "",
         name: str | None = None,
         owner: str | None = None,
     ) -> Signal:
         """The sum in which a value counts half after each half-life, such as "7d"."""
-        options = {"window": window, "by": by, "filter": where, "per": per}
+        options = {"window": window, "by": by, "filter": where, "hop": hop, "per": per}
         return self._signal(
             f"decayed({half})", value, options | {"doc": doc, "name": name, "owner": owner}
         )
@@ -378,11 +392,12 @@ class Events(Source):
         *,
         by: str | None = None,
         where: str | None = None,
+        hop: str | None = None,
         per: Entity | tuple[Entity, ...] | list[Entity] | None = None,
         doc: str = "",
         name: str | None = None,
         owner: str | None = None,
     ) -> Signal:
         """Microseconds since the last event; null when there was none."""
-        options = {"window": window, "by": by, "filter": where, "per": per}
+        options = {"window": window, "by": by, "filter": where, "hop": hop, "per": per}
         return self._signal("since", None, options | {"doc": doc, "name": name, "owner": owner})

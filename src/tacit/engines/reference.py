@@ -92,9 +92,9 @@ def _result(window: Window, rows: list[Row], at: int | None) -> Any:
     for row in rows:
         time = row[""]
         assert isinstance(time, int), "rows without a time were dropped"
-        early = window.length is not None and at is not None and time < at - window.length
+        start = None if at is None else window.start(at)
         passes = window.where is None or row[window.where] is True
-        if at is not None and time < at and not early and passes:
+        if at is not None and time < at and (start is None or time >= start) and passes:
             inside.append(row)
     if window.by is None:
         return _aggregate(window, inside, at)

@@ -152,7 +152,7 @@ def _compare(name: str, old: Any, new: Any) -> Iterator[str]:
 def _shown(name: str, value: Any) -> str:
     if value is None:
         return "ever" if name == "window" else "none"
-    if name in ("window", "expires"):
+    if name in ("window", "hop", "expires"):
         return show_duration(value)
     if isinstance(value, list):
         return ", ".join(str(each) for each in value) or "none"

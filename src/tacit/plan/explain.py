@@ -108,6 +108,7 @@ def _signal(node: Node) -> str:
     for part, word in (("value", "of"), ("by", "by"), ("where", "where")):
         words += [word, str(spec[part])] if part in spec else []
     window = show_duration(spec["window"])
+    window += f" by hops of {show_duration(spec['hop'])}" if "hop" in spec else ""
     return f"{' '.join(words)}, per {_keys(node.inputs[0].partition(':')[2])}, {window}"
 
 

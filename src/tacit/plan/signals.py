@@ -34,8 +34,11 @@ def build_signal(draft: Draft, name: str, signal: Signal) -> None:
     parts = {part: _compute(draft, view, signal, each, joins) for part, each in written.items()}
     result = _result(draft, signal, parts)
     value, by, where = (parts[part].name if part in parts else None for part in ROLES)
-    view.windows.append(Window(name, signal.aggregate, value, by, where, signal.length))
+    view.windows.append(
+        Window(name, signal.aggregate, value, by, where, signal.length, signal.step)
+    )
     spec = {"aggregate": signal.aggregate, "window": signal.length}
+    spec |= {"hop": signal.step} if signal.step is not None else {}
     spec |= {part: column.sql for part, column in parts.items()}
     inputs = (prepared, *sorted(joins))
     draft.add(name, "signal", signal, inputs, (Column("value", result),), spec)
@@ -102,12 +105,14 @@ def _check_window(
         read |= {column for _, column in keys} | {signal.source.time}
         limits |= {f"{source}.{column}": short[column] for column in sorted(read & set(short))}
     what, kept = min(limits.items(), key=lambda item: (item[1] is None, item[1]))
-    if kept is not None and signal.length > kept:
+    if kept is not None and signal.length + (signal.step or 0) > kept:
+        hop = f" and a hop of {signal.hop}" if signal.hop else ""
+        both = "a window and a hop that together are" if signal.hop else "a window of"
         raise draft.wrong(
             signal,
-            f"looks back {signal.window}, past the {show_duration(kept)} that {what} is kept",
+            f"looks back {signal.window}{hop}, past the {show_duration(kept)} that {what} is kept",
             code="T107",
-            fix=f"use a window of {show_duration(kept)} or less, or keep {what} longer",
+            fix=f"use {both} {show_duration(kept)} or less, or keep {what} longer",
         )
 
 

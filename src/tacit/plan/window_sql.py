@@ -71,11 +71,12 @@ class _Windows:
 
     def wide(self, windows: list[Window]) -> exp.Select:
         """One row a spine row, one column a window."""
-        lengths = [window.length for window in windows]
-        longest = None if None in lengths else max(length for length in lengths if length)
+        reaches = [window.reach for window in windows]
+        longest = None if None in reaches else max(reach for reach in reaches if reach)
         columns = [exp.alias_(column_of("s", "row"), "row", quoted=True)]
         for window in windows:
-            tests = [] if window.length == longest else [self.after(window.length)]
+            whole = window.hop is None and window.length == longest
+            tests = [] if whole else [self.after(window.length, window.hop)]
             if window.where is not None:
                 tests.append(self.computed(window.where))
             tree = self.aggregate(window, tests or [not_null(column_of("r", "at"))])
@@ -85,7 +86,7 @@ class _Windows:
 
     def single(self, window: Window) -> exp.Select:
         """One window alone: a map, or a first or last."""
-        on = self.matches(window.length)
+        on = self.matches(window.length, window.hop)
         if window.where is not None:
             on.append(self.computed(window.where))
         name = "row" if window.by is None else "map"
@@ -141,18 +142,25 @@ class _Windows:
         condition = exp.and_(*on)
         return select.from_(table_as(self.spine, "s")).join(rows, on=condition, join_type=side)
 
-    def matches(self, length: int | None) -> list[exp.Expr]:
-        """Same keys, before the spine row's time, and within the length."""
+    def matches(self, length: int | None, hop: int | None = None) -> list[exp.Expr]:
+        """Same keys, before the spine row's time, and within the window."""
         names = [f"k{i}" for i in range(len(self.view.keys))]
         tests: list[exp.Expr] = [
             exp.EQ(this=column_of("r", name), expression=column_of("s", name)) for name in names
         ]
         tests.append(exp.LT(this=column_of("r", "at"), expression=column_of("s", "at")))
-        return tests if length is None else [*tests, self.after(length)]
+        return tests if length is None else [*tests, self.after(length, hop)]
 
-    def after(self, length: int | None) -> exp.Expr:
+    def after(self, length: int | None, hop: int | None = None) -> exp.Expr:
+        """Whether a row is not before the window: the start is a multiple of the hop."""
         assert length is not None, "the longest window of all has no start to test"
-        start = exp.Sub(this=column_of("s", "at"), expression=whole(length))
+        start: exp.Expr = exp.Sub(this=column_of("s", "at"), expression=whole(length))
+        if hop is not None:
+            # What engines call % takes the sign of the left: with it, twice rounds down.
+            first = exp.paren(exp.Mod(this=exp.paren(start), expression=whole(hop)))
+            above = exp.paren(exp.Add(this=first, expression=whole(hop)))
+            rest = exp.paren(exp.Mod(this=above, expression=whole(hop)))
+            start = exp.Sub(this=start.copy(), expression=rest)
         return exp.GTE(this=column_of("r", "at"), expression=start)
 
     def aggregate(self, window: Window, tests: list[exp.Expr]) -> exp.Expr:
