@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import math
+import time
 from fractions import Fraction
 from typing import Any
 
 import pytest
-from hypothesis import given
+from aggregate_pages import ROWS
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tacit.aggregates.algebra import AGGREGATES, FAMILIES, REGISTRY, Aggregate, Invertible, clean
@@ -130,6 +132,62 @@ def test_any_bytes_are_a_state_or_a_data_error(data: bytes, key: str) -> None:
     for raw in (data, bytes((1, aggregate.family)) + data):
         with contextlib.suppress(DataError):
             assert aggregate.encode(aggregate.decode(raw)) == raw
+
+
+RAW = [
+    (key, REGISTRY[key].encode(REGISTRY[key].fold(rows)))
+    for key in KEYS
+    for kind, cases_ in ROWS.items()
+    if REGISTRY[key].accepts(kind)
+    for rows in cases_.values()
+]
+
+
+@given(st.sampled_from(RAW), st.data())
+@settings(max_examples=400)
+def test_damaged_bytes_are_a_state_or_a_data_error(given_: Any, data: st.DataObject) -> None:
+    """One to three changes of a real state: what is read can be finished, merged and written."""
+    key, raw = given_
+    aggregate, changed = REGISTRY[key], bytearray(raw)
+    for _ in range(data.draw(st.integers(1, 3))):
+        at = data.draw(st.integers(2, max(len(changed), 2)))
+        match data.draw(st.sampled_from(["set", "cut", "add"])):
+            case "set":
+                changed[at : at + 1] = data.draw(st.binary(min_size=1, max_size=1))
+            case "cut":
+                del changed[at : at + data.draw(st.integers(1, 9))]
+            case "add":
+                changed[at:at] = data.draw(st.binary(max_size=9))
+    with contextlib.suppress(DataError):
+        state = aggregate.decode(bytes(changed))
+        assert aggregate.encode(state) == changed
+        twice = aggregate.merge(state, state)
+        assert aggregate.decode(aggregate.encode(twice)) == twice
+        aggregate.finish_at(state, 2**63 - 1)
+        aggregate.finish_at(state, -(2**63))
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_no_bytes_take_long_or_much(key: str) -> None:
+    """Lengths that promise more than there is, and the largest numbers that there is room for."""
+    aggregate = REGISTRY[key]
+    head = bytes((1, aggregate.family))
+    for filling in (
+        b"\xff",
+        b"\x7f",
+        b"\x80",
+        b"\x00",
+        b"\x01",
+        b"i\x08",
+        b"\xff\xff\x03",
+        b"t\x01",
+    ):
+        for prefix in (b"", b"\x01", b"\xff" * 8 + b"\x7f", b"\x02\x01"):
+            raw = head + prefix + filling * (60_000 // len(filling))
+            started = time.process_time()
+            with contextlib.suppress(DataError):
+                aggregate.finish_at(aggregate.decode(raw), 0)
+            assert time.process_time() - started < 2.0
 
 
 def test_bytes_of_another_aggregate_or_version_are_refused() -> None:

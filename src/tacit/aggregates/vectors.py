@@ -137,7 +137,7 @@ class VectorSum(_Vectors, Invertible[Sums]):
         if size != self.size:
             data.wrong("holds vectors of another size")
         zeros = data.size()
-        if zeros > 4096:
+        if zeros > 340:  # the largest float times 2^63 is a whole number of 340 bits
             data.wrong("holds a sum beyond all floats")
         units = tuple([data.whole() << zeros for _ in range(size)])
         if not count and not any(units):
