@@ -71,10 +71,10 @@ def _input(draft: Draft, formula: Formula, used: str) -> tuple[str, Signal | For
         return draft.declarations.name(declared, formula), declared
     known = [n for n, d in draft.declarations if isinstance(d, Signal | Formula)]
     close = difflib.get_close_matches(used, [*formula.inputs, *known], 1)
-    what = f"a {declared.kind}" if declared is not None else "nothing that is declared"
+    what = f"declared as {declared.kind}" if declared is not None else "not declared"
     raise draft.wrong(
         formula,
-        f"names {used!r}, which is {what}, not a signal",
+        f"names {used!r}, which is {what}; a formula is over signals",
         code="T122",
         fix=f"did you mean {close[0]!r}?" if close else "name a signal, or add it to inputs={…}",
     )
