@@ -31,6 +31,7 @@ ROWS: dict[Type, dict[str, list[tuple[Any, int]]]] = {
         "nothing": [],
         "two": [(2, 10), (-3, 20)],
         "ends": [(2**63 - 1, -(2**63)), (-(2**63), 2**63 - 1), (0, 0)],
+        "384": [(i, i) for i in range(384)],
         "many": [(i * i, i) for i in range(1000)],
     },
     Type.FLOAT: {

@@ -227,6 +227,19 @@ def test_a_decayed_sum_is_what_it_says(rows: list[tuple[float, int]]) -> None:
     assert abs(found - expected) <= 1e-12 * scale + 1e-300
 
 
+@pytest.mark.parametrize("age", [2**40, 2**62, -(2**62), 2**200])
+def test_a_decayed_state_of_any_age_is_told_or_refused_at_once(age: int) -> None:
+    """A shift by so many half-lives would be an int beyond all memory."""
+    decayed = REGISTRY["decayed(1s)"]
+    [(_, total)] = decayed.fold([(1.0, 0)])
+    with contextlib.suppress(DataError):
+        state = decayed.decode(decayed.encode(((age, total),)))
+        for now in (-(2**63), 0, 2**63 - 1):
+            found = decayed.finish_at(state, now)
+            assert isinstance(found, float)
+            assert found in (0.0, math.inf)
+
+
 def test_what_is_128_half_lives_old_counts_nothing() -> None:
     decayed = REGISTRY["decayed(1s)"]
     state = decayed.fold([(1e300, 0), (1.0, 127_999_999), (2.0, 128_000_000)])

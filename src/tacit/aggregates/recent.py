@@ -117,7 +117,8 @@ class Decayed(Aggregate[Ages]):
     def _at(self, state: Ages, age: int, rest: int) -> float | None:
         whole = Total()
         for then, total in state:
-            shift = max(then + 1 - age, -4096) if total.mantissa else 0
+            # 4096 binary places are past every double, up or down.
+            shift = min(max(then + 1 - age, -4096), 4096) if total.mantissa else 0
             whole = _SUM.merge(whole, total._replace(exponent=total.exponent + shift))
         found = _SUM.finish(whole)
         assert found is None or isinstance(found, float), "sums of floats are floats"
