@@ -9,6 +9,7 @@ from tacit.declare import (
     PUBLIC,
     Entity,
     Events,
+    Formula,
     Metric,
     Model,
     Purpose,
@@ -20,8 +21,11 @@ from tacit.declare import (
     integer,
     key,
     number,
+    rate,
     text,
     time,
+    trend,
+    vector,
 )
 
 __version__ = "0.1.0"
@@ -31,6 +35,7 @@ __all__ = [
     "PUBLIC",
     "Entity",
     "Events",
+    "Formula",
     "Metric",
     "Model",
     "Purpose",
@@ -42,6 +47,9 @@ __all__ = [
     "integer",
     "key",
     "number",
+    "rate",
     "text",
     "time",
+    "trend",
+    "vector",
 ]

@@ -68,6 +68,19 @@ class Window:
 
 
 @dataclass(frozen=True, slots=True)
+class Derived:
+    """A signal that is an expression over other columns of the result, row by row.
+
+    `inputs` are those columns and their types: signals, and what else a row may hold by then.
+    """
+
+    signal: str
+    sql: str
+    type: Type
+    inputs: tuple[tuple[str, Type], ...]
+
+
+@dataclass(frozen=True, slots=True)
 class View:
     """The prepared rows of one source, and the windows over them.
 

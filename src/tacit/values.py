@@ -36,10 +36,15 @@ class Type(StrEnum):
     TEXT = "text"  # UTF-8
     BOOL = "bool"
     TIME = "time"  # microseconds since the epoch, UTC; an INT to arithmetic's eyes
+    VECTOR = "vector"  # so many 32-bit floats, as its column says; no expression computes with it
 
     @property
     def numeric(self) -> bool:
         return self in (Type.INT, Type.FLOAT)
+
+
+SCALARS = (Type.INT, Type.FLOAT, Type.TEXT, Type.BOOL, Type.TIME)
+"""The types that expressions compute with."""
 
 
 def duration(text: str, *, where: str | None = None) -> int:

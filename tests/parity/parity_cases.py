@@ -19,6 +19,7 @@ from tacit.values import Type
 
 SHARED = ("count", "sum", "mean", "min", "max", "first", "last", "distinct")
 MORE = ("variance", "stddev", "since", "last_k(2)", "top_k(2)", "decayed(1s)", "decayed(30d)")
+MORE += ("approx_distinct", "approx_quantile(0)", "approx_quantile(0.5)", "approx_quantile(1)")
 TABLE, CONTENT = 'ev"ents; --', "items"
 TIMES = st.one_of(
     st.integers(-5, 25),

@@ -1,20 +1,7 @@
 """The aggregates there are. A new one is a class in its family's file, and a line here.
 
-================  ==================================  =====================================
-key               state                               exact
-================  ==================================  =====================================
-count             int                                 yes; retracts
-sum, mean         the sum with all its bits           yes, rounded once by finish; retracts
-variance, stddev  the sums of values and squares      yes, rounded by finish; retracts
-min, max          the value                           yes
-first             the least (time, value)             yes
-last              the greatest (time, value)          yes
-last_k(k)         the k greatest (time, value)        yes
-top_k(k)          how often each value occurred       yes
-distinct          the set of values                   yes
-since             the last time                       yes
-decayed(half)     a sum for each half-life            each weight rounded once
-================  ==================================  =====================================
+What each holds, how exact it is, whether it retracts, and which engines have it stands in
+docs/aggregates.md, written from the classes themselves.
 
 ``aggregates.windows`` has special kernels for most; an aggregate that has none there is computed by
 merging its states, which is slower, and needs no further code.
@@ -22,11 +9,11 @@ merging its states, which is slower, and needs no further code.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
 from typing import Any
 
+from tacit.aggregates.approximate import ApproxDistinct, ApproxQuantile
 from tacit.aggregates.counts import Count
 from tacit.aggregates.distinct import Distinct
 from tacit.aggregates.ends import First, Last
@@ -36,52 +23,55 @@ from tacit.aggregates.recent import Decayed, Since
 from tacit.aggregates.spread import Stddev, Variance
 from tacit.aggregates.state import Aggregate, Invertible, Value, clean
 from tacit.aggregates.sums import Mean, Sum
-from tacit.errors import DeclarationError
-from tacit.values import duration
+from tacit.aggregates.vectors import VectorLast, VectorMean, VectorSum
 
-__all__ = ["FAMILIES", "REGISTRY", "Aggregate", "Invertible", "Value", "base_key", "clean"]
+__all__ = ["AGGREGATES", "FAMILIES", "REGISTRY", "Aggregate", "Invertible", "Value"]
+__all__ += ["base_key", "clean", "over_vectors"]
+
+AGGREGATES: tuple[type[Aggregate[Any]], ...] = (
+    Count,
+    Sum,
+    Mean,
+    Variance,
+    Stddev,
+    Min,
+    Max,
+    First,
+    Last,
+    LastK,
+    TopK,
+    Distinct,
+    ApproxDistinct,
+    ApproxQuantile,
+    Since,
+    Decayed,
+    VectorSum,
+    VectorMean,
+    VectorLast,
+)
 
 _PLAIN: Mapping[str, Aggregate[Any]] = {
-    aggregate.key: aggregate
-    for aggregate in (
-        Count(),
-        Sum(),
-        Mean(),
-        Variance(),
-        Stddev(),
-        Min(),
-        Max(),
-        First(),
-        Last(),
-        Distinct(),
-        Since(),
-    )
+    made.key: made() for made in AGGREGATES if made.argument is None
 }
 
-
-def _length(text: str) -> int | None:
-    """A list's length, in its one way of writing."""
-    return int(text) if re.fullmatch(r"[1-9]\d{0,3}", text) else None
-
-
-def _half(text: str) -> int | None:
-    try:
-        return duration(text)
-    except DeclarationError:
-        return None
-
-
-FAMILIES: Mapping[str, tuple[Callable[[int], Aggregate[Any]], Callable[[str], int | None], str]] = {
-    "last_k": (LastK, _length, "last_k(5)"),
-    "top_k": (TopK, _length, "top_k(5)"),
-    "decayed": (Decayed, _half, "decayed(30d)"),
+FAMILIES: Mapping[str, tuple[Callable[..., Aggregate[Any]], Callable[[str], Any], str]] = {
+    made.key: (made, made.argument.read, f"{made.key}({made.argument.example})")
+    for made in AGGREGATES
+    if made.argument is not None
 }
 """Aggregates with an argument: how one is made, how the argument is read, an example."""
+
+_OVER_VECTORS = {made.over: made.key for made in AGGREGATES if made.over is not None}
 
 
 def base_key(key: str) -> str:
     """The key without its argument."""
     return key.partition("(")[0]
+
+
+def over_vectors(key: str, size: int) -> str:
+    """The key of what an aggregate means over vectors of a size; the same key if it means none."""
+    return f"{_OVER_VECTORS[key]}({size})" if key in _OVER_VECTORS else key
 
 
 @lru_cache(maxsize=4096)

@@ -16,6 +16,7 @@ Array = npt.NDArray[Any]
 @dataclass(frozen=True, slots=True)
 class Column:
     """A column as numbers. Text is numbered in its order, by ``dictionary``; bools are 0 and 1.
+    Vectors are numbered as they come, by a ``dictionary`` of lists.
 
     ``valid`` is None when nothing is null; where it is False the number is 0. Numbers may be stored
     narrow; ``at`` widens them to 64 bits.
@@ -53,7 +54,8 @@ class Column:
     def arrow(self) -> pa.DataType:
         """The Arrow type that holds its values."""
         if self.dictionary is not None:
-            return pa.string()
+            vectors = pa.types.is_nested(self.dictionary.type)
+            return pa.list_(pa.float32()) if vectors else pa.string()
         if self.boolean:
             return pa.bool_()
         return pa.float64() if self.numbers.dtype.kind == "f" else pa.int64()

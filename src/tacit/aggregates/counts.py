@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from tacit.aggregates.state import Invertible, Reader, Value, Writer
-from tacit.values import Type
+from tacit.values import SCALARS, Type
 
 
 class Count(Invertible[int]):
@@ -13,8 +13,10 @@ class Count(Invertible[int]):
 
     key = "count"
     family = 1
-    takes = "any value, or none for rows"
-    inputs = (None, *Type)
+    about = "How many events there were; with `value`, how many in which it is not null."
+    holds = "an int"
+    takes = "any value but a vector, or none for rows"
+    inputs = (None, *SCALARS)
     empty: ClassVar[int | None] = 0
 
     def result(self, value: Type | None) -> Type:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import ClassVar
 
 from tacit.aggregates.state import Aggregate, Reader, Value, Writer
-from tacit.values import Type
+from tacit.values import SCALARS, Type
 
 
 class Distinct(Aggregate[frozenset[Value]]):
@@ -14,8 +14,10 @@ class Distinct(Aggregate[frozenset[Value]]):
 
     key = "distinct"
     family = 8
-    takes = "any value"
-    inputs: ClassVar[tuple[Type | None, ...]] = tuple(Type)
+    about = "How many different values there were, exactly."
+    holds = "the set of values"
+    takes = "any value but a vector"
+    inputs: ClassVar[tuple[Type | None, ...]] = SCALARS
     empty: ClassVar[int | None] = 0
 
     def result(self, value: Type | None) -> Type:

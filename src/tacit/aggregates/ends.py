@@ -10,7 +10,7 @@ from abc import abstractmethod
 from typing import ClassVar
 
 from tacit.aggregates.state import Aggregate, Reader, Value, Writer
-from tacit.values import Type
+from tacit.values import SCALARS, Type
 
 End = tuple[int, Value] | None
 
@@ -18,8 +18,8 @@ End = tuple[int, Value] | None
 class Ends(Aggregate[End]):
     """The state is the winning (time, value), or None."""
 
-    takes = "any value"
-    inputs: ClassVar[tuple[Type | None, ...]] = tuple(Type)
+    takes = "any value but a vector"
+    inputs: ClassVar[tuple[Type | None, ...]] = SCALARS
 
     def result(self, value: Type | None) -> Type:
         assert value is not None, "accepts() was asked before"
@@ -50,12 +50,14 @@ class Ends(Aggregate[End]):
             out.value(state[1])
 
     def read(self, data: Reader) -> End:
-        return None if data.raw(1) == b"\x00" else (data.whole(), data.value())
+        return None if data.raw(1) == b"\x00" else (data.word(), data.value())
 
 
 class First(Ends):
     """The least (time, value)."""
 
+    about = "The value at the earliest event; among events of one moment, the least."
+    holds = "the least (time, value)"
     key = "first"
     family = 6
 
@@ -66,6 +68,8 @@ class First(Ends):
 class Last(Ends):
     """The greatest (time, value)."""
 
+    about = "The value at the latest event; among events of one moment, the greatest."
+    holds = "the greatest (time, value)"
     key = "last"
     family = 7
 

@@ -6,7 +6,7 @@ from abc import abstractmethod
 from typing import ClassVar
 
 from tacit.aggregates.state import Aggregate, Reader, Value, Writer
-from tacit.values import Type
+from tacit.values import SCALARS, Type
 
 
 def write_option(state: Value | None, out: Writer) -> None:
@@ -24,8 +24,9 @@ def read_option(data: Reader) -> Value | None:
 class Extreme(Aggregate[Value | None]):
     """The state is the extreme value so far, or None."""
 
-    takes = "any value"
-    inputs: ClassVar[tuple[Type | None, ...]] = tuple(Type)
+    takes = "any value but a vector"
+    inputs: ClassVar[tuple[Type | None, ...]] = SCALARS
+    holds = "the value"
 
     def result(self, value: Type | None) -> Type:
         assert value is not None, "accepts() was asked before"
@@ -57,6 +58,7 @@ class Extreme(Aggregate[Value | None]):
 class Min(Extreme):
     """The least value."""
 
+    about = "The least value of an expression."
     key = "min"
     family = 4
 
@@ -67,6 +69,7 @@ class Min(Extreme):
 class Max(Extreme):
     """The greatest value."""
 
+    about = "The greatest value of an expression."
     key = "max"
     family = 5
 

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from typing import ClassVar
 
-from tacit.aggregates.state import Aggregate, Reader, Value, Writer
-from tacit.values import Type
+from tacit.aggregates.state import Aggregate, Argument, Reader, Value, Writer
+from tacit.values import SCALARS, Type
 
 Newest = tuple[tuple[int, Value], ...]
 Counts = frozenset[tuple[Value, int]]
+
+
+def _length(text: str) -> int | None:
+    """A list's length, in its one way of writing."""
+    return int(text) if re.fullmatch(r"[1-9]\d{0,3}", text) else None
+
+
+LENGTH = Argument("k", "int", _length, "5")
 
 
 class LastK(Aggregate[Newest]):
@@ -16,8 +25,11 @@ class LastK(Aggregate[Newest]):
 
     key = "last_k"
     family = 13
-    takes = "any value"
-    inputs: ClassVar[tuple[Type | None, ...]] = tuple(Type)
+    takes = "any value but a vector"
+    inputs: ClassVar[tuple[Type | None, ...]] = SCALARS
+    argument = LENGTH
+    about = "The last k values, newest first; among events of one moment, the greatest first."
+    holds = "the k greatest (time, value)"
     many = True
 
     def __init__(self, k: int) -> None:
@@ -50,7 +62,7 @@ class LastK(Aggregate[Newest]):
     def read(self, data: Reader) -> Newest:
         if data.size() != self.k:
             data.wrong("keeps another number of values")
-        found = [(data.whole(), data.value()) for _ in range(data.size())]
+        found = [(data.word(), data.value()) for _ in range(data.size())]
         if len(found) > self.k or len({type(value) for _, value in found}) > 1:
             data.wrong("holds too many values, or values of several types")
         return self.merge((), tuple(found))
@@ -64,8 +76,11 @@ class TopK(Aggregate[Counts]):
 
     key = "top_k"
     family = 14
-    takes = "any value"
-    inputs: ClassVar[tuple[Type | None, ...]] = tuple(Type)
+    takes = "any value but a vector"
+    inputs: ClassVar[tuple[Type | None, ...]] = SCALARS
+    argument = LENGTH
+    about = "The k most frequent values, the most frequent first; of equals, the least first."
+    holds = "how often each value occurred"
     many = True
 
     def __init__(self, k: int) -> None:
@@ -103,4 +118,6 @@ class TopK(Aggregate[Counts]):
         found = [(data.value(), data.size()) for _ in range(data.size())]
         if len({type(value) for value, _ in found}) > 1 or any(not count for _, count in found):
             data.wrong("holds values of several types, or a value that never occurred")
+        if len(dict(found)) != len(found):
+            data.wrong("counts a value twice")
         return frozenset(found)

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from tacit.aggregates.state import Aggregate, Reader, Value, Writer
+from tacit.aggregates.state import Aggregate, Argument, Reader, Value, Writer
 from tacit.aggregates.sums import Sum, Total
-from tacit.values import Type, show_duration
+from tacit.errors import DeclarationError
+from tacit.values import SCALARS, Type, duration, show_duration
 
 _SUM = Sum()
 _FAR = 128  # half-lives, after which a value counts nothing: a part in 10**38 of what it was
@@ -20,8 +21,13 @@ class Since(Aggregate[int | None]):
 
     key = "since"
     family = 11
-    takes = "any value, or none for rows"
-    inputs: ClassVar[tuple[Type | None, ...]] = (None, *Type)
+    about = (
+        "Microseconds since the last event; with `value`, since the last in which it is not null."
+        " Null when there was none."
+    )
+    holds = "the last time"
+    takes = "any value but a vector, or none for rows"
+    inputs: ClassVar[tuple[Type | None, ...]] = (None, *SCALARS)
 
     def result(self, value: Type | None) -> Type:
         return Type.INT
@@ -48,7 +54,14 @@ class Since(Aggregate[int | None]):
             out.whole(state)
 
     def read(self, data: Reader) -> int | None:
-        return None if data.raw(1) == b"\x00" else data.whole()
+        return None if data.raw(1) == b"\x00" else data.word()
+
+
+def _half(text: str) -> int | None:
+    try:
+        return duration(text)
+    except DeclarationError:
+        return None
 
 
 Ages = tuple[tuple[int, Total], ...]
@@ -67,6 +80,10 @@ class Decayed(Aggregate[Ages]):
     family = 12
     takes = "ints or floats"
     inputs: ClassVar[tuple[Type | None, ...]] = (Type.INT, Type.FLOAT)
+    argument = Argument("half", "str", _half, "30d")
+    about = 'The sum in which a value counts half after each half-life, such as "7d".'
+    holds = "a sum with all its bits for each half-life, 128 at most"
+    exact = "each weight rounded once; what is 128 half-lives old counts nothing"
 
     def __init__(self, half: int) -> None:
         self.half = half
@@ -79,6 +96,7 @@ class Decayed(Aggregate[Ages]):
         return ()
 
     def update(self, state: Ages, value: Value, at: int) -> Ages:
+        assert isinstance(value, int | float), "accepts() was asked before"
         age, rest = divmod(at, self.half)
         weighed = float(value) * 2.0 ** (rest / self.half - 1)  # at most the value: no overflow
         return self.merge(state, ((age, _SUM.update(Total(), weighed, at)),))
@@ -99,7 +117,8 @@ class Decayed(Aggregate[Ages]):
     def _at(self, state: Ages, age: int, rest: int) -> float | None:
         whole = Total()
         for then, total in state:
-            shift = max(then + 1 - age, -4096) if total.mantissa else 0
+            # 4096 binary places are past every double, up or down.
+            shift = min(max(then + 1 - age, -4096), 4096) if total.mantissa else 0
             whole = _SUM.merge(whole, total._replace(exponent=total.exponent + shift))
         found = _SUM.finish(whole)
         assert found is None or isinstance(found, float), "sums of floats are floats"
@@ -121,4 +140,6 @@ class Decayed(Aggregate[Ages]):
         ages = tuple((data.whole(), _SUM.read(data)) for _ in range(size))
         if any(not total.values for _, total in ages):
             data.wrong("holds a half-life without a value")
+        if any(abs(age) > 2**63 // self.half + 1 for age, _ in ages):
+            data.wrong("holds a half-life beyond all moments")
         return self.merge((), ages)

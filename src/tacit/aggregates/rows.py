@@ -28,7 +28,9 @@ _STORED: Mapping[Type, Any] = {
     Type.FLOAT: np.float64,
     Type.TEXT: np.int32,
     Type.BOOL: np.int8,
+    Type.VECTOR: np.int64,
 }
+VECTORS = pa.large_list(pa.float32())
 
 
 @njit(cache=True, nogil=True)
@@ -50,6 +52,12 @@ def _renumber(codes: Any, numbers: Any) -> None:
 def stored(kind: Type) -> Any:
     """How the numbers of a column are kept."""
     return np.dtype(_STORED[kind])
+
+
+def _lists(array: pa.Array) -> pa.Array:
+    """Vectors as lists of floats; a null element is NaN, and which vectors are null is lost."""
+    lists = array.cast(VECTORS)
+    return pa.LargeListArray.from_arrays(lists.offsets, lists.values.fill_null(np.nan))
 
 
 class Rows:
@@ -86,6 +94,11 @@ class Rows:
                 valid = self.memory.empty(self.size, np.bool_)
                 valid[:] = True
             valid[start : start + len(mask)] = mask
+        if kind is Type.VECTOR:
+            vectors = [part for writer in self._writers for part in writer.vectors[name]]
+            vectors.sort(key=lambda part: part[0])
+            whole = [part for _, part in vectors] or [pa.array([], VECTORS)]
+            return Column(numbers, valid, pa.concat_arrays(whole))
         if kind is not Type.TEXT:
             return Column(numbers, valid, None, kind is Type.BOOL)
         dictionary, places = _unite(
@@ -120,6 +133,10 @@ class Writer:
         self.rows = rows
         self.ranges: list[tuple[int, int]] = []
         self.texts = {name: TextCodes() for name, kind in rows.kinds.items() if kind is Type.TEXT}
+        # Where each batch of vectors starts; a vector's number is its row's.
+        self.vectors: dict[str, list[tuple[int, pa.Array]]] = {
+            name: [] for name, kind in rows.kinds.items() if kind is Type.VECTOR
+        }
 
     def put(self, start: int, columns: Mapping[str, pa.Array | pa.ChunkedArray]) -> None:
         """The rows from ``start`` on. NaN is null; -0.0 is 0.0."""
@@ -129,6 +146,9 @@ class Writer:
             array = plain(flat(column) if isinstance(column, pa.ChunkedArray) else column)
             size = len(array)
             out = self.rows._numbers[name][start : start + size]
+            if kind is Type.VECTOR:
+                out[:] = np.arange(start, start + size)
+                self.vectors[name].append((start, _lists(array)))
             missing = self._fill(name, kind, array, out)
             if missing is not None:
                 self.rows._valid[name].append((start, missing))
@@ -138,6 +158,8 @@ class Writer:
     def _fill(self, name: str, kind: Type, array: pa.Array, out: Array) -> Array | None:
         """Writes the numbers; returns which are valid, if not all."""
         valid = pc.is_valid(array).to_numpy(zero_copy_only=False) if array.null_count else None
+        if kind is Type.VECTOR:
+            return valid
         if kind is Type.TEXT:
             out[:] = self.texts[name].encode(array)
             if valid is not None:

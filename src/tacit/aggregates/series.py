@@ -15,11 +15,13 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from tacit.aggregates import frequent, kernels, moments
+from tacit.aggregates import embeddings, frequent, kernels, moments, sketches
 from tacit.aggregates.algebra import REGISTRY
+from tacit.aggregates.approximate import ApproxQuantile
 from tacit.aggregates.columns import Array, Column, distinct_codes
 from tacit.aggregates.lists import LastK, TopK
 from tacit.aggregates.recent import Decayed
+from tacit.aggregates.vectors import VectorLast, VectorSum
 
 Answer = tuple[Array, Array | None]
 
@@ -46,10 +48,10 @@ class Series:
         self.offsets = offsets
         self.column = column
         self.mask = mask  # of rows that count: they pass the filter and hold a value
-        self._found: dict[tuple[Any, Range], Any] = {}
+        self._found: dict[tuple[Any, Range | None], Any] = {}
 
-    def once(self, key: Any, over: Range, find: Callable[[], Any]) -> Any:
-        """What several aggregates of a range need is found once."""
+    def once(self, key: Any, over: Range | None, find: Callable[[], Any]) -> Any:
+        """What several aggregates of a range, or of the whole, need is found once."""
         if (key, over) not in self._found:
             self._found[key, over] = find()
         return self._found[key, over]
@@ -261,6 +263,7 @@ KERNELS: Mapping[str, Callable[[Series, Range], Answer]] = {
     "first": _first,
     "last": _last,
     "distinct": _distinct,
+    "approx_distinct": sketches.approx_distinct,
     "since": _since,
 }
 
@@ -270,6 +273,8 @@ def kernel_of(key: str) -> Callable[[Series, Range], Answer] | None:
     aggregate = REGISTRY[key]
     if isinstance(aggregate, Decayed) and KERNELS:
         return lambda series, over: _decayed(series, over, aggregate.half)
+    if isinstance(aggregate, ApproxQuantile) and KERNELS:
+        return lambda series, over: sketches.approx_quantile(series, over, aggregate)
     return KERNELS.get(key)
 
 
@@ -330,8 +335,10 @@ def merge_states(key: str, series: Series, over: Range, kind: pa.DataType) -> pa
         column = series.column
         values = column.decode(column.numbers, None, column.arrow).to_pylist()
     leaves = [
-        aggregate.fold([(value, int(at))]) if passes else aggregate.init()
-        for value, at, passes in zip(values, series.at, series.passing, strict=True)
+        aggregate.init() if not passes or value is None else aggregate.fold([(value, int(at))])
+        for value, at, passes in zip(
+            map(aggregate.admit, values), series.at, series.passing, strict=True
+        )
     ]
     tree = leaves * 2
     for node in range(size - 1, 0, -1):
@@ -359,6 +366,8 @@ def evaluate(series: Series, key: str, over: Range, kind: pa.DataType) -> pa.Arr
         return last_values(series, over, aggregate.k, kind)
     if isinstance(aggregate, TopK) and KERNELS:
         return top_values(series, over, aggregate.k, kind)
+    if isinstance(aggregate, VectorSum | VectorLast) and KERNELS:
+        return embeddings.answer(series, over, aggregate, kind)
     if kernel is None:
         return merge_states(key, series, over, kind)
     numbers, valid = kernel(series, over)

@@ -35,6 +35,9 @@ class Variance(Invertible[Moments]):
 
     key = "variance"
     family = 9
+    about = "The population's variance of an expression; null when there is nothing."
+    holds = "the sums of values and of squares, with all their bits"
+    exact = "rounded once"
     takes = "ints or floats"
     inputs: ClassVar[tuple[Type | None, ...]] = (Type.INT, Type.FLOAT)
 
@@ -89,7 +92,10 @@ class Stddev(Variance):
 
     key = "stddev"
     family = 10
+    about = "The square root of the variance."
+    exact = "rounded twice"
 
     def finish(self, state: Moments) -> Value | None:
         variance = super().finish(state)
-        return None if variance is None else math.sqrt(float(variance))
+        assert variance is None or isinstance(variance, float), "a variance is a float"
+        return None if variance is None else math.sqrt(variance)

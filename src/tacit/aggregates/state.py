@@ -11,16 +11,18 @@ from __future__ import annotations
 import math
 import struct
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
-from typing import ClassVar, Generic, NoReturn, TypeVar
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, ClassVar, Generic, NoReturn, TypeVar
 
 from tacit.errors import DataError
 from tacit.values import Type
 
 VERSION = 1
-Value = int | float | str | bool
+Value = int | float | str | bool | tuple[float, ...]
 Result = Value | list[Value] | None
 State = TypeVar("State")
+_LEAST, _MOST = -(2**63), 2**63 - 1
 
 
 def clean(value: Value | None) -> Value | None:
@@ -30,15 +32,46 @@ def clean(value: Value | None) -> Value | None:
     return value
 
 
+@dataclass(frozen=True, slots=True)
+class Argument:
+    """What an aggregate is made with, as in ``last_k(5)``.
+
+    Attributes:
+        name: of the parameter of its method.
+        kind: the parameter's Python type, as it is written.
+        read: text → the argument; None for what is none, or is written in another way.
+        example: a text that ``read`` takes.
+    """
+
+    name: str
+    kind: str
+    read: Callable[[str], Any]
+    example: str
+
+
 class Aggregate(ABC, Generic[State]):
-    """One aggregate. ``key`` names it in signals; ``family`` marks the bytes of its states."""
+    """One aggregate. ``key`` names it in signals; ``family`` marks the bytes of its states.
+
+    From what the class says of itself come the registry, the method of ``Events``, its sentence,
+    and the page docs/aggregates.md.
+    """
 
     key: str
     family: ClassVar[int]
+    about: ClassVar[str]  # a sentence for users: what the result is
+    holds: ClassVar[str]  # what the state is, in words
+    exact: ClassVar[str] = "yes"  # how exact the result is: its error bound, if it has one
     takes: ClassVar[str]  # the accepted input in words, for messages
     inputs: ClassVar[tuple[Type | None, ...]]  # None: it can go without a value
+    argument: ClassVar[Argument | None] = None
+    over: ClassVar[str | None] = None  # it is what this aggregate means over vectors
     empty: ClassVar[int | None] = None  # the result of nothing
     many: ClassVar[bool] = False  # the result is a list of ``result``'s type
+
+    def admit(self, value: Any) -> Value | None:
+        """A value as ``update`` takes it; None for one that counts as null."""
+        found: Value | None = value
+        return found
 
     def accepts(self, value: Type | None) -> bool:
         """Whether it aggregates values of this type; None asks for rows without a value."""
@@ -146,6 +179,7 @@ class Writer:
         elif isinstance(value, float):
             self.data += b"f" + struct.pack("<d", value)
         else:
+            assert isinstance(value, str), "vectors have sizes that their aggregates know"
             text = value.encode()
             self.data += b"t"
             self.size(len(text))
@@ -188,12 +222,19 @@ class Reader:
     def whole(self) -> int:
         return int.from_bytes(self.raw(self.size()), "little", signed=True)
 
+    def word(self) -> int:
+        """An int of 64 bits, such as a moment: what an engine can hold."""
+        value = self.whole()
+        if not _LEAST <= value <= _MOST:
+            self.wrong("holds an int beyond 64 bits")
+        return value
+
     def value(self) -> Value:
         tag = self.raw(1)
         if tag == b"b":
             return self.raw(1) != b"\x00"
         if tag == b"i":
-            return self.whole()
+            return self.word()
         if tag == b"f":
             number = float(struct.unpack("<d", self.raw(8))[0])
             if math.isnan(number) or struct.pack("<d", number + 0.0) != struct.pack("<d", number):
@@ -205,3 +246,10 @@ class Reader:
             return self.raw(self.size()).decode()
         except UnicodeDecodeError:
             self.wrong("holds text that is not UTF-8")
+
+    def floats(self, size: int) -> tuple[float, ...]:
+        """So many finite floats of 32 bits, none of them -0.0."""
+        numbers: tuple[float, ...] = struct.unpack(f"<{size}f", self.raw(4 * size))
+        if not all(math.isfinite(number) for number in numbers):
+            self.wrong("holds a number that is not finite")
+        return tuple([number + 0.0 for number in numbers])

@@ -39,8 +39,9 @@ def _total(count: int, mantissa: int, exponent: int, above: int, below: int, rea
 
 
 def _single(value: Value) -> Total:
-    if not isinstance(value, float):
+    if isinstance(value, int):
         return _total(1, int(value), 0, 0, 0, 0)
+    assert isinstance(value, float), "accepts() was asked before"
     if math.isinf(value):
         return Total(1, 0, 0, int(value > 0), int(value < 0), 1)
     numerator, denominator = value.as_integer_ratio()
@@ -78,6 +79,9 @@ class Sum(Invertible[Total]):
 
     key = "sum"
     family = 2
+    about = "The sum of an expression; null when there is nothing to add."
+    holds = "the sum with all its bits"
+    exact = "rounded once"
     takes = "ints or floats"
     inputs: ClassVar[tuple[Type | None, ...]] = (Type.INT, Type.FLOAT)
 
@@ -124,6 +128,7 @@ class Mean(Sum):
 
     key = "mean"
     family = 3
+    about = "The mean of an expression; null when there is nothing to average."
 
     def result(self, value: Type | None) -> Type:
         return Type.FLOAT

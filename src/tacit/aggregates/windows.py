@@ -269,4 +269,6 @@ def _type(arrow: pa.DataType) -> Type:
         return Type.BOOL
     if pa.types.is_floating(arrow):
         return Type.FLOAT
+    if pa.types.is_nested(arrow):
+        return Type.VECTOR
     return Type.INT if pa.types.is_integer(arrow) else Type.TEXT

@@ -12,9 +12,11 @@ from tacit.declare.column import (
     number,
     text,
     time,
+    vector,
 )
 from tacit.declare.declarations import Declarations, collect
 from tacit.declare.entity import Entity, Purpose
+from tacit.declare.formula import Formula, rate, trend
 from tacit.declare.label import PUBLIC_LABEL, Basis, Label, Linkability, Place
 from tacit.declare.metric import Metric
 from tacit.declare.model import Model
@@ -33,6 +35,7 @@ __all__ = [
     "Declarations",
     "Entity",
     "Events",
+    "Formula",
     "Label",
     "Linkability",
     "Metric",
@@ -50,6 +53,9 @@ __all__ = [
     "integer",
     "key",
     "number",
+    "rate",
     "text",
     "time",
+    "trend",
+    "vector",
 ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from tacit.aggregates.vectors import MOST
 from tacit.declare.arguments import (
     KEEP,
     REGION,
@@ -48,13 +49,14 @@ class Column:
     """A column: its type, what it says of people, and whose key it is, if it is one.
 
     `category` is a fideslang data category, or `PUBLIC`; None takes the source's `category`. The
-    other labels come from the source, made stricter by every `narrow`.
+    other labels come from the source, made stricter by every `narrow`. `size` is that of a vector.
     """
 
     type: Type
     category: str | None
     entity: Entity | None = None
     narrowed: tuple[Terms, ...] = ()
+    size: int | None = None
 
     def narrow(
         self,
@@ -139,3 +141,21 @@ def flag(category: str | None = None) -> Column:
 def time(category: str | None = None) -> Column:
     """A column of moments, in microseconds UTC."""
     return _column(Type.TIME, category)
+
+
+def vector(category: str | None = None, *, size: int) -> Column:
+    """A column of embeddings: so many floats of 32 bits. Signals take its `sum`, `mean` and `last`.
+
+    In Arrow and Parquet it is a list of floats, of fixed size or not. A row whose vector is null,
+    of another size, or holds a null, a NaN or an infinity counts as one without a value.
+
+    Raises DeclarationError T119 for a size that is not a whole number from 1 to 4096.
+    """
+    if not isinstance(size, int) or isinstance(size, bool) or not 1 <= size <= MOST:
+        raise DeclarationError(
+            f"a vector has size={short(size)}, which is no whole number from 1 to {MOST}",
+            code="T119",
+            where=here(),
+            fix="write size=64, or however many floats an embedding has",
+        )
+    return replace(_column(Type.VECTOR, category), size=size)

@@ -45,7 +45,7 @@ from tacit.declare.syntax import (
     walk,
 )
 from tacit.errors import DeclarationError
-from tacit.values import Type
+from tacit.values import SCALARS, Type
 
 __all__ = [
     "COMPARISONS",
@@ -155,7 +155,12 @@ def type_of(node: Node, schema: Mapping[str, Type]) -> Type | None:
         return kind if kind is not None else _unknown(node.value, schema)
     if node.op in LITERALS:
         return LITERALS[node.op]
-    return _RULES[node.op](node, [type_of(child, schema) for child in node.args])
+    kinds = [type_of(child, schema) for child in node.args]
+    if Type.VECTOR in kinds:
+        vector = show(node.args[kinds.index(Type.VECTOR)])
+        fix = "take a sum, mean or last of the vector as it is"
+        raise WrongError(f"{node.op.upper()} of {vector!r}, which is a vector", fix, "T112")
+    return _RULES[node.op](node, kinds)
 
 
 def _unknown(name: str, schema: Mapping[str, Type]) -> NoReturn:
@@ -167,7 +172,7 @@ def _unknown(name: str, schema: Mapping[str, Type]) -> NoReturn:
 _Kinds = list[Type | None]
 _WHOLE = (Type.INT, Type.TIME)
 _NUMBER = (*_WHOLE, Type.FLOAT)
-_ANY = tuple(Type)
+_ANY = SCALARS
 
 
 def _expect(node: Node, kinds: _Kinds, allowed: tuple[Type, ...], fix: str) -> None:

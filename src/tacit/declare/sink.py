@@ -9,6 +9,7 @@ from typing import ClassVar, Literal
 from tacit.declare.arguments import KEEP, REGION, WORDS, Takes, one_of, optional, several
 from tacit.declare.base import Declaration
 from tacit.declare.column import PLACE, PURPOSES, Names, PlaceName, Purposes
+from tacit.declare.formula import Formula
 from tacit.declare.signal import Signal
 
 
@@ -30,7 +31,7 @@ class Sink(Declaration):
     kind: ClassVar[str] = "sink"
     takes: ClassVar[Mapping[str, Takes]] = {
         **Declaration.takes,
-        "signals": several(Signal, "a list of signals", "[…]"),
+        "signals": several((Signal, Formula), "a list of signals", "[…]"),
         "to": one_of("training", "export"),
         "place": PLACE,
         "purposes": PURPOSES,
@@ -40,7 +41,7 @@ class Sink(Declaration):
         "sensitive": WORDS,
     }
 
-    signals: tuple[Signal, ...] | list[Signal]
+    signals: tuple[Signal | Formula, ...] | list[Signal | Formula] | list[Signal] | list[Formula]
     to: Literal["training", "export"]
     place: PlaceName
     purposes: Purposes

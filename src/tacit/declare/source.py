@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from tacit.declare.arguments import (
     KEEP,
@@ -20,7 +20,7 @@ from tacit.declare.arguments import (
 from tacit.declare.base import Declaration
 from tacit.declare.column import PLACE, PURPOSES, Column, Names, PlaceName, Purposes
 from tacit.declare.entity import BASIS, BasisName, Entity
-from tacit.declare.signal import Signal
+from tacit.declare.methods import SignalMethods
 from tacit.values import Type
 
 
@@ -32,7 +32,8 @@ class Source(Declaration):
     columns and a term left out is refused (T201).
 
     Args:
-        columns: name → column, made with `key`, `text`, `integer`, `number`, `flag` or `time`.
+        columns: name → column, made with `key`, `text`, `integer`, `number`, `flag`, `time` or
+            `vector`.
         category: the fideslang category, or `PUBLIC`, of the columns that state none themselves.
         place: where the rows live: "device", "enclave" or "cloud".
         purposes: what the rows may be used for.
@@ -70,7 +71,7 @@ class Source(Declaration):
                 raise self.wrong(
                     f"has a column {name!r} without a type",
                     code="T116",
-                    fix="make it with key, text, integer, number, flag or time",
+                    fix="make it with key, text, integer, number, flag, time or vector",
                 )
         for name, sql in self.derived.items():
             if not isinstance(sql, str):
@@ -124,14 +125,15 @@ class Table(Source):
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class Events(Source):
+class Events(Source, SignalMethods):
     """A stream of things that happened, and the signals that can be made of it.
 
     Every signal method takes SQL expressions over the columns, the derived columns, and the columns
     of content tables that share a key (`films.genre`). With `by`, the result is a histogram: one
     aggregate for each value of that expression. `per` names the entities whose history it is; left
     out, it is the person of these events. With `hop`, a window starts at a multiple of the hop: it
-    is never shorter than `window`, and always shorter than `window` and `hop` together.
+    is never shorter than `window`, and always shorter than `window` and `hop` together. There is a
+    method for each aggregate, with one list of options for all: see `declare.signatures`.
 
     Args:
         time: the column that says when; left out, the only column of moments.
@@ -150,254 +152,3 @@ class Events(Source):
         moments = [name for name, column in self.columns.items() if column.type is Type.TIME]
         if not self.time and len(moments) == 1:
             object.__setattr__(self, "time", moments[0])
-
-    def _signal(self, aggregate: str, value: str | None, options: dict[str, Any]) -> Signal:
-        per = options.pop("per", None)
-        entities: Any = per if isinstance(per, list | tuple) else () if per is None else (per,)
-        return Signal(source=self, aggregate=aggregate, value=value, per=entities, **options)
-
-    def count(
-        self,
-        window: str | None = None,
-        *,
-        value: str | None = None,
-        by: str | None = None,
-        where: str | None = None,
-        hop: str | None = None,
-        per: Entity | tuple[Entity, ...] | list[Entity] | None = None,
-        doc: str = "",
-        name: str | None = None,
-        owner: str | None = None,
-    ) -> Signal:
-        """How many events there were; with `value`, how many in which it is not null."""
-        options = {"window": window, "by": by, "filter": where, "hop": hop, "per": per}
-        return self._signal("count", value, options | {"doc": doc, "name": name, "owner": owner})
-
-    def sum(
-        self,
-        value: str,
-        window: str | None = None,
-        *,
-        by: str | None = None,
-        where: str | None = None,
-        hop: str | None = None,
-        per: Entity | tuple[Entity, ...] | list[Entity] | None = None,
-        doc: str = "",
-        name: str | None = None,
-        owner: str | None = None,
-    ) -> Signal:
-        """The sum of an expression; null when there is nothing to add."""
-        options = {"window": window, "by": by, "filter": where, "hop": hop, "per": per}
-        return self._signal("sum", value, options | {"doc": doc, "name": name, "owner": owner})
-
-    def mean(
-        self,
-        value: str,
-        window: str | None = None,
-        *,
-        by: str | None = None,
-        where: str | None = None,
-        hop: str | None = None,
-        per: Entity | tuple[Entity, ...] | list[Entity] | None = None,
-        doc: str = "",
-        name: str | None = None,
-        owner: str | None = None,
-    ) -> Signal:
-        """The mean of an expression; null when there is nothing to average."""
-        options = {"window": window, "by": by, "filter": where, "hop": hop, "per": per}
-        return self._signal("mean", value, options | {"doc": doc, "name": name, "owner": owner})
-
-    def min(
-        self,
-        value: str,
-        window: str | None = None,
-        *,
-        by: str | None = None,
-        where: str | None = None,
-        hop: str | None = None,
-        per: Entity | tuple[Entity, ...] | list[Entity] | None = None,
-        doc: str = "",
-        name: str | None = None,
-        owner: str | None = None,
-    ) -> Signal:
-        """The least value of an expression."""
-        options = {"window": window, "by": by, "filter": where, "hop": hop, "per": per}
-        return self._signal("min", value, options | {"doc": doc, "name": name, "owner": owner})
-
-    def max(
-        self,
-        value: str,
-        window: str | None = None,
-        *,
-        by: str | None = None,
-        where: str | None = None,
-        hop: str | None = None,
-        per: Entity | tuple[Entity, ...] | list[Entity] | None = None,
-        doc: str = "",
-        name: str | None = None,
-        owner: str | None = None,
-    ) -> Signal:
-        """The greatest value of an expression."""
-        options = {"window": window, "by": by, "filter": where, "hop": hop, "per": per}
-        return self._signal("max", value, options | {"doc": doc, "name": name, "owner": owner})
-
-    def first(
-        self,
-        value: str,
-        window: str | None = None,
-        *,
-        by: str | None = None,
-        where: str | None = None,
-        hop: str | None = None,
-        per: Entity | tuple[Entity, ...] | list[Entity] | None = None,
-        doc: str = "",
-        name: str | None = None,
-        owner: str | None = None,
-    ) -> Signal:
-        """The value at the earliest event; among events of one moment, the least."""
-        options = {"window": window, "by": by, "filter": where, "hop": hop, "per": per}
-        return self._signal("first", value, options | {"doc": doc, "name": name, "owner": owner})
-
-    def last(
-        self,
-        value: str,
-        window: str | None = None,
-        *,
-        by: str | None = None,
-        where: str | None = None,
-        hop: str | None = None,
-        per: Entity | tuple[Entity, ...] | list[Entity] | None = None,
-        doc: str = "",
-        name: str | None = None,
-        owner: str | None = None,
-    ) -> Signal:
-        """The value at the latest event; among events of one moment, the greatest."""
-        options = {"window": window, "by": by, "filter": where, "hop": hop, "per": per}
-        return self._signal("last", value, options | {"doc": doc, "name": name, "owner": owner})
-
-    def distinct(
-        self,
-        value: str,
-        window: str | None = None,
-        *,
-        by: str | None = None,
-        where: str | None = None,
-        hop: str | None = None,
-        per: Entity | tuple[Entity, ...] | list[Entity] | None = None,
-        doc: str = "",
-        name: str | None = None,
-        owner: str | None = None,
-    ) -> Signal:
-        """How many different values there were, exactly."""
-        options = {"window": window, "by": by, "filter": where, "hop": hop, "per": per}
-        return self._signal("distinct", value, options | {"doc": doc, "name": name, "owner": owner})
-
-    def variance(
-        self,
-        value: str,
-        window: str | None = None,
-        *,
-        by: str | None = None,
-        where: str | None = None,
-        hop: str | None = None,
-        per: Entity | tuple[Entity, ...] | list[Entity] | None = None,
-        doc: str = "",
-        name: str | None = None,
-        owner: str | None = None,
-    ) -> Signal:
-        """The population's variance of an expression; null when there is nothing."""
-        options = {"window": window, "by": by, "filter": where, "hop": hop, "per": per}
-        return self._signal("variance", value, options | {"doc": doc, "name": name, "owner": owner})
-
-    def stddev(
-        self,
-        value: str,
-        window: str | None = None,
-        *,
-        by: str | None = None,
-        where: str | None = None,
-        hop: str | None = None,
-        per: Entity | tuple[Entity, ...] | list[Entity] | None = None,
-        doc: str = "",
-        name: str | None = None,
-        owner: str | None = None,
-    ) -> Signal:
-        """The square root of the variance."""
-        options = {"window": window, "by": by, "filter": where, "hop": hop, "per": per}
-        return self._signal("stddev", value, options | {"doc": doc, "name": name, "owner": owner})
-
-    def last_k(
-        self,
-        value: str,
-        k: int,
-        window: str | None = None,
-        *,
-        by: str | None = None,
-        where: str | None = None,
-        hop: str | None = None,
-        per: Entity | tuple[Entity, ...] | list[Entity] | None = None,
-        doc: str = "",
-        name: str | None = None,
-        owner: str | None = None,
-    ) -> Signal:
-        """The last k values, newest first; among events of one moment, the greatest first."""
-        options = {"window": window, "by": by, "filter": where, "hop": hop, "per": per}
-        return self._signal(
-            f"last_k({k})", value, options | {"doc": doc, "name": name, "owner": owner}
-        )
-
-    def top_k(
-        self,
-        value: str,
-        k: int,
-        window: str | None = None,
-        *,
-        by: str | None = None,
-        where: str | None = None,
-        hop: str | None = None,
-        per: Entity | tuple[Entity, ...] | list[Entity] | None = None,
-        doc: str = "",
-        name: str | None = None,
-        owner: str | None = None,
-    ) -> Signal:
-        """The k most frequent values, the most frequent first; of equals, the least first."""
-        options = {"window": window, "by": by, "filter": where, "hop": hop, "per": per}
-        return self._signal(
-            f"top_k({k})", value, options | {"doc": doc, "name": name, "owner": owner}
-        )
-
-    def decayed(
-        self,
-        value: str,
-        half: str,
-        window: str | None = None,
-        *,
-        by: str | None = None,
-        where: str | None = None,
-        hop: str | None = None,
-        per: Entity | tuple[Entity, ...] | list[Entity] | None = None,
-        doc: str = "",
-        name: str | None = None,
-        owner: str | None = None,
-    ) -> Signal:
-        """The sum in which a value counts half after each half-life, such as "7d"."""
-        options = {"window": window, "by": by, "filter": where, "hop": hop, "per": per}
-        return self._signal(
-            f"decayed({half})", value, options | {"doc": doc, "name": name, "owner": owner}
-        )
-
-    def since(
-        self,
-        window: str | None = None,
-        *,
-        by: str | None = None,
-        where: str | None = None,
-        hop: str | None = None,
-        per: Entity | tuple[Entity, ...] | list[Entity] | None = None,
-        doc: str = "",
-        name: str | None = None,
-        owner: str | None = None,
-    ) -> Signal:
-        """Microseconds since the last event; null when there was none."""
-        options = {"window": window, "by": by, "filter": where, "hop": hop, "per": per}
-        return self._signal("since", None, options | {"doc": doc, "name": name, "owner": owner})

@@ -10,7 +10,7 @@ import pyarrow as pa
 from tacit.aggregates.algebra import REGISTRY
 from tacit.declare.expression import parse
 from tacit.errors import DataError
-from tacit.operations import View, Window
+from tacit.operations import Derived, View, Window
 from tacit.values import Type
 
 ARROW: Mapping[Type, pa.DataType] = {
@@ -19,6 +19,7 @@ ARROW: Mapping[Type, pa.DataType] = {
     Type.TEXT: pa.string(),
     Type.BOOL: pa.bool_(),
     Type.TIME: pa.int64(),
+    Type.VECTOR: pa.list_(pa.float32()),
 }
 
 
@@ -44,6 +45,31 @@ class Engine(Protocol):
         """
 
 
+class Deriving(Protocol):
+    """Computes formulas over what `features` found."""
+
+    def derive(self, table: pa.Table, formulas: Sequence[Derived]) -> pa.Table:
+        """The table, and one column for each formula, in order; rows stay as they are.
+
+        ``table`` has the columns that the formulas take in, of their types. Raises DataError T341
+        for one that is missing or of another type.
+        """
+
+
+def check_inputs(table: pa.Table, formulas: Sequence[Derived]) -> None:
+    """Raises DataError T341 unless the table has what the formulas take in, of their types."""
+    for formula in formulas:
+        for name, kind in formula.inputs:
+            found = checked_type({"signals": table}, "signals", name)
+            if found is not kind and {found, kind} != {Type.INT, Type.TIME}:
+                raise DataError(
+                    f"the column {name!r} is {found}, not {kind}",
+                    code="T341",
+                    where=f"the inputs of {formula.signal!r}",
+                    fix=f"give it as {ARROW[kind]}",
+                )
+
+
 def type_of(arrow: pa.DataType) -> Type | None:
     """The declared type that an Arrow type carries; None when there is none."""
     if pa.types.is_dictionary(arrow):
@@ -56,6 +82,12 @@ def type_of(arrow: pa.DataType) -> Type | None:
         return Type.TEXT
     if pa.types.is_string_view(arrow):
         return Type.TEXT
+    if (
+        pa.types.is_list(arrow)
+        or pa.types.is_large_list(arrow)
+        or pa.types.is_fixed_size_list(arrow)
+    ):
+        return Type.VECTOR if pa.types.is_floating(arrow.value_type) else None
     return Type.BOOL if pa.types.is_boolean(arrow) else None
 
 
@@ -99,7 +131,7 @@ def checked_type(tables: Mapping[str, Tabular], table: str, column: str) -> Type
             f"the column {column!r} is {why}",
             code="T341",
             where=f"table {table!r}",
-            fix="give it once, as int64, float64, string, bool or a timestamp",
+            fix="give it once, as int64, float64, string, bool, a timestamp or lists of floats",
         )
     return kind
 

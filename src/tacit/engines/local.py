@@ -27,12 +27,20 @@ from tacit.aggregates.parts import THREADS, Asked, Prepared
 from tacit.aggregates.rows import Rows, Writer, stored
 from tacit.aggregates.windows import compute
 from tacit.declare.expression import Node, parse, show
-from tacit.engines.base import check_spine, column_types, needed, result_type, with_columns
+from tacit.engines.base import (
+    ARROW,
+    check_inputs,
+    check_spine,
+    column_types,
+    needed,
+    result_type,
+    with_columns,
+)
 from tacit.engines.memory import default_budget, memory_for
 from tacit.engines.scan import Piece, Scan, Source, scan, scans
 from tacit.errors import EngineError
-from tacit.operations import Computed, Join, View
-from tacit.plan.sql import DUCKDB, view_select
+from tacit.operations import Computed, Derived, Join, View
+from tacit.plan.sql import DUCKDB, derived_select, row_name, view_select
 from tacit.values import Type
 
 
@@ -106,6 +114,35 @@ class Local:
         )
         rows: int = result.num_rows
         return rows
+
+    def derive(self, table: pa.Table, formulas: Sequence[Derived]) -> pa.Table:
+        """The formulas of every row, by DuckDB. See `engines.base.Deriving`.
+
+        Raises EngineError T402 when DuckDB refuses.
+        """
+        check_inputs(table, formulas)
+        if not formulas:
+            return table
+        inputs = {name: None for formula in formulas for name, _ in formula.inputs}
+        row = row_name(inputs)
+        given = _micros(table.select(list(inputs)))
+        given = given.append_column(row, pa.array(np.arange(table.num_rows)))
+        select = derived_select(formulas, "t", row).order_by(exp.column(row, quoted=True))
+        with duckdb.connect(":memory:") as connection:
+            connection.register("t", given)
+            try:
+                found = connection.sql(select.sql(DUCKDB.name)).to_arrow_table()
+            except duckdb.Error as error:
+                raise EngineError(
+                    f"DuckDB could not compute formulas: {error}",
+                    code="T402",
+                    where=", ".join(formula.signal for formula in formulas),
+                    fix="check that the signals fit their declarations",
+                ) from error
+        for formula in formulas:
+            column = found[formula.signal].cast(ARROW[formula.type])
+            table = table.append_column(formula.signal, column)
+        return table
 
 
 def _compression(schema: pa.Schema) -> str | dict[str, str]:

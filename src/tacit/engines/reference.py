@@ -15,8 +15,15 @@ import pyarrow as pa
 
 from tacit.aggregates.algebra import FAMILIES, REGISTRY, Value, clean
 from tacit.declare.expression import COMPARISONS, LITERALS, Node, parse, type_of
-from tacit.engines.base import check_spine, column_types, result_type, with_columns
-from tacit.operations import View, Window
+from tacit.engines.base import (
+    ARROW,
+    check_inputs,
+    check_spine,
+    column_types,
+    result_type,
+    with_columns,
+)
+from tacit.operations import Derived, View, Window
 from tacit.values import Type
 
 Row = dict[str, Value | None]
@@ -47,6 +54,16 @@ class Reference:
                 ]
                 found[window.signal] = pa.array(results, result_type(view, window))
         return with_columns(spine, views, found)
+
+    def derive(self, table: pa.Table, formulas: Sequence[Derived]) -> pa.Table:
+        """The formulas of every row. See `engines.base.Deriving`."""
+        check_inputs(table, formulas)
+        for formula in formulas:
+            tree, types = parse(formula.sql).tree, dict(formula.inputs)
+            rows = _rows(table.select(list(types)))
+            found = [_as(formula.type, evaluate(tree, row, types)) for row in rows]
+            table = table.append_column(formula.signal, pa.array(found, ARROW[formula.type]))
+        return table
 
 
 def _values(column: pa.ChunkedArray) -> list[Any]:
@@ -109,7 +126,7 @@ def _aggregate(window: Window, rows: Iterable[Row], now: int | None) -> Any:
     aggregate = REGISTRY[window.aggregate]
     state = aggregate.init()
     for row in rows:
-        value, at = True if window.value is None else row[window.value], row[""]
+        value, at = True if window.value is None else aggregate.admit(row[window.value]), row[""]
         assert isinstance(at, int), "rows without a time were dropped"
         if value is not None:
             state = aggregate.update(state, value, at)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
-from tacit.operations import View
+from tacit.operations import Derived, View
 from tacit.values import Type
 
 if TYPE_CHECKING:
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 AGGREGATES = ("count", "sum", "mean", "min", "max", "first", "last", "distinct")
 SPINE = "tacit_spine"
+SIGNALS = "tacit_signals"
+_CHUNK = 100  # formulas a statement: far below SQLite's limits on columns
 
 
 class Cursor(Protocol):
@@ -74,6 +76,38 @@ def run(
     return found
 
 
+def derive(
+    connection: Connection, sql: str, columns: Mapping[str, Sequence[Any]], row: str
+) -> dict[str, list[Any]]:
+    """Runs a statement of ``plan.sql.derived_select`` over these columns; a list a formula.
+
+    Leaves nothing behind in the database, and the caller's transaction as it was.
+    """
+    found: dict[str, list[Any]] = {}
+    size = max((len(column) for column in columns.values()), default=0)
+    connection.execute(f"SAVEPOINT {SIGNALS}")
+    try:
+        names = ", ".join(_quoted(name) for name in columns)
+        connection.execute(
+            f"CREATE TEMP TABLE {SIGNALS} ({_quoted(row)} INTEGER PRIMARY KEY, {names})"
+        )
+        marks = ", ".join("?" * (len(columns) + 1))
+        rows = zip(range(size), *columns.values(), strict=True)
+        connection.executemany(f"INSERT INTO {SIGNALS} VALUES ({marks})", rows)  # noqa: S608
+        cursor = connection.execute(sql)
+        signals = [column[0] for column in cursor.description][1:]
+        ordered = sorted(cursor.fetchall())
+        found = {signal: [each[i] for each in ordered] for i, signal in enumerate(signals, 1)}
+    finally:
+        connection.execute(f"ROLLBACK TO {SIGNALS}")
+        connection.execute(f"RELEASE {SIGNALS}")
+    return found
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
+
+
 def _collect(cursor: Cursor, size: int, found: dict[str, list[Any]]) -> None:
     names = [column[0] for column in cursor.description]
     rows = cursor.fetchall()
@@ -125,6 +159,27 @@ class SQLite:
                     [_typed(value, kind) for value in results[window.signal]], kind
                 )
         return with_columns(spine, views, found)
+
+    def derive(self, table: pa.Table, formulas: Sequence[Derived]) -> pa.Table:
+        """The formulas of every row, by SQLite. See `engines.base.Deriving`."""
+        import pyarrow as pa
+
+        from tacit.engines.base import ARROW, check_inputs
+        from tacit.plan.sql import SQLITE, derived_select, row_name
+
+        check_inputs(table, formulas)
+        for start in range(0, len(formulas), _CHUNK):
+            chunk = formulas[start : start + _CHUNK]
+            names = {name: None for formula in chunk for name, _ in formula.inputs}
+            columns = {name: _micros(table[name]) for name in names}
+            row = row_name(names)
+            sql = derived_select(chunk, SIGNALS, row, SQLITE).sql("sqlite")
+            found = derive(self.connection, sql, columns, row)
+            for formula in chunk:
+                kind = ARROW[formula.type]
+                values = [_typed(value, kind) for value in found[formula.signal]]
+                table = table.append_column(formula.signal, pa.array(values, kind))
+        return table
 
 
 def _micros(at: Any) -> list[Any]:

@@ -6,9 +6,21 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from tacit.declare import Entity, Events, Metric, Model, Purpose, Release, Signal, Sink, Table
+from tacit.declare import (
+    Entity,
+    Events,
+    Formula,
+    Metric,
+    Model,
+    Purpose,
+    Release,
+    Signal,
+    Sink,
+    Table,
+)
 from tacit.errors import Refused, TacitError
 from tacit.plan.draft import Draft
+from tacit.plan.formulas import build_formula
 from tacit.plan.graph import Plan
 from tacit.plan.outputs import build_metric, build_model, build_release, build_sink
 from tacit.plan.signals import build_signal
@@ -21,6 +33,7 @@ BUILDERS: tuple[tuple[type[Any], Callable[[Draft, str, Any], None]], ...] = (
     (Table, build_source),
     (Events, build_source),
     (Signal, build_signal),
+    (Formula, build_formula),
     (Release, build_release),
     (Model, build_model),
     (Metric, build_metric),
@@ -47,6 +60,7 @@ def build(plan: Plan) -> Plan:
         nodes=draft.nodes,
         edges=tuple(draft.edges),
         views=tuple(view.view() for view in draft.views.values()),
+        formulas=tuple(draft.formulas.values()),
     )
 
 

@@ -12,7 +12,7 @@ from tacit.declare import Declaration, Declarations
 from tacit.declare.arguments import frozen
 from tacit.declare.expression import Expression
 from tacit.errors import DeclarationError, Refused, TacitError
-from tacit.operations import Computed, Join, View, Window
+from tacit.operations import Computed, Derived, Join, View, Window
 from tacit.plan.graph import Column, Edge, Entry, Kind, Node, Port, Role
 from tacit.values import Type
 
@@ -54,6 +54,8 @@ class Draft:
         derived: source → derived column → its expression over stored columns alone.
         kept: source → column → microseconds, for columns kept shorter than their source.
         views: prepare node → the view being gathered.
+        formulas: formula → what it comes to over signals alone.
+        forming: formulas that wait for the one that is being built; `tried`: all that were begun.
     """
 
     def __init__(self, declarations: Declarations) -> None:
@@ -66,6 +68,9 @@ class Draft:
         self.kept: dict[str, Mapping[str, int]] = {}
         self.vocabulary: dict[str, Entry] = {}
         self.views: dict[str, Preparing] = {}
+        self.formulas: dict[str, Derived] = {}
+        self.forming: list[str] = []
+        self.tried: set[str] = set()
 
     @contextmanager
     def attempt(self) -> Iterator[None]:

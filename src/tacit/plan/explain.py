@@ -58,7 +58,9 @@ def _width(names: Sequence[str]) -> int:
 def _nodes(nodes: Sequence[Node], change: Difference | None) -> Iterator[Line]:
     signals = [node for node in nodes if node.kind == "signal"]
     several = len(signals) > LISTED
-    hidden = ("prepare", "signal") if several else ("prepare",)
+    formulas = sum(node.kind == "formula" for node in nodes)
+    hidden = {"prepare"} | ({"signal"} if several else set())
+    hidden |= {"formula"} if formulas > LISTED else set()
     shown = [node for node in nodes if node.kind not in hidden]
     groups: dict[str, int] = {}
     for node in signals if several else ():
@@ -69,6 +71,8 @@ def _nodes(nodes: Sequence[Node], change: Difference | None) -> Iterator[Line]:
     for group, count in groups.items():
         source, _, keys = group.partition(":")
         yield Line(" ", f"{source:<{width}}{count:,} signals per {_keys(keys)}")
+    if formulas > LISTED:
+        yield Line(" ", f"{'':<{width}}{formulas:,} formulas over signals")
 
 
 def _mark(name: str, change: Difference | None) -> str:
@@ -87,6 +91,8 @@ def describe(node: Node) -> str:
             return f"{node.declared.kind}, {_held(node.label)}"
         case "signal":
             return f"{_signal(node)}   {node.engine}"
+        case "formula":
+            return f"{spec['sql']}   {node.engine}"
         case "prepare":
             return f"rows of {node.inputs[0]} per {_keys(node.id.partition(':')[2])}"
         case "release":

@@ -13,11 +13,13 @@ from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
 
 from tacit.declare import Declaration, Declarations, Label, Place
-from tacit.operations import View
+from tacit.operations import Derived, View
 from tacit.privacy.loss import Loss
 from tacit.values import fingerprint
 
-Kind = Literal["source", "prepare", "signal", "release", "model", "metric", "sink", "bundle"]
+Kind = Literal[
+    "source", "prepare", "signal", "formula", "release", "model", "metric", "sink", "bundle"
+]
 Flow = Literal["direct", "indirect"]
 Role = Literal["value", "condition", "filter", "group", "key", "time", "row", "join", "domain"]
 
@@ -100,6 +102,14 @@ class Node:
         return result
 
 
+def prepared(nodes: Mapping[str, Node], name: str) -> Node:
+    """The prepared rows that a signal is made of; of a formula, those of its first input."""
+    node = nodes[name]
+    while node.kind != "prepare":
+        node = nodes[node.inputs[0]]
+    return node
+
+
 @dataclass(frozen=True, slots=True)
 class Entry:
     """A word that labels are written in: an entity or a purpose.
@@ -149,6 +159,7 @@ class Plan:
     nodes: Mapping[str, Node] = field(default_factory=dict)
     edges: tuple[Edge, ...] = ()
     views: tuple[View, ...] = ()
+    formulas: tuple[Derived, ...] = ()
     crossings: tuple[Crossing, ...] = ()
     bill: tuple[Charge, ...] = ()
 

@@ -1,4 +1,4 @@
-"""Build, part three: what comes of signals: releases, models with bundles, metrics, sinks."""
+"""Build, part four: what comes of signals: releases, models with bundles, metrics, sinks."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from tacit.declare import Metric, Model, Release, Sink
 from tacit.declare.expression import parse
 from tacit.plan.draft import Draft
-from tacit.plan.graph import Column, Port
+from tacit.plan.graph import Column, Port, prepared
 from tacit.plan.sources import keep, key_columns, names, regions
 from tacit.plan.taxonomy import CATEGORIES, nearest
 from tacit.privacy.mechanism import MECHANISMS, mechanism
@@ -165,8 +165,8 @@ def _check_one_spine(draft: Draft, sink: Sink, signals: Sequence[str]) -> None:
     """One row of a sink is one moment of the same keys, of the same types."""
     spines: dict[str, str] = {}
     for signal in signals:
-        prepared = draft.nodes[draft.nodes[signal].inputs[0]]
-        keys = (c for c in prepared.columns if any(c.name == k for k, _ in prepared.spec["keys"]))
+        rows = prepared(draft.nodes, signal)
+        keys = (c for c in rows.columns if any(c.name == k for k, _ in rows.spec["keys"]))
         spine = " and ".join(f"{column.name} ({column.type})" for column in keys)
         spines.setdefault(spine, signal)
     if len(spines) > 1:

@@ -10,7 +10,9 @@ from tacit.declare import Place
 from tacit.errors import EngineError, Refused
 from tacit.plan.graph import Crossing, Node, Plan
 from tacit.plan.window_sql import AGGREGATES
+from tacit.values import Type
 
+COMPUTED = ("prepare", "signal", "formula")
 EVERY_AGGREGATE = frozenset((*algebra.REGISTRY, *algebra.FAMILIES))
 
 
@@ -38,13 +40,8 @@ def place(plan: Plan) -> Plan:
     errors: list[EngineError] = []
     for node in plan.nodes.values():
         where = _place_of(node)
-        engine = None
-        if node.kind in ("prepare", "signal"):
-            engine = _engine(node, where)
-        unable = engine is None if node.kind in ("prepare", "signal") else where is Place.ENCLAVE
-        # A signal whose rows cannot be prepared is refused with them, once.
-        known = node.kind == "signal" and nodes[node.inputs[0]].engine is None
-        if unable and node.kind != "source" and not known:
+        engine = _engine(node, where, nodes) if node.kind in COMPUTED else None
+        if _unable(node, where, engine, nodes):
             errors.append(_lacking(node, where))
         nodes[node.id] = Node(
             node.id,
@@ -91,18 +88,37 @@ def _place_of(node: Node) -> Place:
     return node.label.place
 
 
-def _engine(node: Node, where: Place) -> str | None:
+def _engine(node: Node, where: Place, nodes: Mapping[str, Node]) -> str | None:
     for name, engine in ENGINES.items():
-        able = (
-            node.kind != "signal" or algebra.base_key(node.spec["aggregate"]) in engine.aggregates
-        )
+        able = True
+        if node.kind == "signal":
+            able = algebra.base_key(node.spec["aggregate"]) in engine.aggregates
+        elif node.kind == "formula":
+            able = all(nodes[used].engine == name for used in node.inputs)
         if engine.place is where and able:
             return name
     return None
 
 
+def _unable(node: Node, where: Place, engine: str | None, nodes: Mapping[str, Node]) -> bool:
+    """Whether nothing in its place can do it."""
+    if node.kind == "source":  # devices keep what SQLite does
+        return where is Place.DEVICE and any(c.type == Type.VECTOR for c in node.columns)
+    if node.kind in ("signal", "formula"):
+        # What stands on something that cannot be computed is refused with that, once.
+        known = node.inputs[:1] if node.kind == "signal" else node.inputs
+        if any(nodes[used].engine is None for used in known):
+            return False
+    return engine is None if node.kind in COMPUTED else where is Place.ENCLAVE
+
+
 def _lacking(node: Node, where: Place) -> EngineError:
-    what = node.spec.get("aggregate", "preparing rows" if node.kind == "prepare" else node.kind)
+    names = {
+        "prepare": "preparing rows",
+        "source": "keeping vectors",
+        "formula": "a formula over signals of several places",
+    }
+    what = node.spec.get("aggregate", names.get(node.kind, node.kind))
     return EngineError(
         f"no engine computes {node.id!r} ({what}) in the {where}",
         code="T401",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from tacit.aggregates import algebra
-from tacit.declare import PUBLIC, Entity, Events, Signal, Table
+from tacit.declare import PUBLIC, Entity, Events, Signal, Source, Table
 from tacit.declare.expression import Expression, parse
 from tacit.operations import Computed, Join, Window
 from tacit.plan.draft import Draft, Preparing
@@ -32,12 +32,11 @@ def build_signal(draft: Draft, name: str, signal: Signal) -> None:
     prepared = _prepare(draft, source, signal, keys, joins)
     view = draft.views[prepared]
     parts = {part: _compute(draft, view, signal, each, joins) for part, each in written.items()}
-    result = _result(draft, signal, parts)
+    aggregate = _aggregate(draft, signal, parts)
+    result = _result(draft, signal, aggregate, parts)
     value, by, where = (parts[part].name if part in parts else None for part in ROLES)
-    view.windows.append(
-        Window(name, signal.aggregate, value, by, where, signal.length, signal.step)
-    )
-    spec = {"aggregate": signal.aggregate, "window": signal.length}
+    view.windows.append(Window(name, aggregate, value, by, where, signal.length, signal.step))
+    spec = {"aggregate": aggregate, "window": signal.length}
     spec |= {"hop": signal.step} if signal.step is not None else {}
     spec |= {part: column.sql for part, column in parts.items()}
     inputs = (prepared, *sorted(joins))
@@ -244,7 +243,20 @@ def _join(draft: Draft, source: str, signal: Signal, table: str) -> Join:
     return Join(table, left[0], right[0])
 
 
-def _result(draft: Draft, signal: Signal, parts: Mapping[str, Computed]) -> str:
+def _aggregate(draft: Draft, signal: Signal, parts: Mapping[str, Computed]) -> str:
+    """The key of the signal's aggregate; over a vector, that of what it means there."""
+    value = parts.get("value")
+    if value is None or value.type is not Type.VECTOR:
+        return signal.aggregate
+    table, dot, column = parse(value.sql).tree.value.partition(".")
+    declared = draft.declarations.named[table] if dot else signal.source
+    assert isinstance(declared, Source), "its columns were read from a source"
+    size = declared.columns[column if dot else table].size
+    assert size is not None, "only a column is a vector"
+    return algebra.over_vectors(signal.aggregate, size)
+
+
+def _result(draft: Draft, signal: Signal, key: str, parts: Mapping[str, Computed]) -> str:
     """The signal's type. Raises T113 for a value that its aggregate does not take."""
     if "where" in parts and parts["where"].type is not Type.BOOL:
         raise draft.wrong(
@@ -253,7 +265,14 @@ def _result(draft: Draft, signal: Signal, parts: Mapping[str, Computed]) -> str:
             code="T112",
             fix="write a condition, such as quantity > 0",
         )
-    aggregate = algebra.REGISTRY.get(signal.aggregate)
+    if "by" in parts and parts["by"].type is Type.VECTOR:
+        raise draft.wrong(
+            signal,
+            f"is by {signal.by!r}, which is a vector",
+            code="T112",
+            fix="group by a column of text, ints, floats, bools or moments",
+        )
+    aggregate = algebra.REGISTRY.get(key)
     if aggregate is None:
         raise draft.wrong(
             signal,
@@ -274,4 +293,6 @@ def _result(draft: Draft, signal: Signal, parts: Mapping[str, Computed]) -> str:
             fix=f"{signal.aggregate} takes {aggregate.takes}",
         )
     result = f"list<{aggregate.result(value)}>" if aggregate.many else str(aggregate.result(value))
+    if value is Type.VECTOR:
+        result = f"vector{key.removeprefix(algebra.base_key(key))}"
     return f"map<{parts['by'].type}, {result}>" if "by" in parts else result

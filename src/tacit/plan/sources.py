@@ -150,6 +150,7 @@ def _spec(draft: Draft, source: Source, derived: Derived) -> dict[str, Any]:
             "type": str(column.type),
             "category": column.category,
             "entity": column.entity and declarations.name(column.entity, source),
+            **({"size": column.size} if column.size else {}),
             "narrowed": [
                 {
                     "purposes": terms.purposes is not None

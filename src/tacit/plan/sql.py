@@ -12,13 +12,13 @@ null, ``/`` is float and null for a divisor of 0, ints and floats mix as floats.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from sqlglot import exp
 
 from tacit.declare.expression import LITERALS, Node, parse, type_of, unite
-from tacit.operations import View
+from tacit.operations import Derived, View
 from tacit.values import Type
 
 
@@ -55,6 +55,28 @@ def view_select(view: View, types: Mapping[str, Type], dialect: Dialect = DUCKDB
         select = select.join(table_as(join.table, f"j{i}"), on=on, join_type="left")
     needed = [source for _, source in view.keys] + [view.time]
     return select.where(*(not_null(column_of("s", name)) for name in needed))
+
+
+def derived_select(
+    derived: Sequence[Derived], table: str, row: str, dialect: Dialect = DUCKDB
+) -> exp.Select:
+    """The columns ``row`` and one a formula, over a table that holds ``row`` and their inputs."""
+    types = {name: kind for one in derived for name, kind in one.inputs}
+    lower = _Lowering(View(table, table, (), "", (), (), ()), types, dialect)
+    columns = [exp.alias_(column_of("s", row), row, quoted=True)]
+    for one in derived:
+        tree = lower.result(parse(one.sql).tree, one.type)
+        columns.append(exp.alias_(tree, one.signal, quoted=True))
+    return exp.select(*columns).from_(table_as(table, "s"))
+
+
+def row_name(names: Iterable[str]) -> str:
+    """A name for a column of row numbers that no engine takes for one of these."""
+    taken = {name.casefold() for name in names}
+    row = "row"
+    while row in taken:
+        row += "_"
+    return row
 
 
 def table_as(name: str, alias: str) -> exp.Table:
@@ -278,4 +300,5 @@ _SQL_TYPES: Mapping[Type, str] = {
     Type.FLOAT: "DOUBLE",
     Type.TEXT: "TEXT",
     Type.BOOL: "BOOLEAN",
+    Type.VECTOR: "FLOAT[]",
 }

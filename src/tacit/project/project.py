@@ -296,7 +296,7 @@ class Project:
     # ------------------------------------------------------------------ features
 
     def features(self, signals: Iterable[str], spine: pa.Table) -> pa.Table:
-        """Cloud-placed signals, point-in-time correct, for every row of a spine.
+        """Cloud-placed signals and formulas, point-in-time correct, for every row of a spine.
 
         `spine` has a column per entity of the signals, and `at` (µs, UTC). Rows come out as they
         went in. Raises DataError T313 for a signal that is not in the cloud: on a device it stays.
@@ -306,16 +306,21 @@ class Project:
         wanted = set(signals)
         for name in wanted:
             node = self.plan.nodes.get(name)
-            if node is None or node.kind != "signal" or node.engine != "local":
+            if node is None or node.kind not in ("signal", "formula") or node.engine != "local":
                 raise DataError(
                     f"{name!r} is not a signal of the cloud",
                     code="T313",
                     where=str(self.settings.module),
                     fix="name signals whose sources are in the cloud; a release may reach others",
                 )
-        views = [chosen for view in self.plan.views if (chosen := view_of(view, wanted)).windows]
+        formulas = [formula for formula in self.plan.formulas if formula.signal in wanted]
+        every = wanted | {name for formula in formulas for name, _ in formula.inputs}
+        views = [chosen for view in self.plan.views if (chosen := view_of(view, every)).windows]
         tables = {name: self.rows(name).table for name in sources_of(views)}
-        return Local().features(views, tables, spine)
+        engine = Local()
+        found = engine.derive(engine.features(views, tables, spine), formulas)
+        unasked = every - wanted - set(spine.column_names)
+        return found.select([name for name in found.column_names if name not in unasked])
 
 
 def people_columns(source: Source) -> tuple[str, ...]:

@@ -40,6 +40,7 @@ from tacit.errors import (
 from tacit.govern.ledger import Reservation
 from tacit.learn.design import design
 from tacit.plan import Node
+from tacit.plan.graph import prepared
 from tacit.privacy.mechanism import Report
 from tacit.project.catalogue import Catalogue
 from tacit.project.project import Project, people_columns, view_of
@@ -294,5 +295,4 @@ def _json_values(project: Project, table: str, name: str, column: pa.ChunkedArra
 
 def events_of(project: Project, signal: str) -> str:
     """The source that a signal is made of."""
-    prepared = project.plan.nodes[signal].inputs[0]
-    return project.plan.nodes[prepared].inputs[0]
+    return prepared(project.plan.nodes, signal).inputs[0]

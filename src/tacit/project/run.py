@@ -20,6 +20,7 @@ from tacit.errors import PrivacyError
 from tacit.learn.content import similarity
 from tacit.learn.learners import LEARNERS, Learned
 from tacit.plan import Node
+from tacit.plan.graph import prepared
 from tacit.project.project import Project
 from tacit.project.ready import check_ready
 from tacit.project.release import Released, Step, collect, events_of, silent
@@ -154,8 +155,8 @@ def deliver(project: Project, node: Node) -> Path:
     source = events_of(project, node.inputs[0])
     events = project.source(source)
     assert isinstance(events, Events)
-    prepared = project.plan.nodes[node.inputs[0]].inputs[0]
-    view = next(view for view in project.plan.views if view.name == prepared)
+    rows_of = prepared(project.plan.nodes, node.inputs[0]).id
+    view = next(view for view in project.plan.views if view.name == rows_of)
     rows = project.rows(source).table
     spine = {entity: rows.column(column) for entity, column in view.keys}
     spine["at"] = rows.column(events.time)

@@ -25,6 +25,7 @@ ARROW: Mapping[Type, pa.DataType] = {
     Type.TEXT: pa.string(),
     Type.BOOL: pa.bool_(),
     Type.TIME: pa.int64(),
+    Type.VECTOR: pa.list_(pa.float32()),
 }
 SKEW = 5 * MINUTE
 """How far ahead of now a row may be dated before it is refused: clocks disagree a little."""
@@ -157,6 +158,7 @@ def _convert(column: pa.ChunkedArray, name: str, kind: Type, where: str) -> pa.C
         Type.TEXT: _is_text(held),
         Type.BOOL: pa.types.is_boolean(held),
         Type.TIME: pa.types.is_int64(held) or pa.types.is_timestamp(held) or pa.types.is_date(held),
+        Type.VECTOR: _is_list(held) and pa.types.is_floating(held.value_type),
     }[kind]
     if not (suits or pa.types.is_null(held)):
         raise DataError(
@@ -175,6 +177,11 @@ def _convert(column: pa.ChunkedArray, name: str, kind: Type, where: str) -> pa.C
             where=where,
             fix="correct it, or leave it null",
         ) from error
+
+
+def _is_list(held: pa.DataType) -> bool:
+    kinds = (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list)
+    return any(is_kind(held) for is_kind in kinds)
 
 
 def _is_text(held: pa.DataType) -> bool:

@@ -1,0 +1,90 @@
+"""Formulas and embeddings through a project: from files to features and sinks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+import small_project as small
+from tacit.engines.reference import Reference
+from tacit.errors import DataError
+from tacit.project import Project
+from tacit.project.run import deliver
+
+MORE = """
+embeddings = Table(
+    "Where things lie.", of=thing, place="cloud", category=PUBLIC,
+    columns={"item": key(thing), "vector": vector(size=4)},
+)
+day = visits.count("1d")
+rising = trend(day, looks)
+hourly = rate(looks, per="1h")
+mixed = Formula("Both.", sql="COALESCE(rising, 0.0) + hourly")
+taste_of = visits.mean("embeddings.vector", "30d")
+late = Sink(
+    "Formulas to learn from.", signals=[mixed, taste_of, looks], to="training", place="cloud",
+    purposes=[discover], region="eu", keep="30d",
+)
+"""
+SETTINGS = small.SETTINGS + '\n[sources.embeddings]\npath = "embeddings.parquet"\n'
+
+
+def vectors() -> pa.Array:
+    r = np.random.default_rng(1)
+    values: list[list[float] | None] = [row.tolist() for row in r.normal(size=(small.ITEMS, 4))]
+    values[:3] = [None, [1.0, 2.0], [float("nan")] * 4]
+    return pa.array(values, pa.list_(pa.float64()))
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    folder = tmp_path_factory.mktemp("derived") / "shop"
+    small.write(folder, small.SIGNALS + MORE, SETTINGS)
+    table = pa.table({"item": small.CATALOGUE.ids, "vector": vectors()})
+    pq.write_table(table, folder / "embeddings.parquet")
+    return Project.load(folder)
+
+
+def spine(project: Project) -> pa.Table:
+    rows = project.rows("visits").table
+    return pa.table({"person": rows["person"], "at": rows["at"]})
+
+
+def test_features_of_formulas_and_vectors(project: Project) -> None:
+    asked = spine(project)
+    found = project.features(["mixed", "taste_of"], asked)
+    assert found.column_names == ["person", "at", "taste_of", "mixed"]
+    everything = [view for view in project.plan.views if view.source == "visits"]
+    sources = {n: project.rows(n).table for n in ("visits", "catalogue", "embeddings")}
+    engine = Reference()
+    wanted = engine.derive(engine.features(everything, sources, asked), project.plan.formulas)
+    assert found["mixed"].equals(wanted["mixed"])
+    ours, theirs = found["taste_of"].to_pylist(), wanted["taste_of"].to_pylist()
+    assert [each is None for each in ours] == [each is None for each in theirs]
+    both = [(x, y) for x, y in zip(ours, theirs, strict=True) if x is not None]
+    assert len(both) > 100
+    assert np.allclose([x for x, _ in both], [y for _, y in both], rtol=2e-7, atol=1e-9)
+
+
+def test_formulas_are_delivered(project: Project) -> None:
+    found = pq.read_table(deliver(project, project.plan.nodes["late"]))
+    assert set(found.column_names) == {"person", "at", "mixed", "taste_of", "looks"}
+    assert found.num_rows == project.rows("visits").table.num_rows
+    hourly = project.features(["hourly"], spine(project))["hourly"].to_pylist()
+    looks = found["looks"].to_pylist()
+    assert hourly == [count / 168.0 for count in looks]
+
+
+def test_a_file_whose_column_is_no_vector_is_refused(tmp_path: Path) -> None:
+    folder = tmp_path / "shop"
+    small.write(folder, small.SIGNALS + MORE, SETTINGS)
+    for values in (pa.array(["x"] * small.ITEMS), pa.array([[1]] * small.ITEMS)):
+        table = pa.table({"item": small.CATALOGUE.ids, "vector": values})
+        pq.write_table(table, folder / "embeddings.parquet")
+        with pytest.raises(DataError) as error:
+            Project.load(folder).rows("embeddings")
+        assert error.value.code == "T304"
