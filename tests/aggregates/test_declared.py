@@ -61,7 +61,7 @@ def test_a_hop_is_in_the_plan_only_where_it_is_declared() -> None:
     assert hop.views[0].windows[0].hop == DAY
     assert len({found.nodes["signal"].hash for found in (exact, hop)}) == 2
     moved = difference(document(exact), document(hop))
-    assert any("7d by hops of 1d" in line.text for line in explain(hop, moved))
+    assert any("1w by hops of 1d" in line.text for line in explain(hop, moved))
     assert moved.details == {"signal": ("hop none → 1d",)}
 
 
