@@ -88,25 +88,13 @@ class ParquetScan:
                 self.rows += metadata.row_group(group).num_rows
         self._local = threading.local()
 
-    def _coded(self, file: int) -> list[str]:
-        """Columns of text that the file stores by dictionary, judged by their size."""
-        metadata = self.metadata[file]
-        if not metadata.num_row_groups:
-            return []
-        group = metadata.row_group(0)
-        chunks = [group.column(i) for i in range(group.num_columns)]
-        return [
-            chunk.path_in_schema
-            for chunk in chunks
-            if chunk.physical_type == "BYTE_ARRAY"
-            and chunk.total_uncompressed_size < _CODED * max(chunk.num_values, 1)
-        ]
-
     def _open(self, file: int) -> pq.ParquetFile:
         """The file as this thread has it open: readers are not shared."""
         if getattr(self._local, "file", None) != file:
             self._local.reader = pq.ParquetFile(
-                self.paths[file], metadata=self.metadata[file], read_dictionary=self._coded(file)
+                self.paths[file],
+                metadata=self.metadata[file],
+                read_dictionary=coded(self.metadata[file]),
             )
             self._local.file = file
         reader: pq.ParquetFile = self._local.reader
@@ -117,6 +105,20 @@ class ParquetScan:
         group = [piece.group]
         for batch in reader.iter_batches(_BATCH, group, list(columns), use_threads=False):
             yield pa.Table.from_batches([batch])
+
+
+def coded(metadata: pq.FileMetaData) -> list[str]:
+    """Columns of text that a file stores by dictionary, judged by their size."""
+    if not metadata.num_row_groups:
+        return []
+    group = metadata.row_group(0)
+    chunks = [group.column(i) for i in range(group.num_columns)]
+    return [
+        chunk.path_in_schema
+        for chunk in chunks
+        if chunk.physical_type == "BYTE_ARRAY"
+        and chunk.total_uncompressed_size < _CODED * max(chunk.num_values, 1)
+    ]
 
 
 def _metadata(path: Path) -> pq.FileMetaData:

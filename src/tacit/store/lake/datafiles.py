@@ -1,0 +1,225 @@
+"""Data files: rows laid by bucket of their subject, as Parquet that other engines read.
+
+Rows wait in memory, by bucket, until a row group of a bucket is full; what waits is bounded. Text
+stays coded by dictionary from the reader to the file. There are no statistics in the files but of
+time: a bound of any other column would be a value of somebody, though it goes with its file.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections import defaultdict
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from pyiceberg.io.pyarrow import (
+    compute_statistics_plan,
+    data_file_statistics_from_parquet_metadata,
+    parquet_path_to_id_mapping,
+)
+from pyiceberg.manifest import DataFile, DataFileContent, FileFormat
+from pyiceberg.typedef import Record
+from pyiceberg_core import transform
+
+from tacit.store.lake.layout import ARRIVED
+from tacit.store.lake.table import BUCKETS, LakeTable
+
+GROUP = 1 << 17  # rows of a row group
+WAITING = 1 << 28  # bytes of rows that wait for their row group to fill
+TARGET = 1 << 28  # bytes of a file, at which the next is begun
+
+
+def bucket_of(keys: pa.Array) -> Any:
+    """The bucket of each key (Iceberg specification, appendix B: murmur3, 32 bit); -1 for null."""
+    if pa.types.is_dictionary(keys.type):
+        by_code = bucket_of(keys.dictionary)
+        codes = pc.fill_null(keys.indices, -1).to_numpy(zero_copy_only=False)
+        return np.where(codes < 0, -1, np.append(by_code, -1)[codes])
+    found = transform.bucket(keys, BUCKETS)
+    return pc.fill_null(found, -1).to_numpy(zero_copy_only=False)
+
+
+class DataFiles:
+    """Takes rows, and makes of them the data files of one commit.
+
+    A context: leaving it without `finish` removes what was written.
+    """
+
+    def __init__(self, table: LakeTable) -> None:
+        self._table = table
+        self._schema = table.arrow()
+        self._bucketed = table.bucketed
+        dated = (table.layout.time, ARRIVED)
+        self._dated = [name for name in dated if name is not None and name in self._schema.names]
+        self._texts = [field.name for field in self._schema if pa.types.is_string(field.type)]
+        self._waiting: dict[int, list[pa.Table]] = defaultdict(list)
+        self._rows: dict[int, int] = defaultdict(int)
+        self._bytes = 0
+        self._open: dict[int, _File] = {}
+        self._done: list[DataFile] = []
+        self._finished = False
+
+    def __enter__(self) -> DataFiles:
+        return self
+
+    def add(self, table: pa.Table, arrived: int | None = None) -> None:
+        """Rows with columns of the table's, in any order; others are null. `arrived` is theirs,
+        unless they bring it."""
+        if arrived is not None:
+            stamp = pa.repeat(pa.scalar(arrived, pa.int64()), table.num_rows)
+            table = table.append_column(ARRIVED, stamp)
+        if self._bucketed is None:
+            self._put(-1, table)
+        else:
+            for batch in table.to_batches():
+                self._part(pa.Table.from_batches([batch]), batch.column(self._bucketed))
+
+    def _part(self, table: pa.Table, keys: pa.Array) -> None:
+        buckets = bucket_of(keys)
+        order = np.argsort(buckets.astype(np.int8), kind="stable")
+        edges = np.searchsorted(buckets[order], np.arange(-1, BUCKETS + 1))
+        if np.count_nonzero(np.diff(edges)) == 1:  # as in a rewrite
+            self._put(int(buckets[0]), table)
+            return
+        laid = _worth_coding(table, table.num_rows // BUCKETS).take(pa.array(order))
+        for bucket, (start, end) in enumerate(pairwise(edges), -1):
+            if end > start:
+                self._put(bucket, laid.slice(start, end - start))
+
+    def _put(self, bucket: int, table: pa.Table) -> None:
+        self._waiting[bucket].append(table)
+        self._rows[bucket] += table.num_rows
+        self._bytes += table.num_rows * 16 * table.num_columns
+        if self._rows[bucket] >= GROUP:
+            self._flush(bucket)
+        while self._bytes > WAITING:
+            self._flush(max(self._rows, key=self._rows.__getitem__))
+
+    def _flush(self, bucket: int) -> None:
+        parts = [self._shaped(part) for part in self._waiting.pop(bucket)]
+        rows = self._rows.pop(bucket)
+        self._bytes -= sum(part.num_rows * 16 * part.num_columns for part in parts)
+        self._bytes = max(self._bytes, 0)
+        whole = pa.concat_tables(_alike(parts, self._texts)).unify_dictionaries()
+        file = self._open.get(bucket)
+        if file is None:
+            file = self._open[bucket] = _File(self._table, whole.schema, self._dated, self._texts)
+        file.write(whole)
+        assert rows == whole.num_rows, "all that waits is written"
+        if file.size > TARGET:
+            self._done.append(self._open.pop(bucket).finish(bucket, self._bucketed))
+
+    def _shaped(self, table: pa.Table) -> pa.Table:
+        """With every column of the table, in its order."""
+        columns = [
+            table.column(field.name)
+            if field.name in table.column_names
+            else pa.chunked_array([pa.nulls(table.num_rows, field.type)])
+            for field in self._schema
+        ]
+        return pa.table(columns, names=self._schema.names)
+
+    def finish(self) -> list[DataFile]:
+        """Writes what waits; the files, all of them on the disk."""
+        for bucket in list(self._waiting):
+            self._flush(bucket)
+        for bucket, file in self._open.items():
+            self._done.append(file.finish(bucket, self._bucketed))
+        self._open.clear()
+        self._finished = True
+        return self._done
+
+    def discard(self) -> None:
+        """Removes the files again: they will not be committed."""
+        for file in self._done:
+            self._table.table.io.delete(file.file_path)
+
+    def __exit__(self, *_: object) -> None:
+        if not self._finished:
+            for bucket in self._open:
+                self._open[bucket].abandon()
+            self.discard()
+
+
+def _worth_coding(table: pa.Table, rows: int) -> pa.Table:
+    """Without codes that so few rows would each bring a long dictionary for: joining dictionaries
+    costs by their length, and coding anew by the rows."""
+    for place, field in enumerate(table.schema):
+        if pa.types.is_dictionary(field.type):
+            column = table.column(place)
+            if sum(len(chunk.dictionary) for chunk in column.chunks) > rows // 8:
+                table = table.set_column(place, field.name, pc.cast(column, pa.string()))
+    return table
+
+
+def _alike(parts: list[pa.Table], texts: list[str]) -> list[pa.Table]:
+    """With each column of text coded in all parts, or in none."""
+    for name in texts:
+        kinds = {part.schema.field(name).type for part in parts}
+        if len(kinds) > 1:
+            for i, part in enumerate(parts):
+                place = part.schema.get_field_index(name)
+                column = pc.cast(part.column(name), pa.string())
+                parts[i] = part.set_column(place, name, column)
+    return parts
+
+
+class _File:
+    """One Parquet file that is being written."""
+
+    def __init__(
+        self, table: LakeTable, schema: pa.Schema, dated: list[str], texts: list[str]
+    ) -> None:
+        self._table = table
+        provider = table.table.location_provider()
+        self.location = provider.new_data_location(f"{uuid.uuid4()}.parquet")
+        ids = {field.name: field.metadata for field in table.arrow()}
+        self._schema = pa.schema([field.with_metadata(ids[field.name]) for field in schema])
+        self._sink = table.table.io.new_output(self.location).create()
+        self._writer = pq.ParquetWriter(
+            self._sink,
+            self._schema,
+            compression="zstd",
+            compression_level=1,
+            use_dictionary=texts or False,
+            write_statistics=dated or False,
+            store_schema=False,  # a reader is not to take our codes for the type
+        )
+        self.size = 0
+
+    def write(self, rows: pa.Table) -> None:
+        self._writer.write_table(rows.cast(self._schema), 1 << 20)
+        self.size = self._sink.tell()
+
+    def finish(self, bucket: int, bucketed: str | None) -> DataFile:
+        self._writer.close()
+        size = self._sink.tell()
+        self._sink.close()
+        metadata = self._table.table.metadata
+        statistics = data_file_statistics_from_parquet_metadata(
+            parquet_metadata=self._writer.writer.metadata,
+            stats_columns=compute_statistics_plan(metadata.schema(), metadata.properties),
+            parquet_column_mapping=parquet_path_to_id_mapping(metadata.schema()),
+        )
+        partition = Record() if bucketed is None else Record(None if bucket < 0 else bucket)
+        return DataFile.from_args(
+            content=DataFileContent.DATA,
+            file_path=self.location,
+            file_format=FileFormat.PARQUET,
+            partition=partition,
+            file_size_in_bytes=size,
+            sort_order_id=None,
+            spec_id=metadata.default_spec_id,
+            equality_ids=None,
+            key_metadata=None,
+            **statistics.to_serialized_dict(),
+        )
+
+    def abandon(self) -> None:
+        self._writer.close()
+        self._sink.close()
+        self._table.table.io.delete(self.location)
