@@ -44,7 +44,7 @@ class Batch:
         if self.originals is not None:
             return [self.originals[place] for place in places]
         take = pa.array(places)
-        held = {name: column.take(take).to_pylist() for name, column in self.columns.items()}
+        held = {name: _listed(column.take(take)) for name, column in self.columns.items()}
         return [{name: some[i] for name, some in held.items()} for i in range(len(places))]
 
 
@@ -118,13 +118,16 @@ class Terms:
         times: list[int | None] = [None] * len(places)
         if self.layout.time is not None:
             times = values[self.layout.time].take(pa.array(places)).to_pylist()
+        first = np.argmax([mask[places] for _, _, mask in found], axis=0).tolist()
+        whys = [self.reason(code, name) for code, name, _ in found]
         breaches = []
-        for i, place in enumerate(places):
-            code, column = next((code, name) for code, name, mask in found if mask[place])
-            row = {} if code == EXPIRED else originals[i]
-            at = None if code == FUTURE else times[i]
-            why = self.reason(code, column)
-            breaches.append(Breach(int(batch.rows[place]), code, column, why, at, row))
+        for which, number, at, row in zip(
+            first, batch.rows[places].tolist(), times, originals, strict=True
+        ):
+            code, column, _ = found[which]
+            held = {} if code == EXPIRED else row
+            when = None if code == FUTURE else at
+            breaches.append(Breach(number, code, column, whys[which], when, held))
         return breaches
 
     def reason(self, code: str, column: str) -> str:
@@ -145,6 +148,16 @@ class Terms:
 
 def _seconds(length: int) -> str:
     return f"{length / 1e6:,g} s"
+
+
+def _listed(values: pa.Array) -> list[object]:
+    """Values as Python's; moments that Python's own type cannot hold, as the numbers they are."""
+    found: list[object]
+    try:
+        found = values.to_pylist()
+    except (OverflowError, ValueError):
+        found = pc.cast(values, pa.int64()).to_pylist()
+    return found
 
 
 def _absent(values: pa.Array) -> Mask:

@@ -1,8 +1,8 @@
 """Data files: rows laid by bucket of their subject, as Parquet that other engines read.
 
-Rows wait in memory, by bucket, until a row group of a bucket is full; what waits is bounded. Text
-stays coded by dictionary from the reader to the file. There are no statistics in the files but of
-time: a bound of any other column would be a value of somebody, though it goes with its file.
+Rows wait in memory, by bucket, until a row group of a bucket is full; what waits is bounded. There
+are no statistics in the files but of time: a bound of any other column would be a value of
+somebody, though it goes with its file.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class DataFiles:
         self._texts = [field.name for field in self._schema if pa.types.is_string(field.type)]
         self._waiting: dict[int, list[pa.Table]] = defaultdict(list)
         self._rows: dict[int, int] = defaultdict(int)
-        self._bytes = 0
+        self._bytes: dict[int, int] = defaultdict(int)
         self._open: dict[int, _File] = {}
         self._done: list[DataFile] = []
         self._finished = False
@@ -72,7 +72,7 @@ class DataFiles:
         if arrived is not None:
             stamp = pa.repeat(pa.scalar(arrived, pa.int64()), table.num_rows)
             table = table.append_column(ARRIVED, stamp)
-        if self._bucketed is None:
+        if self._bucketed is None or self._bucketed not in table.column_names:
             self._put(-1, table)
         else:
             for batch in table.to_batches():
@@ -85,7 +85,7 @@ class DataFiles:
         if np.count_nonzero(np.diff(edges)) == 1:  # as in a rewrite
             self._put(int(buckets[0]), table)
             return
-        laid = _worth_coding(table, table.num_rows // BUCKETS).take(pa.array(order))
+        laid = table.take(pa.array(order))
         for bucket, (start, end) in enumerate(pairwise(edges), -1):
             if end > start:
                 self._put(bucket, laid.slice(start, end - start))
@@ -93,35 +93,38 @@ class DataFiles:
     def _put(self, bucket: int, table: pa.Table) -> None:
         self._waiting[bucket].append(table)
         self._rows[bucket] += table.num_rows
-        self._bytes += table.num_rows * 16 * table.num_columns
+        self._bytes[bucket] += _size(table)
         if self._rows[bucket] >= GROUP:
             self._flush(bucket)
-        while self._bytes > WAITING:
-            self._flush(max(self._rows, key=self._rows.__getitem__))
+        while sum(self._bytes.values()) > WAITING:
+            self._flush(max(self._bytes, key=self._bytes.__getitem__))
 
     def _flush(self, bucket: int) -> None:
         parts = [self._shaped(part) for part in self._waiting.pop(bucket)]
         rows = self._rows.pop(bucket)
-        self._bytes -= sum(part.num_rows * 16 * part.num_columns for part in parts)
-        self._bytes = max(self._bytes, 0)
-        whole = pa.concat_tables(_alike(parts, self._texts)).unify_dictionaries()
+        del self._bytes[bucket]
+        whole = pa.concat_tables(parts)
         file = self._open.get(bucket)
         if file is None:
-            file = self._open[bucket] = _File(self._table, whole.schema, self._dated, self._texts)
+            file = self._open[bucket] = _File(self._table, self._schema, self._dated, self._texts)
         file.write(whole)
         assert rows == whole.num_rows, "all that waits is written"
         if file.size > TARGET:
             self._done.append(self._open.pop(bucket).finish(bucket, self._bucketed))
 
     def _shaped(self, table: pa.Table) -> pa.Table:
-        """With every column of the table, in its order."""
+        """With every column of the table, in its order and of its type.
+
+        Texts leave their codes here: a dictionary holds values of rows that are elsewhere, or gone,
+        and the file would hold them too.
+        """
         columns = [
-            table.column(field.name)
+            pc.cast(table.column(field.name), field.type)
             if field.name in table.column_names
             else pa.chunked_array([pa.nulls(table.num_rows, field.type)])
             for field in self._schema
         ]
-        return pa.table(columns, names=self._schema.names)
+        return pa.table(columns, schema=self._schema)
 
     def finish(self) -> list[DataFile]:
         """Writes what waits; the files, all of them on the disk."""
@@ -145,27 +148,12 @@ class DataFiles:
             self.discard()
 
 
-def _worth_coding(table: pa.Table, rows: int) -> pa.Table:
-    """Without codes that so few rows would each bring a long dictionary for: joining dictionaries
-    costs by their length, and coding anew by the rows."""
-    for place, field in enumerate(table.schema):
-        if pa.types.is_dictionary(field.type):
-            column = table.column(place)
-            if sum(len(chunk.dictionary) for chunk in column.chunks) > rows // 8:
-                table = table.set_column(place, field.name, pc.cast(column, pa.string()))
-    return table
-
-
-def _alike(parts: list[pa.Table], texts: list[str]) -> list[pa.Table]:
-    """With each column of text coded in all parts, or in none."""
-    for name in texts:
-        kinds = {part.schema.field(name).type for part in parts}
-        if len(kinds) > 1:
-            for i, part in enumerate(parts):
-                place = part.schema.get_field_index(name)
-                column = pc.cast(part.column(name), pa.string())
-                parts[i] = part.set_column(place, name, column)
-    return parts
+def _size(table: pa.Table) -> int:
+    """About how many bytes the rows take. A dictionary is shared, and short where one is used."""
+    return sum(
+        12 * table.num_rows if pa.types.is_dictionary(column.type) else column.nbytes
+        for column in table.columns
+    )
 
 
 class _File:
@@ -177,22 +165,19 @@ class _File:
         self._table = table
         provider = table.table.location_provider()
         self.location = provider.new_data_location(f"{uuid.uuid4()}.parquet")
-        ids = {field.name: field.metadata for field in table.arrow()}
-        self._schema = pa.schema([field.with_metadata(ids[field.name]) for field in schema])
         self._sink = table.table.io.new_output(self.location).create()
         self._writer = pq.ParquetWriter(
             self._sink,
-            self._schema,
+            schema,
             compression="zstd",
             compression_level=1,
             use_dictionary=texts or False,
             write_statistics=dated or False,
-            store_schema=False,  # a reader is not to take our codes for the type
         )
         self.size = 0
 
     def write(self, rows: pa.Table) -> None:
-        self._writer.write_table(rows.cast(self._schema), 1 << 20)
+        self._writer.write_table(rows, 1 << 20)
         self.size = self._sink.tell()
 
     def finish(self, bucket: int, bucketed: str | None) -> DataFile:

@@ -61,6 +61,11 @@ class Layout:
                 )
 
     @property
+    def dated(self) -> str:
+        """The column from which retention is counted: when it happened, else when it came."""
+        return self.time or ARRIVED
+
+    @property
     def bucketed(self) -> str | None:
         """The column by whose buckets rows lie; None for rows that are of nobody."""
         return next(iter(self.subjects), None)

@@ -59,6 +59,20 @@ def holding(table: LakeTable, gone: Iterable[DataFile]) -> list[Snapshot]:
     return [each for each in others if holds(each)]
 
 
+def past(table: LakeTable) -> list[DataFile]:
+    """The data files that only snapshots of before lead to."""
+    live = {file.file_path for file in table.files(table.table.current_snapshot())}
+    found: dict[str, DataFile] = {}
+    seen: set[str] = set()
+    for snapshot in table.snapshots():
+        for manifest in snapshot.manifests(table.table.io):
+            if manifest.manifest_path not in seen:
+                seen.add(manifest.manifest_path)
+                for entry in manifest.fetch_manifest_entry(table.table.io, discard_deleted=True):
+                    found[entry.data_file.file_path] = entry.data_file
+    return [file for path, file in found.items() if path not in live]
+
+
 def expire(table: LakeTable, snapshots: Iterable[Snapshot], settle: Settle) -> int:
     """Takes snapshots out of the table's history; how many.
 

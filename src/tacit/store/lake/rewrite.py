@@ -12,10 +12,9 @@ from pyiceberg.manifest import DataFile
 from pyiceberg.table import Transaction
 
 from tacit.store.lake.datafiles import DataFiles, bucket_of
-from tacit.store.lake.purge import Settle, expire, holding
+from tacit.store.lake.purge import Settle, expire, holding, past
 from tacit.store.lake.rows import batches, row_retention
 from tacit.store.lake.table import OPERATION, LakeTable
-from tacit.values import Type
 
 Change = Callable[[pa.Table], pa.Table]
 """Rows of a file → those that stay, as they stay."""
@@ -37,7 +36,6 @@ class _Plan:
 
     same: set[str] = field(default_factory=set)
     new: dict[str, list[DataFile]] = field(default_factory=dict)
-    old: dict[str, DataFile] = field(default_factory=dict)
 
 
 def rewrite(
@@ -50,6 +48,8 @@ def rewrite(
     """Replaces the files in which rows change, in one commit.
 
     Files that others add meanwhile are looked at too; those that others replace are looked at anew.
+    So are those of history, whoever replaced them: a rewrite that was cut off between its commit
+    and the expiry is made whole by the next.
     """
     plan, done = _Plan(), Rewritten()
 
@@ -62,7 +62,7 @@ def rewrite(
             if not affected(file):
                 plan.same.add(path)
                 continue
-            plan.new[path], plan.old[path] = _written(table, file, change), file
+            plan.new[path] = _written(table, file, change)
         gone = [file for file in live if file.file_path in plan.new]
         if gone:
             new = [each for file in gone for each in plan.new[file.file_path]]
@@ -74,7 +74,8 @@ def rewrite(
     done.rows = sum(file.record_count for file in gone) - sum(
         new.record_count for file in gone for new in plan.new[file.file_path]
     )
-    done.snapshots = expire(table, holding(table, plan.old.values()), settle)
+    old = [file for file in past(table) if file.file_path in plan.new or affected(file)]
+    done.snapshots = expire(table, holding(table, old), settle)
     return done
 
 
@@ -136,11 +137,9 @@ def _decoded(column: pa.ChunkedArray) -> pa.ChunkedArray:
 
 def retain(table: LakeTable, now: int, settle: Settle) -> Rewritten:
     """Enforces retention: rows past theirs are deleted, and so are the values of columns that are
-    kept shorter than their rows. Content has no time, and stays until it is replaced."""
+    kept shorter than their rows."""
     layout = table.layout
-    if layout.time is None or layout.columns.get(layout.time) is not Type.TIME:
-        return Rewritten()
-    time, rows_kept = layout.time, row_retention(layout)
+    time, rows_kept = layout.dated, row_retention(layout)
     held = set(table.arrow().names)
     kept = {n: k for n, k in layout.kept.items() if n not in layout.required and n in held}
     removed = Rewritten()
@@ -162,6 +161,8 @@ def retain(table: LakeTable, now: int, settle: Settle) -> Rewritten:
         return pc.and_(pc.less(rows.column(time), now - keep), pc.is_valid(rows.column(name)))
 
     def change(rows: pa.Table) -> pa.Table:
+        if rows_kept is not None:
+            rows = rows.filter(pc.greater_equal(rows.column(time), now - rows_kept))
         for name, keep in kept.items():
             past = pc.fill_null(_past(rows, name, keep), False)
             if pc.any(past).as_py():
@@ -169,9 +170,7 @@ def retain(table: LakeTable, now: int, settle: Settle) -> Rewritten:
                 column = _decoded(rows.column(name))
                 blank = pc.if_else(past, pa.scalar(None, column.type), column)
                 rows = rows.set_column(rows.schema.get_field_index(name), name, blank)
-        if rows_kept is None:
-            return rows
-        return rows.filter(pc.greater_equal(rows.column(time), now - rows_kept))
+        return rows
 
     done = rewrite(table, affected, change, settle, "retain")
     done.values = removed.values

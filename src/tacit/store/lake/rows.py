@@ -59,9 +59,9 @@ def batches(
 def current(layout: Layout, rows: pa.Table, now: int) -> pa.Table:
     """Rows as they may still be seen: without those past their retention, and without the values of
     columns past theirs."""
-    if layout.time is None or layout.time not in rows.column_names:
+    if not layout.kept and row_retention(layout) is None:
         return rows
-    at = rows.column(layout.time)
+    at = rows.column(layout.dated)
     for name, keep in layout.kept.items():
         if name in rows.column_names and name not in layout.required:
             past = pc.less(at, now - keep)
