@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import time
 from dataclasses import asdict
 
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
@@ -69,6 +70,7 @@ def _told(project: Project, file: str, done: Ingestion) -> str:
 def show_lake(given: argparse.Namespace) -> None:
     """Does what is asked to every table, and prints what each holds."""
     project, console = Project.load(given.folder), out()
+    clock = time.time_ns() // 1000  # by which snapshots are dated, whatever moment is replayed
     for name in project.declarations.of(Source):
         if not project.in_lake(name):
             continue
@@ -80,7 +82,7 @@ def show_lake(given: argparse.Namespace) -> None:
             went, came = lake.compact(layout)
             console.print(f"{name}: {went:,} small files made {came:,}")
         if given.expire:
-            old = lake.expire(layout, now - duration(given.expire, where="--expire"))
+            old = lake.expire(layout, clock - duration(given.expire, where="--expire"))
             console.print(f"{name}: {old:,} snapshots forgotten")
         if given.purge:
             console.print(f"{name}: {len(lake.purge(layout)):,} files removed")
