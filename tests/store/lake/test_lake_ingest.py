@@ -18,7 +18,7 @@ import pytest
 from lake_cases import COLUMNS, LAYOUT, NOW, ingest, lake, numbers, rows, write
 
 from tacit.errors import DataError, StoreError
-from tacit.store.lake import inputs
+from tacit.store.lake import files, inputs
 from tacit.store.lake.layout import ARRIVED, Layout
 from tacit.values import DAY, HOUR, Type
 
@@ -227,6 +227,24 @@ def test_a_damaged_file_leaves_nothing(tmp_path: Path, monkeypatch: pytest.Monke
     assert numbers(there) == {}
     assert not list(there.folder.rglob("*.parquet"))
     assert not list(there.folder.rglob("*.partial"))
+
+
+def test_a_full_disk_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    there = lake(tmp_path)
+    ingest(there, rows(50))
+    before = set(there.folder.rglob("*.parquet"))
+
+    def full(*_: object) -> int:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(files._Synced, "write", full)
+    with pytest.raises(StoreError) as error:
+        ingest(there, rows(50, start=50))
+    assert error.value.code == "T701"
+    monkeypatch.undo()
+    assert set(there.folder.rglob("*.parquet")) == before
+    assert ingest(there, rows(50, start=50)).again is False
+    assert len(numbers(there)) == 100
 
 
 def test_nothing_to_accept_is_ingested_too(tmp_path: Path) -> None:

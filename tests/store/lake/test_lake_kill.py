@@ -11,20 +11,26 @@ import time
 from pathlib import Path
 
 import pytest
-from lake_cases import LAYOUT, Lake, ingest, lake, numbers, rows, write
+from lake_cases import LAYOUT, Lake, everything, ingest, lake, numbers, rows, write
 
 SIZE = 400
 NURSERY = """
 import os, sys
 from pathlib import Path
 sys.path.insert(0, {tests!r})
-from lake_cases import ingest, lake
+from lake_cases import LAYOUT, ingest, lake
 import pyiceberg.catalog.sql, tacit.store.lake.inputs
 tacit.store.lake.inputs.ROWS = 97  # several batches to a file
 while line := sys.stdin.readline():
     child = os.fork()
     if child == 0:
-        ingest(lake(Path({folder!r})), Path(line.strip()))
+        there, what = lake(Path({folder!r})), line.strip()
+        if what.startswith("delete "):
+            there.delete_subject(LAYOUT, "person", what.removeprefix("delete "))
+        elif what == "compact":
+            there.compact(LAYOUT)
+        else:
+            ingest(there, Path(what))
         os._exit(0)
     print(child, flush=True)
     sys.stdin.readline()  # until then its id is nobody else's
@@ -42,10 +48,10 @@ class Nursery:
             [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
 
-    def ingest(self, file: Path) -> int:
-        """Begins an ingestion by a process of its own; its id."""
+    def begin(self, what: Path | str) -> int:
+        """Begins the ingestion of a file, or something else, by a process of its own; its id."""
         assert self.process.stdin is not None
-        print(file, file=self.process.stdin, flush=True)
+        print(what, file=self.process.stdin, flush=True)
         return int(self._line())
 
     def ended(self) -> int:
@@ -79,13 +85,13 @@ def kill_often(folder: Path, kills: int, seed: int) -> None:
         whole = 0.0
         for number in range(2):
             began = time.perf_counter()
-            nursery.ingest(write(folder, rows(SIZE, start=number * SIZE), f"{number}.parquet"))
+            nursery.begin(write(folder, rows(SIZE, start=number * SIZE), f"{number}.parquet"))
             assert nursery.ended() == 0
             whole = time.perf_counter() - began
         expect_each_once(there, 2)
         for number in range(2, 2 + kills):
             file = write(folder, rows(SIZE, start=number * SIZE), f"{number}.parquet")
-            child = nursery.ingest(file)
+            child = nursery.begin(file)
             time.sleep(chance.random() * whole * 1.3)
             os.kill(child, signal.SIGKILL)
             nursery.ended()
@@ -108,6 +114,46 @@ def kill_often(folder: Path, kills: int, seed: int) -> None:
     assert set((folder / "lake").rglob("*.parquet")) == set(there.paths(table) or ())
     if kills > 50:
         assert set(states) == {False, True}, "some were killed before their commit, some after"
+
+
+def kill_housekeeping(folder: Path, kills: int, seed: int) -> None:
+    """Deletions and compactions that are killed: nobody else's row is lost or there twice, and the
+    next deletion of the same person leaves no byte of them."""
+    chance = random.Random(seed)
+    there = lake(folder)
+    for number in range(3):
+        ingest(there, rows(SIZE, start=number * SIZE))
+    expected = 3 * SIZE
+    with Nursery(folder) as nursery:
+        began = time.perf_counter()
+        nursery.begin("delete nobody")
+        assert nursery.ended() == 0
+        whole = time.perf_counter() - began
+        for kill in range(kills):
+            who = f"person-{kill % 40}"
+            child = nursery.begin(f"delete {who}" if kill % 3 else "compact")
+            time.sleep(chance.random() * whole * 2)
+            os.kill(child, signal.SIGKILL)
+            nursery.ended()
+            found = numbers(there)
+            assert set(found.values()) == {1}
+            assert sum(found.values()) in (expected, expected - 3 * SIZE // 40)
+            there.delete_subject(LAYOUT, "person", who)
+            expected -= 3 * SIZE // 40
+            assert sum(numbers(there).values()) == expected
+            assert f"'{who}'".encode() not in everything(there.folder)
+            table = there.table(LAYOUT)
+            assert table is not None
+            assert set((folder / "lake").rglob("*.parquet")) == set(there.paths(table) or ())
+
+
+def test_killed_housekeeping(tmp_path: Path) -> None:
+    kill_housekeeping(tmp_path, 4, seed=3)
+
+
+@pytest.mark.slow
+def test_housekeeping_killed_often(tmp_path: Path) -> None:
+    kill_housekeeping(tmp_path, 39, seed=4)
 
 
 def test_ten_kills(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import uuid
 from collections import defaultdict
+from contextlib import suppress
 from itertools import pairwise
 from typing import Any
 
@@ -130,9 +131,9 @@ class DataFiles:
         """Writes what waits; the files, all of them on the disk."""
         for bucket in list(self._waiting):
             self._flush(bucket)
-        for bucket, file in self._open.items():
-            self._done.append(file.finish(bucket, self._bucketed))
-        self._open.clear()
+        for bucket in list(self._open):
+            self._done.append(self._open[bucket].finish(bucket, self._bucketed))
+            del self._open[bucket]
         self._finished = True
         return self._done
 
@@ -166,15 +167,19 @@ class _File:
         provider = table.table.location_provider()
         self.location = provider.new_data_location(f"{uuid.uuid4()}.parquet")
         self._sink = table.table.io.new_output(self.location).create()
-        self._writer = pq.ParquetWriter(
-            self._sink,
-            schema,
-            compression="zstd",
-            compression_level=1,
-            use_dictionary=texts or False,
-            write_statistics=dated or False,
-        )
         self.size = 0
+        try:
+            self._writer = pq.ParquetWriter(
+                self._sink,
+                schema,
+                compression="zstd",
+                compression_level=1,
+                use_dictionary=texts or False,
+                write_statistics=dated or False,
+            )
+        except BaseException:
+            self.abandon()
+            raise
 
     def write(self, rows: pa.Table) -> None:
         self._writer.write_table(rows, 1 << 20)
@@ -205,6 +210,8 @@ class _File:
         )
 
     def abandon(self) -> None:
-        self._writer.close()
-        self._sink.close()
+        for part in (getattr(self, "_writer", None), self._sink):
+            with suppress(OSError, pa.ArrowException):  # as of a full disk, which is told already
+                if part is not None:
+                    part.close()
         self._table.table.io.delete(self.location)

@@ -11,7 +11,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -22,6 +22,7 @@ from pyiceberg.catalog import Catalog
 from pyiceberg.table.snapshots import Snapshot
 
 from tacit.errors import DataError
+from tacit.store.atomic import unwritable
 from tacit.store.control import ControlStore
 from tacit.store.lake import compact, ingest, purge, rewrite
 from tacit.store.lake.catalog import open_catalog
@@ -36,6 +37,8 @@ from tacit.store.lake.rows import read_rows, row_retention
 from tacit.store.lake.table import INGESTION, LakeTable, said
 
 RECEIPT = "receipt"
+TURN = 3600.0
+"""Seconds to wait for another ingestion of events that are told apart by ids."""
 SHARED_GRACE = 3600.0
 """Seconds for which files that nothing refers to are left alone in a warehouse that other machines
 may be writing to: their locks are not seen here."""
@@ -94,7 +97,10 @@ class Lake:
             ingestion = ingest.identity(table, asked)
             done = self._ingested(table, ingestion)
             if done is None:
-                done = ingest.ingest(table, self.quarantine(layout), asked, ingestion)
+                try:
+                    done = ingest.ingest(table, self.quarantine(layout), asked, ingestion)
+                except OSError as error:
+                    raise unwritable(error, self.folder) from None
             self._settle(layout, done)
         return done
 
@@ -104,7 +110,7 @@ class Lake:
         if asked.unique is None:
             yield
             return
-        with exclusive(self._lock(layout, "unique")):
+        with exclusive(self._lock(layout, "unique"), TURN):
             yield
 
     def _ingested(self, table: LakeTable, ingestion: str) -> Ingestion | None:
@@ -178,15 +184,15 @@ class Lake:
         `purge` removes the files; T714 where another engine's tag holds a snapshot.
         """
         table = self.table(layout)
-        done = Rewritten()
+        done, led = Rewritten(), set[str]()
         if table is not None:
-            settle = self._settler(layout)
-            done = rewrite.delete_subject(table, entity, key, settle)
+            led = purge.reachable(table.table)
+            done = rewrite.delete_subject(table, entity, key, self._settler(layout))
         subjects = {**(table.subjects if table else {}), **layout.subjects}
-        columns = {name: name for name, of in subjects.items() if of == entity}
+        columns = [name for name, of in subjects.items() if of == entity]
         with exclusive(self._lock(layout, "writing"), patience):
             set_aside = self.quarantine(layout).forget(columns, str(key))
-        self.purge(layout, patience)
+        self.purge(layout, patience, led)
         self._record(layout, "delete", done, quarantined=set_aside)
         return done
 
@@ -196,12 +202,13 @@ class Lake:
         Raises what `delete_subject` does.
         """
         table = self.table(layout)
-        done = Rewritten()
+        done, led = Rewritten(), set[str]()
         if table is not None:
+            led = purge.reachable(table.table)
             done = rewrite.retain(table, now, self._settler(layout))
         with exclusive(self._lock(layout, "writing"), patience):
             swept = self.quarantine(layout).sweep(row_retention(layout), now)
-        self.purge(layout, patience)
+        self.purge(layout, patience, led)
         if done.rows or done.values or swept:
             self._record(layout, "retain", done, quarantined=swept)
         return done
@@ -227,9 +234,15 @@ class Lake:
         ]
         return purge.expire(table, old, self._settler(layout))
 
-    def purge(self, layout: Layout, patience: float = PATIENCE) -> list[str]:
-        """Removes the files that nothing refers to; which. Raises StoreError T703 when readers or
-        writers do not let go for `patience` seconds."""
+    def purge(
+        self, layout: Layout, patience: float = PATIENCE, led: Collection[str] = ()
+    ) -> list[str]:
+        """Removes the files that nothing refers to; which.
+
+        In a warehouse that others share, young ones stay, unless they are among those that the
+        table `led` to before: no ingestion is about to commit those. Raises StoreError T703 when
+        readers or writers do not let go for `patience` seconds.
+        """
         with (
             exclusive(self._lock(layout, "writing"), patience),
             exclusive(self._lock(layout, "reading"), patience),
@@ -237,7 +250,7 @@ class Lake:
             table = self.table(layout)
             if table is None:
                 return []
-            return purge.sweep(table, grace=SHARED_GRACE if self.properties else 0.0)
+            return purge.sweep(table, led, grace=SHARED_GRACE if self.properties else 0.0)
 
     def snapshots(self, layout: Layout) -> list[Snapshot]:
         """What may be read of the table's history, oldest first."""

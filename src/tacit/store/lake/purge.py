@@ -8,7 +8,7 @@ its location goes, half-written files of killed ingestions included.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 
 from pyiceberg.manifest import DataFile
 from pyiceberg.table import Table, Transaction
@@ -103,9 +103,12 @@ def expire(table: LakeTable, snapshots: Iterable[Snapshot], settle: Settle) -> i
     return len(chosen)
 
 
-def sweep(table: LakeTable, *, grace: float = 0.0) -> list[str]:
-    """Removes every file of the table that nothing refers to, if it is older than `grace` seconds;
-    which. None may read or write meanwhile. Raises StoreError T717 where files cannot be listed."""
+def sweep(table: LakeTable, led: Collection[str] = (), *, grace: float = 0.0) -> list[str]:
+    """Removes every file of the table that nothing refers to, if it is older than `grace` seconds,
+    or one that the table `led` to before; which.
+
+    None may read or write meanwhile. Raises StoreError T717 where files cannot be listed.
+    """
     io = table.table.io
     if not isinstance(io, LakeIO):
         raise StoreError(
@@ -116,10 +119,12 @@ def sweep(table: LakeTable, *, grace: float = 0.0) -> list[str]:
         )
     kept = {_plain(location) for location in reachable(table.table)}
     limit = time.time() - grace
+    before = {_plain(location) for location in led}
     gone = [
         location
         for location, written in io.below(table.table.metadata.location).items()
-        if _plain(location) not in kept and (not grace or written < limit)
+        if (plain := _plain(location)) not in kept
+        if not grace or written < limit or plain in before
     ]
     for location in gone:
         io.delete(location)

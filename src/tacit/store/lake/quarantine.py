@@ -13,7 +13,7 @@ import math
 import os
 import re
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
@@ -50,16 +50,15 @@ class Quarantine:
         A row's age is counted from its time, where that could be read, else from its arrival. Also
         removes what a killed ingestion left half written; none may be at work.
         """
-        if self.folder.is_dir():
-            for path in self.folder.glob(f"*{_PARTIAL}"):
-                path.unlink()
+        self._clear()
         if keep is None:
             return 0
         return self._filter(lambda row: _since(row) < now - keep)
 
-    def forget(self, columns: Mapping[str, str], key: str) -> int:
+    def forget(self, columns: Collection[str], key: str) -> int:
         """Removes the rows in which one of these columns holds the key, and those that could not
-        be read and have it as a word; how many. `columns` is declared name → the source's."""
+        be read and have it as a word; how many. None may be at work."""
+        self._clear()
         word = re.compile(rf"(?<!\w){re.escape(key)}(?!\w)")
 
         def is_theirs(row: Mapping[str, Any]) -> bool:
@@ -69,6 +68,12 @@ class Quarantine:
             return any(str(values.get(name)) == key for name in columns)
 
         return self._filter(is_theirs)
+
+    def _clear(self) -> None:
+        """Removes what was left half written."""
+        if self.folder.is_dir():
+            for path in self.folder.glob(f"*{_PARTIAL}"):
+                path.unlink()
 
     def _files(self) -> list[Path]:
         return sorted(self.folder.glob("*.jsonl")) if self.folder.is_dir() else []

@@ -32,9 +32,11 @@ from pyiceberg.table import Table, Transaction
 from pyiceberg.table.snapshots import Snapshot
 from pyiceberg.transforms import BucketTransform
 from pyiceberg.types import BooleanType, DoubleType, IcebergType, LongType, NestedField, StringType
+from sqlalchemy.exc import OperationalError
 
 from tacit.errors import DataError, StoreError
 from tacit.privacy.randomness import system
+from tacit.store.files import first_line
 from tacit.store.lake.layout import ARRIVED, Layout
 from tacit.values import Type
 
@@ -232,6 +234,13 @@ class LakeTable:
                 transaction.commit_transaction()
                 self.table.refresh()
                 return result
+            except OperationalError as error:
+                raise StoreError(
+                    f"the lake's catalog did not take a change: {first_line(error)}",
+                    code="T703",
+                    where=self.layout.name,
+                    fix="wait until others are done with it, then try again",
+                ) from None
             except (CommitFailedException, ValidationException):
                 _pause(attempt)
                 self.table.refresh()
