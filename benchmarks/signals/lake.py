@@ -143,7 +143,7 @@ def main() -> None:
     given = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="tacit-lake-") as name:
         folder = Path(name)
-        write(folder, given.events, 10)
+        write(folder, given.events, 1000, None)
         found = ingestion(folder, given.rounds) | texts(folder) | deletion(folder)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     found["peak_gb"] = round(peak, 2)

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tacit.store.lake.layout import ARROW
+from tacit.store.files import ARROW, is_text, micros
 from tacit.store.lake.moments import cast_each, micros_of_text
 from tacit.values import Type
 
@@ -42,7 +42,7 @@ def convert(held: pa.Array, kind: Type, *, parsed: bool) -> Converted:
     if pa.types.is_null(held.type):
         return Converted(pa.nulls(len(held), ARROW[kind]))
     if pa.types.is_dictionary(held.type):
-        if kind is Type.TEXT and _is_text(held.type.value_type):
+        if kind is Type.TEXT and is_text(held.type.value_type):
             return Converted(held)
         held = held.dictionary_decode()
     if pa.types.is_binary(held.type) and parsed:
@@ -53,17 +53,12 @@ def convert(held: pa.Array, kind: Type, *, parsed: bool) -> Converted:
     return _TYPED[kind](held)
 
 
-def _is_text(held: pa.DataType) -> bool:
-    kinds = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view)
-    return any(is_kind(held) for is_kind in kinds)
-
-
 def _none(held: pa.Array, kind: Type, code: str = WRONG_TYPE) -> Converted:
     return Converted.checked(held, pa.nulls(len(held), ARROW[kind]), code)
 
 
 def _text(held: pa.Array) -> Converted:
-    return Converted(pc.cast(held, pa.string())) if _is_text(held.type) else _none(held, Type.TEXT)
+    return Converted(pc.cast(held, pa.string())) if is_text(held.type) else _none(held, Type.TEXT)
 
 
 def _flag(held: pa.Array) -> Converted:
@@ -105,20 +100,11 @@ def _moment(held: pa.Array) -> Converted:
     kind = held.type
     if pa.types.is_int64(kind):
         return Converted(held)
-    if _is_text(kind):
+    if is_text(kind):
         return _moment_of_text(pc.cast(held, pa.string()))
-    if pa.types.is_date(kind):
-        held, kind = pc.cast(held, pa.timestamp("ms")), pa.timestamp("ms")
-    if not pa.types.is_timestamp(kind):
+    if not (pa.types.is_timestamp(kind) or pa.types.is_date(kind)):
         return _none(held, Type.TIME, NO_MOMENT)
-    if kind.unit != "ns":
-        to_micros = pa.timestamp("us", kind.tz)
-        values = cast_each(held, lambda some: pc.cast(pc.cast(some, to_micros), pa.int64()))
-        return Converted.checked(held, values, NO_MOMENT)
-    nanos = pc.cast(held, pa.int64())
-    towards_zero = pc.divide(nanos, 1000)
-    below = pc.less(nanos, pc.multiply(towards_zero, 1000))
-    return Converted(pc.subtract(towards_zero, pc.cast(below, pa.int64())))
+    return Converted.checked(held, cast_each(held, micros), NO_MOMENT)
 
 
 def _moment_of_text(texts: pa.Array) -> Converted:

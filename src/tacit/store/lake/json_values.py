@@ -8,8 +8,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from tacit.store.files import ARROW
 from tacit.store.lake.convert import LOSSY, NO_MOMENT, NOT_TEXT, WRONG_TYPE
-from tacit.store.lake.layout import ARROW
 from tacit.store.lake.moments import micros_of_text
 from tacit.values import Type
 

@@ -8,15 +8,9 @@ from dataclasses import dataclass, field
 import pyarrow as pa
 
 from tacit.errors import DataError
+from tacit.store.files import ARROW
 from tacit.values import Type
 
-ARROW: Mapping[Type, pa.DataType] = {
-    Type.INT: pa.int64(),
-    Type.FLOAT: pa.float64(),
-    Type.TEXT: pa.string(),
-    Type.BOOL: pa.bool_(),
-    Type.TIME: pa.int64(),
-}
 ARRIVED = "_arrived"
 """The column of the moment at which a row's ingestion began: int64 µs, UTC. What was known at a
 moment t is what has `_arrived <= t`."""

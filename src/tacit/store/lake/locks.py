@@ -7,14 +7,13 @@ find files gone, nor beside a writer, whose files nothing refers to yet.
 from __future__ import annotations
 
 import fcntl
-import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from tacit.errors import StoreError
-from tacit.store.atomic import PRIVATE, make_folder, unwritable
+from tacit.store.atomic import lock_file
 
 PATIENCE = 60.0
 """Seconds to wait for others before saying that they are in the way."""
@@ -36,12 +35,7 @@ def exclusive(path: Path, patience: float = PATIENCE) -> Iterator[None]:
 
 @contextmanager
 def _held(path: Path, kind: int, patience: float) -> Iterator[None]:
-    make_folder(path.parent)
-    try:
-        descriptor = os.open(path, os.O_CREAT | os.O_RDWR, PRIVATE)
-    except OSError as error:
-        raise unwritable(error, path) from None
-    try:
+    with lock_file(path) as descriptor:
         end = time.monotonic() + patience
         while True:
             try:
@@ -57,5 +51,3 @@ def _held(path: Path, kind: int, patience: float) -> Iterator[None]:
                     ) from None
                 time.sleep(0.01)
         yield
-    finally:
-        os.close(descriptor)
