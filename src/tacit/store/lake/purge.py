@@ -24,10 +24,12 @@ Settle = Callable[[Snapshot], None]
 
 
 def reachable(table: Table) -> set[str]:
-    """Every file that the table's current metadata leads to, itself included."""
+    """Every file that the table's current metadata leads to, itself included, and the metadata file
+    before it, which has no rows and which the next commit removes."""
     metadata = table.metadata
     found = {table.metadata_location, *(each.statistics_path for each in metadata.statistics)}
     found |= {each.statistics_path for each in metadata.partition_statistics}
+    found |= {each.metadata_file for each in metadata.metadata_log}
     seen: set[str] = set()
     for snapshot in metadata.snapshots:
         found.add(snapshot.manifest_list)
