@@ -47,7 +47,7 @@ def test_help_answers_at_once() -> None:
         shown = done("--help")
         took.append(time.perf_counter() - began)
     assert min(took) < 0.5
-    for command in ("init", "plan", "run", "budget", "rank", "demo", "evaluate"):
+    for command in ("init", "plan", "ingest", "lake", "run", "budget", "rank", "demo", "evaluate"):
         assert f"    {command} " in shown
 
 
@@ -56,7 +56,7 @@ def test_help_imports_nothing_heavy() -> None:
         "import sys\nfrom tacit.cli import main\n"
         "try:\n    main(['--help'])\nexcept SystemExit:\n    pass\n"
         "heavy = {'numpy', 'pyarrow', 'duckdb', 'numba', 'scipy', 'fideslang', 'rich', 'sqlglot',"
-        " 'sqlcipher3', 'cryptography', 'asyncio', 'tacit.plan', 'tacit.project'}\n"
+        " 'sqlcipher3', 'cryptography', 'pyiceberg', 'asyncio', 'tacit.plan', 'tacit.project'}\n"
         "print(sorted(heavy & set(sys.modules)), file=sys.stderr)"
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)

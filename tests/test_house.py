@@ -28,6 +28,7 @@ ROOMS = (
     ("learn",),
     ("project",),
     ("terminal",),
+    ("terminal_lake",),
     ("demo",),
     ("cli",),
 )
@@ -117,7 +118,9 @@ def test_randomness_is_the_systems() -> None:
     assert wrong == []
 
 
-@pytest.mark.parametrize("heavy", ["numba", "duckdb", "pyarrow", "scipy", "fideslang", "numpy"])
+@pytest.mark.parametrize(
+    "heavy", ["numba", "duckdb", "pyarrow", "scipy", "fideslang", "numpy", "pyiceberg"]
+)
 def test_declaring_imports_nothing_heavy(heavy: str) -> None:
     code = f"import sys, tacit, tacit.cli; assert {heavy!r} not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)

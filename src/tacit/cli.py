@@ -66,6 +66,8 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", metavar="")
     _add_init(commands)
     _add_plan(commands)
+    _add_ingest(commands)
+    _add_lake(commands)
     _add_run(commands)
     _add_budget(commands)
     _add_rank(commands)
@@ -94,6 +96,27 @@ def _add_plan(commands: Commands) -> None:
     plan.add_argument("folder", type=Path, metavar="DIR", nargs="?", default=Path())
     plan.add_argument("--json", action="store_true", help="print the whole plan as JSON")
     plan.set_defaults(command=_plan)
+
+
+def _add_ingest(commands: Commands) -> None:
+    ingest = commands.add_parser("ingest", help="bring rows into the lake, each file once")
+    ingest.add_argument("source", metavar="SOURCE", help="the declared source")
+    ingest.add_argument("files", type=Path, metavar="FILE", nargs="+", help=".parquet .csv .jsonl")
+    ingest.add_argument("--project", type=Path, metavar="DIR", default=Path())
+    ingest.add_argument("--batch", metavar="ID", help="an id of the rows, in place of their bytes")
+    ingest.add_argument("--ahead", metavar="5m", help="how far ahead of now a row may be dated")
+    ingest.add_argument("--json", action="store_true", help="print one JSON object for each file")
+    ingest.set_defaults(command=_ingest)
+
+
+def _add_lake(commands: Commands) -> None:
+    lake = commands.add_parser("lake", help="what the lake holds; keep it in order")
+    lake.add_argument("folder", type=Path, metavar="DIR", nargs="?", default=Path())
+    lake.add_argument("--retain", action="store_true", help="delete what is past its retention")
+    lake.add_argument("--compact", action="store_true", help="put small files together")
+    lake.add_argument("--purge", action="store_true", help="remove files nothing refers to")
+    lake.add_argument("--expire", metavar="30d", help="first forget snapshots older than this")
+    lake.set_defaults(command=_lake)
 
 
 def _add_run(commands: Commands) -> None:
@@ -164,6 +187,20 @@ def _plan(given: argparse.Namespace) -> int:
     from tacit.terminal import show_plan
 
     show_plan(Project.load(given.folder), as_json=given.json)
+    return 0
+
+
+def _ingest(given: argparse.Namespace) -> int:
+    from tacit.terminal_lake import show_ingest
+
+    show_ingest(given)
+    return 0
+
+
+def _lake(given: argparse.Namespace) -> int:
+    from tacit.terminal_lake import show_lake
+
+    show_lake(given)
     return 0
 
 

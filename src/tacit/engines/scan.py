@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Protocol, TypeAlias
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from tacit.aggregates.rows import BATCH
@@ -16,7 +17,26 @@ from tacit.errors import DataError
 
 _BATCH = 1 << 18  # rows: small enough that the reader's memory is used again and again
 _CODED = 3.5  # bytes a value, below which a column of text is surely stored as codes
-Source: TypeAlias = pa.Table | Path | Sequence[Path]
+
+
+@dataclass(frozen=True)
+class Files:
+    """Parquet files written at several times, and what they are to look like together.
+
+    Attributes:
+        schema: the columns; one that a file lacks is null there.
+        time: the int64 column that dates rows.
+        since: column → µs; its values are null in rows dated before. Where it is `time` itself,
+            those rows are dated by nothing, and no engine takes them.
+    """
+
+    paths: Sequence[Path]
+    schema: pa.Schema
+    time: str
+    since: Mapping[str, int]
+
+
+Source: TypeAlias = pa.Table | Path | Sequence[Path] | Files
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,32 +101,25 @@ class ParquetScan:
                     where=str(path),
                     fix="write both with one schema",
                 )
-        self.pieces, self.rows = [], 0
+        self._index()
+
+    def _index(self) -> None:
+        """Numbers the row groups."""
+        self.pieces: list[Piece] = []
+        self.rows = 0
         for file, metadata in enumerate(self.metadata):
             for group in range(metadata.num_row_groups):
                 self.pieces.append(Piece(self.rows, file, group))
                 self.rows += metadata.row_group(group).num_rows
         self._local = threading.local()
 
-    def _coded(self, file: int) -> list[str]:
-        """Columns of text that the file stores by dictionary, judged by their size."""
-        metadata = self.metadata[file]
-        if not metadata.num_row_groups:
-            return []
-        group = metadata.row_group(0)
-        chunks = [group.column(i) for i in range(group.num_columns)]
-        return [
-            chunk.path_in_schema
-            for chunk in chunks
-            if chunk.physical_type == "BYTE_ARRAY"
-            and chunk.total_uncompressed_size < _CODED * max(chunk.num_values, 1)
-        ]
-
     def _open(self, file: int) -> pq.ParquetFile:
         """The file as this thread has it open: readers are not shared."""
         if getattr(self._local, "file", None) != file:
             self._local.reader = pq.ParquetFile(
-                self.paths[file], metadata=self.metadata[file], read_dictionary=self._coded(file)
+                self.paths[file],
+                metadata=self.metadata[file],
+                read_dictionary=coded(self.metadata[file]),
             )
             self._local.file = file
         reader: pq.ParquetFile = self._local.reader
@@ -117,6 +130,52 @@ class ParquetScan:
         group = [piece.group]
         for batch in reader.iter_batches(_BATCH, group, list(columns), use_threads=False):
             yield pa.Table.from_batches([batch])
+
+
+class FilesScan(ParquetScan):
+    """Files of a table that grew: every one is read as what the table is now."""
+
+    def __init__(self, files: Files) -> None:
+        self.files, self.schema = files, files.schema
+        self.paths = list(files.paths)
+        self.metadata = [_metadata(path) for path in self.paths]
+        self._index()
+
+    def read(self, piece: Piece, columns: Sequence[str]) -> Iterator[pa.Table]:
+        there = set(self.metadata[piece.file].schema.to_arrow_schema().names)
+        wanted = dict.fromkeys([*columns, self.files.time])
+        for batch in super().read(piece, [name for name in wanted if name in there]):
+            at = batch.column(self.files.time)
+            arrays = [
+                self._masked(name, batch.column(name), at)
+                if name in there
+                else pa.nulls(batch.num_rows, self.schema.field(name).type)
+                for name in columns
+            ]
+            yield pa.table(arrays, names=list(columns))
+
+    def _masked(self, name: str, values: pa.ChunkedArray, at: pa.ChunkedArray) -> pa.ChunkedArray:
+        since = self.files.since.get(name)
+        if since is None or pc.min(at).as_py() >= since:
+            return values
+        plain = values
+        if pa.types.is_dictionary(values.type):
+            plain = pc.cast(values, values.type.value_type)
+        return pc.if_else(pc.less(at, since), pa.scalar(None, plain.type), plain)
+
+
+def coded(metadata: pq.FileMetaData) -> list[str]:
+    """Columns of text that a file stores by dictionary, judged by their size."""
+    if not metadata.num_row_groups:
+        return []
+    group = metadata.row_group(0)
+    chunks = [group.column(i) for i in range(group.num_columns)]
+    return [
+        chunk.path_in_schema
+        for chunk in chunks
+        if chunk.physical_type == "BYTE_ARRAY"
+        and chunk.total_uncompressed_size < _CODED * max(chunk.num_values, 1)
+    ]
 
 
 def _metadata(path: Path) -> pq.FileMetaData:
@@ -135,6 +194,8 @@ def scan(source: Source) -> Scan:
     """A source, ready to be read."""
     if isinstance(source, pa.Table):
         return TableScan(source)
+    if isinstance(source, Files):
+        return FilesScan(source)
     return ParquetScan([source] if isinstance(source, Path) else source)
 
 

@@ -11,7 +11,7 @@ import os
 import re
 import time
 from collections.abc import Iterable, Mapping
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager, ExitStack, suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -35,9 +35,12 @@ if TYPE_CHECKING:
     from tacit.device.bundle import Bundle
     from tacit.device.keys import SigningKey
     from tacit.device.population import Population
+    from tacit.engines.scan import Source as Scannable
     from tacit.govern.ledger import Ledger
     from tacit.store.control import ControlStore
     from tacit.store.files import Rows
+    from tacit.store.lake.ingest import Ingestion
+    from tacit.store.lake.lake import Lake
 
 STATE = ".tacit"
 
@@ -157,30 +160,81 @@ class Project:
 
     # ------------------------------------------------------------------ rows and devices
 
+    def in_lake(self, source: str) -> bool:
+        """Whether a source's rows are in the lake: it is bound to no file, and was ingested."""
+        binding = self.settings.sources.get(source)
+        bound = binding is not None and binding.path is not None
+        if bound or not (self.settings.lake or (self.state / "lake").is_dir()):
+            return False
+        from tacit.project.lake import is_there
+
+        return is_there(self, source)
+
     def file(self, source: str) -> Path:
-        """The file of a source's rows. Raises DataError T312 for a source that is not bound to one,
-        T301 when it is not there."""
+        """The file of a source's rows, or the folder of the lake. Raises DataError T312 for a
+        source that is bound to no file and was not ingested, T301 when its file is not there."""
         from tacit.store.files import check_file
 
         binding = self.settings.sources.get(source)
-        if binding is None:
-            raise DataError(
-                f"the source {source!r} is not bound to any rows",
-                code="T312",
-                where=str(self.root / FILE),
-                fix=f'add [sources.{source}] with path = "….parquet"',
-            )
-        return check_file(binding.path)
+        if binding is not None and binding.path is not None:
+            return check_file(binding.path)
+        if self.in_lake(source):
+            return self.lake.folder
+        raise DataError(
+            f"the source {source!r} is not bound to any rows",
+            code="T312",
+            where=str(self.root / FILE),
+            fix=f'add [sources.{source}] with path = "….parquet", or: tacit ingest {source} FILE',
+        )
 
-    def rows(self, source: str) -> Rows:
+    @cached_property
+    def lake(self) -> Lake:
+        """The Iceberg tables of what was ingested, opened on first use."""
+        from tacit.project.lake import open_lake
+
+        return open_lake(self)
+
+    def ingest(self, source: str, given: Path | str | pa.Table, **how: Any) -> Ingestion:
+        """Brings rows into the lake, once: from Parquet, CSV, JSON lines, or an Arrow table.
+
+        Rows that break the declared contract are quarantined, with the reason. An input that was
+        ingested before is not ingested again, whatever became of the process that did.
+
+        Args:
+            batch: an id of the input, in place of its bytes.
+            ahead: µs by which a row may be dated ahead of now (five minutes).
+            progress: called with the number of rows that were just read.
+
+        Raises DataError T312 for a source that is not declared, T369 for one that is not in the
+        cloud, and what `Lake.ingest` raises.
+        """
+        from tacit.project.lake import ingest
+
+        return ingest(self, source, Path(given) if isinstance(given, str) else given, **how)
+
+    def rows(self, source: str, *, arrived: bool = False) -> Rows:
         """The rows of a source, held to its declaration; those past their retention are left out.
 
-        Raises DataError T312 for a source that is not bound to a file, T301 to T305 for the file,
-        T306 for a table in which a key comes twice.
+        With `arrived`, rows of the lake have a last column `_arrived`: µs, when they were ingested.
+        Raises DataError T312 for a source that is not bound to a file and not in the lake, or whose
+        arrivals a file does not know, T301 to T305 for the file, T306 for a table in which a key
+        comes twice.
         """
-        from tacit.store.files import read_parquet
+        from tacit.store.files import Rows, read_parquet
 
         declared = self.source(source)
+        if self.in_lake(source):
+            from tacit.project.lake import layout_of
+
+            layout = layout_of(self.declarations, source)
+            return Rows(self.lake.read(layout, self.now(), arrived=arrived))
+        if arrived:
+            raise DataError(
+                f"the rows of {source!r} are of a file, which does not say when they arrived",
+                code="T312",
+                where=str(self.root / FILE),
+                fix=f"leave out its path, and: tacit ingest {source} FILE",
+            )
         rows = read_parquet(
             self.file(source),
             self.schema(source),
@@ -316,11 +370,20 @@ class Project:
         formulas = [formula for formula in self.plan.formulas if formula.signal in wanted]
         every = wanted | {name for formula in formulas for name, _ in formula.inputs}
         views = [chosen for view in self.plan.views if (chosen := view_of(view, every)).windows]
-        tables = {name: self.rows(name).table for name in sources_of(views)}
         engine = Local()
-        found = engine.derive(engine.features(views, tables, spine), formulas)
+        with ExitStack() as held:
+            tables = {name: self._scannable(name, held) for name in sources_of(views)}
+            found = engine.derive(engine.features(views, tables, spine), formulas)
         unasked = every - wanted - set(spine.column_names)
         return found.select([name for name in found.column_names if name not in unasked])
+
+    def _scannable(self, source: str, held: ExitStack) -> Scannable:
+        """A source as the local engine reads it: what is in the lake is not loaded first."""
+        if not self.in_lake(source):
+            return self.rows(source).table
+        from tacit.project.lake import scannable
+
+        return held.enter_context(scannable(self, source))
 
 
 def people_columns(source: Source) -> tuple[str, ...]:

@@ -286,7 +286,7 @@ def _json_values(project: Project, table: str, name: str, column: pa.ChunkedArra
         raise DataError(
             f"the column {name!r} holds an infinity, which cannot be sent to devices",
             code="T304",
-            where=f"{project.settings.sources[table].path}, column {name!r}",
+            where=f"{project.file(table)}, column {name!r}",
             fix="write finite numbers, or null",
         )
     # NaN means missing, as null does; JSON has no NaN.

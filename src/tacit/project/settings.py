@@ -9,6 +9,13 @@
     [sources.orders]
     path = "data/orders.parquet"
     columns = { item = "StockCode" }    # only where the file's names differ
+
+    [sources.visits]                    # without a path: what `tacit ingest` brought to the lake
+    unique = "visit"                    # the column that tells events apart, if there is one
+
+    [lake]                              # left out: Iceberg with a SQLite catalog in .tacit/lake
+    catalog = "prod"                    # the properties of a pyiceberg catalog; secrets belong in
+    uri = "https://catalog.example"     # its own PYICEBERG_CATALOG__PROD__… variables
 """
 
 from __future__ import annotations
@@ -30,10 +37,12 @@ FILE = "tacit.toml"
 
 @dataclass(frozen=True, slots=True)
 class Binding:
-    """Where the rows of one source are: a Parquet file, and declared → held column names."""
+    """Where the rows of one source are: a Parquet file, or the lake where there is no `path`;
+    declared → held column names; the column that tells events of the lake apart."""
 
-    path: Path
+    path: Path | None
     columns: Mapping[str, str] = field(default_factory=dict)
+    unique: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +53,7 @@ class Settings:
     module: Path
     sources: Mapping[str, Binding]
     as_of: int | None = None
+    lake: Mapping[str, str] = field(default_factory=dict)
 
 
 def read_settings(root: Path) -> Settings:
@@ -78,7 +88,7 @@ def read_settings(root: Path) -> Settings:
 
 
 def _settings(root: Path, path: Path, raw: Mapping[str, Any]) -> Settings:
-    known = ("name", "module", "as_of", "sources")
+    known = ("name", "module", "as_of", "sources", "lake")
     unknown = sorted(set(raw) - set(known))
     if unknown:
         close = difflib.get_close_matches(unknown[0], known, 1)
@@ -95,11 +105,16 @@ def _settings(root: Path, path: Path, raw: Mapping[str, Any]) -> Settings:
     sources = raw.get("sources", {})
     if not isinstance(sources, dict):
         raise _wrong(path, "`sources` is not a table", 'write [sources.NAME] and path = "…"')
+    lake = raw.get("lake", {})
+    if not isinstance(lake, dict) or not all(isinstance(value, str) for value in lake.values()):
+        fix = 'write [lake] and properties of a pyiceberg catalog, such as uri = "…"'
+        raise _wrong(path, "`lake` is not a table of texts", fix)
     return Settings(
         name,
         root / module,
         {key: _binding(root, path, key, bound) for key, bound in sources.items()},
         None if as_of is None else moment(as_of),
+        dict(lake),
     )
 
 
@@ -107,15 +122,17 @@ def _binding(root: Path, path: Path, source: str, raw: Any) -> Binding:
     columns = raw.get("columns", {}) if isinstance(raw, dict) else {}
     right = (
         isinstance(raw, dict)
-        and isinstance(raw.get("path"), str)
-        and set(raw) <= {"path", "columns"}
+        and bool(raw)
+        and all(isinstance(raw.get(name, ""), str) for name in ("path", "unique"))
+        and set(raw) <= {"path", "columns", "unique"}
         and isinstance(columns, dict)
         and all(isinstance(value, str) for value in columns.values())
     )
     if not right:
         fix = 'write path = "….parquet" and, where names differ, columns = { declared = "held" }'
         raise _wrong(path, f"[sources.{source}] is not a path with columns", fix)
-    return Binding(root / raw["path"], dict(columns))
+    place = root / raw["path"] if "path" in raw else None
+    return Binding(place, dict(columns), raw.get("unique"))
 
 
 def _wrong(path: Path | str, message: str, fix: str) -> DataError:

@@ -68,12 +68,7 @@ def alone(path: Path) -> Iterator[None]:
 
     Raises StoreError T703 when another holds it.
     """
-    make_folder(path.parent)
-    try:
-        descriptor = os.open(path, os.O_CREAT | os.O_RDWR, PRIVATE)
-    except OSError as error:
-        raise unwritable(error, path) from None
-    try:
+    with lock_file(path) as descriptor:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -84,6 +79,21 @@ def alone(path: Path) -> Iterator[None]:
                 fix="wait until it is done, then try again",
             ) from None
         yield
+
+
+@contextmanager
+def lock_file(path: Path) -> Iterator[int]:
+    """The descriptor of a lock file, made if need be; its locks end with the block, or the process.
+
+    Raises StoreError T704 where it cannot be made.
+    """
+    make_folder(path.parent)
+    try:
+        descriptor = os.open(path, os.O_CREAT | os.O_RDWR, PRIVATE)
+    except OSError as error:
+        raise unwritable(error, path) from None
+    try:
+        yield descriptor
     finally:
         os.close(descriptor)
 

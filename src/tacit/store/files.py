@@ -155,7 +155,7 @@ def _convert(column: pa.ChunkedArray, name: str, kind: Type, where: str) -> pa.C
     suits = {
         Type.INT: pa.types.is_integer(held),
         Type.FLOAT: pa.types.is_floating(held) or pa.types.is_integer(held),
-        Type.TEXT: _is_text(held),
+        Type.TEXT: is_text(held),
         Type.BOOL: pa.types.is_boolean(held),
         Type.TIME: pa.types.is_int64(held) or pa.types.is_timestamp(held) or pa.types.is_date(held),
         Type.VECTOR: _is_list(held) and pa.types.is_floating(held.value_type),
@@ -169,7 +169,7 @@ def _convert(column: pa.ChunkedArray, name: str, kind: Type, where: str) -> pa.C
         )
     try:
         plain = pc.cast(column, held)
-        return _micros(plain) if kind is Type.TIME else pc.cast(plain, ARROW[kind])
+        return micros(plain) if kind is Type.TIME else pc.cast(plain, ARROW[kind])
     except pa.ArrowException as error:
         raise DataError(
             f"a value does not fit {kind}: {first_line(error)}",
@@ -184,12 +184,13 @@ def _is_list(held: pa.DataType) -> bool:
     return any(is_kind(held) for is_kind in kinds)
 
 
-def _is_text(held: pa.DataType) -> bool:
+def is_text(held: pa.DataType) -> bool:
+    """Whether an Arrow type is one of text's."""
     kinds = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view)
     return any(is_kind(held) for is_kind in kinds)
 
 
-def _micros(column: pa.ChunkedArray) -> pa.ChunkedArray:
+def micros(column: pa.ChunkedArray | pa.Array) -> pa.ChunkedArray | pa.Array:
     """Moments as int64 µs; nanoseconds are floored, as every engine does."""
     held = column.type
     if not (pa.types.is_timestamp(held) and held.unit == "ns"):

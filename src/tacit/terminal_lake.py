@@ -1,0 +1,99 @@
+"""What the lake's commands print: what became of each file, and what each table holds."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from dataclasses import asdict
+
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from tacit.declare import Source, Table
+from tacit.errors import DataError
+from tacit.project import Project
+from tacit.project.lake import layout_of
+from tacit.store.lake.contract import AHEAD
+from tacit.store.lake.ingest import Ingestion
+from tacit.terminal import out
+from tacit.values import duration
+
+
+def show_ingest(given: argparse.Namespace) -> None:
+    """Ingests files, one after the other, and prints what became of each."""
+    project, console = Project.load(given.project), out()
+    ahead = AHEAD if given.ahead is None else duration(given.ahead, where="--ahead")
+    if len(given.files) > 1 and (given.batch or isinstance(_declared(project, given), Table)):
+        raise DataError(
+            "several files are given where each would take the place of the one before",
+            code="T369",
+            where=given.source,
+            fix="give one: of content the whole, of a batch all of it",
+        )
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    for file in given.files:
+        with Progress(*columns, console=console, disable=not console.is_terminal) as bars:
+            task, read = bars.add_task(f"{file.name}"), [0]
+
+            def progress(rows: int, read: list[int] = read, name: str = file.name) -> None:
+                read[0] += rows
+                bars.update(task, description=f"{name}: {read[0]:,} rows")  # noqa: B023
+
+            done = project.ingest(
+                given.source, file, batch=given.batch, ahead=ahead, progress=progress
+            )
+        if given.json:
+            print(json.dumps({"file": str(file), **asdict(done)}))
+        else:
+            console.print(_told(project, str(file), done))
+
+
+def _declared(project: Project, given: argparse.Namespace) -> Source | None:
+    return project.declarations.of(Source).get(given.source)
+
+
+def _told(project: Project, file: str, done: Ingestion) -> str:
+    """A file's receipt as text."""
+    if done.again:
+        return f"{file}: ingested before; nothing to do"
+    lines = [f"{file}: read {done.read:,}, accepted {done.accepted:,}"]
+    if done.quarantined:
+        why = ", ".join(f"{code} {rows:,}" for code, rows in sorted(done.reasons.items()))
+        place = project.lake.folder / "quarantine" / done.source / f"{done.id}.jsonl"
+        lines[0] += f", quarantined {done.quarantined:,} ({why})"
+        lines.append(f"  see {place}")
+    if done.absent:
+        lines.append(f"  it has no {', '.join(done.absent)}: null in these rows")
+    return "\n".join(lines)
+
+
+def show_lake(given: argparse.Namespace) -> None:
+    """Does what is asked to every table, and prints what each holds."""
+    project, console = Project.load(given.folder), out()
+    clock = time.time_ns() // 1000  # by which snapshots are dated, whatever moment is replayed
+    for name in project.declarations.of(Source):
+        if not project.in_lake(name):
+            continue
+        layout, lake, now = layout_of(project.declarations, name), project.lake, project.now()
+        if given.retain:
+            gone = lake.retain(layout, now)
+            console.print(f"{name}: {gone.rows:,} rows and {gone.values:,} values past retention")
+        if given.compact:
+            went, came = lake.compact(layout)
+            console.print(f"{name}: {went:,} small files made {came:,}")
+        if given.expire:
+            old = lake.expire(layout, clock - duration(given.expire, where="--expire"))
+            console.print(f"{name}: {old:,} snapshots forgotten")
+        if given.purge:
+            console.print(f"{name}: {len(lake.purge(layout)):,} files removed")
+        table = lake.table(layout)
+        assert table is not None, "it is in the lake"
+        files = table.files(table.table.current_snapshot())
+        rows, size = (
+            sum(f.record_count for f in files),
+            sum(f.file_size_in_bytes for f in files),
+        )
+        console.print(
+            f"{name}: {rows:,} rows in {len(files):,} files of {size:,} bytes,"
+            f" {len(table.snapshots()):,} snapshots"
+        )
