@@ -39,6 +39,9 @@ class Window:
 
     `value`, `by` and `where` name computed columns of the view. `length` is in microseconds; None
     reaches back for ever. With `by`, the result is a map from the values of `by` to aggregates.
+
+    `ahead` is that of an outcome: it is asked at `t + ahead`. Engines compute what is past, so
+    whoever wants an outcome asks for it with `ahead` 0 at that later moment.
     """
 
     signal: str
@@ -47,6 +50,7 @@ class Window:
     by: str | None
     where: str | None
     length: int | None
+    ahead: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,6 +30,8 @@ class Signal(Declaration):
         by: SQL of a second key; the result is then a histogram.
         filter: SQL that says which events count.
         per: the entities whose history it is; empty means the person of the events.
+        horizon: for an outcome, how far ahead it is told; made by `ahead`.
+        freshness: how old its newest event may be before the value is stale; made by `fresh`.
     """
 
     kind: ClassVar[str] = "signal"
@@ -43,6 +45,8 @@ class Signal(Declaration):
         "by": optional(SQL),
         "filter": replace(optional(SQL), example='"quantity > 0"', argument="where"),
         "per": several(Entity, "an Entity or a tuple of entities", "entity"),
+        "horizon": optional(DURATION),
+        "freshness": optional(DURATION),
     }
 
     source: Events
@@ -52,8 +56,28 @@ class Signal(Declaration):
     by: str | None = None
     filter: str | None = None
     per: tuple[Entity, ...] = ()
+    horizon: str | None = None
+    freshness: str | None = None
+
+    def ahead(self, horizon: str) -> Signal:
+        """The outcome that this signal is of the time to come: a label, never a feature.
+
+        It is told at `t + horizon`, over `[t, t + horizon)`, or the last `window` of it:
+        `orders.count().ahead("7d")` is how many orders the seven days after `t` bring.
+        """
+        return replace(self, horizon=horizon)
+
+    def fresh(self, within: str) -> Signal:
+        """The same signal, stale where its newest event is older than `within`."""
+        return replace(self, freshness=within)
 
     @property
     def length(self) -> int | None:
-        """The window in microseconds; None for ever."""
-        return None if self.window is None else _length(self.window)
+        """The window in microseconds; None for ever. An outcome begins at `t` at the earliest."""
+        window = self.window or self.horizon
+        return None if window is None else _length(window)
+
+    @property
+    def reach(self) -> int:
+        """How far ahead of `t` the outcome is told, in microseconds; 0 for what is no outcome."""
+        return 0 if self.horizon is None else _length(self.horizon)

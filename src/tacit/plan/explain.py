@@ -108,6 +108,8 @@ def _signal(node: Node) -> str:
     for part, word in (("value", "of"), ("by", "by"), ("where", "where")):
         words += [word, str(spec[part])] if part in spec else []
     window = show_duration(spec["window"])
+    if "ahead" in spec:
+        window = f"the {window} up to {show_duration(spec['ahead'])} ahead"
     return f"{' '.join(words)}, per {_keys(node.inputs[0].partition(':')[2])}, {window}"
 
 

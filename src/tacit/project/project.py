@@ -12,20 +12,19 @@ import re
 import time
 from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tacit.declare import Declarations, Events, Purpose, Source, Table
-from tacit.declare.expression import parse
 from tacit.errors import BundleError, DataError
-from tacit.operations import View
 from tacit.plan import Difference, Plan, compile_plan, difference, document
 from tacit.plan.sources import key_columns, retention
 from tacit.project.catalogue import Catalogue, catalogue_of, check_keys
 from tacit.project.module import read_module
 from tacit.project.settings import FILE, Settings, read_settings
+from tacit.project.views import sources_of, view_of
 from tacit.values import Type
 
 if TYPE_CHECKING:
@@ -36,6 +35,10 @@ if TYPE_CHECKING:
     from tacit.device.keys import SigningKey
     from tacit.device.population import Population
     from tacit.govern.ledger import Ledger
+    from tacit.learn.consent import Consent
+    from tacit.learn.spine import Rows as SpineRows
+    from tacit.learn.training import TrainingSet
+    from tacit.project.training import AsOf, Labels, Names
     from tacit.store.control import ControlStore
     from tacit.store.files import Rows
 
@@ -172,9 +175,10 @@ class Project:
             )
         return check_file(binding.path)
 
-    def rows(self, source: str) -> Rows:
+    def rows(self, source: str, *, also: tuple[str, ...] = ()) -> Rows:
         """The rows of a source, held to its declaration; those past their retention are left out.
 
+        `also` names columns of moments that the system keeps beside those declared.
         Raises DataError T312 for a source that is not bound to a file, T301 to T305 for the file,
         T306 for a table in which a key comes twice.
         """
@@ -183,7 +187,7 @@ class Project:
         declared = self.source(source)
         rows = read_parquet(
             self.file(source),
-            self.schema(source),
+            {**self.schema(source), **dict.fromkeys(also, Type.TIME)},
             renamed=self.settings.sources[source].columns,
             keys=owner(declared),
             time=declared.time if isinstance(declared, Events) else None,
@@ -313,9 +317,60 @@ class Project:
                     where=str(self.settings.module),
                     fix="name signals whose sources are in the cloud; a release may reach others",
                 )
+            if "ahead" in node.spec:
+                raise DataError(
+                    f"{name!r} is an outcome: nobody knows it at the row's moment",
+                    code="T375",
+                    where=node.declared.where,
+                    fix="ask for it with training_set(…, labels=…)",
+                )
         views = [chosen for view in self.plan.views if (chosen := view_of(view, wanted)).windows]
         tables = {name: self.rows(name).table for name in sources_of(views)}
         return Local().features(views, tables, spine)
+
+    def training_set(
+        self,
+        spine: SpineRows,
+        signals: Names,
+        *,
+        labels: Labels = (),
+        as_of: AsOf = None,
+        sink: str | None = None,
+        purpose: str | Purpose | None = None,
+        row: str | None = None,
+        consent: Consent | None = None,
+    ) -> TrainingSet:
+        """Features and labels for the rows of a spine: rows out are rows in, in their order.
+
+        Args:
+            spine: an Arrow table, a Parquet file or a list of dicts, with a column per entity of
+                the signals and `at` (see `learn.spine`). Other columns are carried along.
+            signals: names, or the declared signals; each is joined by its own keys.
+            labels: column → outcome (a signal with `.ahead(…)`), or outcomes alone. One that is
+                not over at `as_of`, or now, is null and "pending".
+            as_of: what was known then: rows that had arrived by this moment; or "spine", those that
+                had arrived before each spine row's own. Left out, all rows of today.
+            sink: the declared training sink that allows it; left out, the one that takes them all.
+            purpose: in its place, one of the purposes of that sink.
+            row: the spine's column of row ids; left out, `row`, made where there is none.
+            consent: records of consent, or a function, see `learn.consent`; values of rows that
+                were not allowed are null. Left out, the lawful basis in the plan decides alone.
+
+        Raises DataError T313 for a signal that is not in the cloud, T370 to T377.
+        """
+        from tacit.project.training import make_training_set
+
+        return make_training_set(
+            self,
+            spine,
+            signals,
+            labels=labels,
+            as_of=as_of,
+            sink=sink,
+            purpose=purpose,
+            row=row,
+            consent=consent,
+        )
 
 
 def people_columns(source: Source) -> tuple[str, ...]:
@@ -330,24 +385,3 @@ def owner(source: Source) -> tuple[str, ...]:
         return tuple(key_columns(source, source.of))
     people = people_columns(source)
     return people if len(people) == 1 else ()
-
-
-def view_of(view: View, signals: set[str]) -> View:
-    """The view with only the windows of these signals, and only what they need of columns and
-    joins: a join finds one row or none, so leaving one out leaves no event out."""
-    windows = tuple(window for window in view.windows if window.signal in signals)
-    used = {name for w in windows for name in (w.value, w.by, w.where)}
-    computed = tuple(column for column in view.computed if column.name in used)
-    read = {
-        name.partition(".")[0] for c in computed for name in parse(c.sql).columns if "." in name
-    }
-    joins = tuple(join for join in view.joins if join.table in read)
-    return replace(view, windows=windows, computed=computed, joins=joins)
-
-
-def sources_of(views: Iterable[View]) -> set[str]:
-    """The sources and content tables that views read."""
-    found: set[str] = set()
-    for view in views:
-        found |= {view.source, *(join.table for join in view.joins)}
-    return found

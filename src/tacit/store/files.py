@@ -167,7 +167,7 @@ def _convert(column: pa.ChunkedArray, name: str, kind: Type, where: str) -> pa.C
         )
     try:
         plain = pc.cast(column, held)
-        return _micros(plain) if kind is Type.TIME else pc.cast(plain, ARROW[kind])
+        return micros(plain) if kind is Type.TIME else pc.cast(plain, ARROW[kind])
     except pa.ArrowException as error:
         raise DataError(
             f"a value does not fit {kind}: {first_line(error)}",
@@ -182,7 +182,7 @@ def _is_text(held: pa.DataType) -> bool:
     return any(is_kind(held) for is_kind in kinds)
 
 
-def _micros(column: pa.ChunkedArray) -> pa.ChunkedArray:
+def micros(column: pa.ChunkedArray) -> pa.ChunkedArray:
     """Moments as int64 µs; nanoseconds are floored, as every engine does."""
     held = column.type
     if not (pa.types.is_timestamp(held) and held.unit == "ns"):
