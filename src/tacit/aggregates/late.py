@@ -20,6 +20,7 @@ from numba import njit
 
 from tacit.aggregates.kernels import at_least
 
+FAR = 2**62
 _LEAST = np.iinfo(np.int64).min
 
 
@@ -31,8 +32,9 @@ def _floor(time: int, length: int) -> int:
 
 @njit(cache=True, nogil=True)
 def pending(e: Any, k: Any, offsets: Any, keys: Any, times: Any, length: int) -> Any:
-    """Whether each query's window holds a row that was not known yet. Late rows suffice."""
-    found = np.zeros(keys.size, np.bool_)
+    """How long before each query's time the first row of its window happened that was not known
+    yet, `FAR` at most; 0 where all were. Late rows suffice."""
+    found = np.zeros(keys.size, np.int64)
     latest = np.empty(e.size, np.int64)  # the last k of the key so far: none before it is later
     for key in range(offsets.size - 1):
         top = _LEAST
@@ -47,8 +49,7 @@ def pending(e: Any, k: Any, offsets: Any, keys: Any, times: Any, length: int) ->
         i = at_least(e, low, offsets[keys[query] + 1], time) - 1
         while i >= low and e[i] >= floor and latest[i] >= time:
             if k[i] >= time:
-                found[query] = True
-                break
+                found[query] = FAR if e[i] < _floor(time, FAR) else time - e[i]
             i -= 1
     return found
 

@@ -8,9 +8,17 @@ known.
 
 The second is answered with any engine as it is. It computes all rows in the order in which they
 happened; for a spine row whose window holds a row that was still to arrive (`aggregates.late`), the
-answer is replaced. Where the order within the window does not matter, rows in the order in which
-they became known answer it, unless one of them trails. What is left gets the rows of its window
-copied, under a key of its own, in portions that bound the memory.
+answer is replaced:
+
+- Most aggregates are put together (`learn.parts`) of what happened before the first row that was
+  still to arrive, which is asked of the engine at an earlier moment, and of the little after it.
+- Where the order within the window does not matter, rows in the order in which they became known
+  answer the others, unless one of them trails.
+- What is left gets the rows of its window copied, under a key of its own.
+
+Copies come in portions that bound the memory. Their number is that of the rows between the first
+that is missing and ``t`` for the aggregates of `parts.PARTS`; for the others, and for histograms,
+that of the rows of the window.
 """
 
 from __future__ import annotations
@@ -30,6 +38,8 @@ from tacit.aggregates.kernels import bounds
 from tacit.aggregates.keys import key_ids
 from tacit.aggregates.sorting import sort_rows
 from tacit.engines.base import Engine, needed
+from tacit.learn.parts import asked as parts
+from tacit.learn.parts import splits, together
 from tacit.operations import View, Window
 from tacit.store.files import micros
 
@@ -40,6 +50,11 @@ TIMELESS = frozenset(
 
 PORTION = 1 << 21
 """Rows copied at a time; one spine row's window may be more."""
+
+STEPS = (0.5, 0.9, 0.99, 1.0)
+"""Quantiles of how far back the first missing row lies: each costs one more pass."""
+
+_LEAST = -(2**63)
 
 Patch = tuple[Array, pa.ChunkedArray]
 
@@ -95,9 +110,21 @@ def _corrections(
     if not times.late:
         return patches
     for length in sorted({w.length for w in view.windows}, key=lambda length: length or 2**63):
-        windows = [window for window in view.windows if window.length == length]
+        whole = [window for window in view.windows if window.length == length]
+        gaps = times.gaps(length)
+        touched = gaps > 0
+        windows = [window for window in whole if not splits(window)]
+        split = [window for window in whole if splits(window)]
+        if split:
+            unsure = _put_together(engine, _only(view, split), sources, spine, times, gaps, patches)
+            for window in split:
+                again = np.flatnonzero(unsure[window.signal])
+                one = _only(view, [window])
+                for queries, found in times.copied(engine, one, sources, again):
+                    patches[window.signal].append((queries, found[window.signal]))
+        if not windows:
+            continue
         timeless = [window for window in windows if base_key(window.aggregate) in TIMELESS]
-        touched = times.pending(length)
         trailed = touched & times.trailing(length) if timeless else touched
         simple = np.flatnonzero(touched & ~trailed)
         if timeless and len(simple):
@@ -115,6 +142,55 @@ def _corrections(
                     for window in chosen:
                         patches[window.signal].append((queries, found[window.signal]))
     return patches
+
+
+def _put_together(
+    engine: Engine,
+    view: View,
+    sources: Mapping[str, pa.Table],
+    spine: pa.Table,
+    times: _Times,
+    gaps: Array,
+    patches: dict[str, list[Patch]],
+) -> dict[str, Array]:
+    """Patches windows of one length from two stretches; returns which spine rows are unsure.
+
+    Spine rows are taken together by how far back their first missing row lies: the old stretch of
+    all ends where that of the furthest does.
+    """
+    unsure = {window.signal: np.zeros(spine.num_rows, np.bool_) for window in view.windows}
+    [length] = {window.length for window in view.windows}
+    touched = np.flatnonzero(gaps)
+    if not len(touched):
+        return unsure
+    before = 0
+    for step in np.unique(np.quantile(gaps[touched], STEPS, method="higher")):
+        rows = touched[(gaps[touched] > before) & (gaps[touched] <= step)]
+        before = shift = int(step)
+        rest = None if length is None else length - shift
+        if shift >= late.FAR or (rest is not None and rest <= 0):
+            old, shift, rest = None, 0, length
+        else:
+            asked = _only(view, [part for w in view.windows for part in parts(w, rest)])
+            place = spine.column_names.index("at")
+            at = _numbers(spine["at"])[rows]
+            earlier = pa.array(np.where(at < _LEAST + shift, _LEAST, at - shift))
+            chosen = spine.take(pa.array(rows)).set_column(place, "at", earlier)
+            old = engine.features([asked], sources, chosen)
+        reach = length if old is None else shift
+        new = _only(view, [part for w in view.windows for part in parts(w, reach)])
+        for queries, found in times.copied(engine, new, sources, rows):
+            among = pa.array(np.searchsorted(rows, queries))
+            stretch = None if old is None else _columns(old.take(among))
+            for window in view.windows:
+                values, odd = together(window, stretch, _columns(found), shift)
+                patches[window.signal].append((queries, values))
+                unsure[window.signal][queries[odd]] = True
+    return unsure
+
+
+def _columns(table: pa.Table) -> dict[str, pa.ChunkedArray]:
+    return {name: table[name] for name in table.column_names}
 
 
 def _only(view: View, windows: Sequence[Window]) -> View:
@@ -157,22 +233,23 @@ class _Times:
 
     def _spread(self, found: Array) -> Array:
         """From sorted queries to spine rows."""
-        spread = np.zeros(self.spine_size, np.bool_)
+        spread = np.zeros(self.spine_size, found.dtype)
         spread[self.order] = found
         return spread
 
-    def pending(self, length: int | None) -> Array:
-        """Spine rows whose window holds a row that was still to arrive."""
-        return self._test(late.pending, self.by_happening, length)
+    def gaps(self, length: int | None) -> Array:
+        """How long before each spine row's moment the first row of its window happened that was
+        still to arrive, in µs and at most `late.FAR`; 0 where all had."""
+        return self._spread(self._test(late.pending, self.by_happening, length))
 
     def trailing(self, length: int | None) -> Array:
         """Spine rows for which the order of arrival takes in a row from before the window."""
-        return self._test(late.trailing, self.by_knowledge, length)
+        return self._spread(self._test(late.trailing, self.by_knowledge, length))
 
     def _test(self, test: object, rows: tuple[Array, Array], length: int | None) -> Array:
         order, offsets = rows
         assert callable(test)
-        found = test(
+        found: Array = test(
             self.happened[order],
             self.known[order],
             offsets,
@@ -180,7 +257,7 @@ class _Times:
             self.times,
             -1 if length is None else length,
         )
-        return self._spread(found)
+        return found
 
     def by_arrival(self, view: View) -> tuple[View, pa.Table]:
         """The view, with its rows at the time at which they became known."""

@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader, Dataset
 from tacit.aggregates.columns import Array
 
 
-class Columns(Dataset[Any]):  # type: ignore[misc]
+class Columns(Dataset[Any]):
     """Columns of equal length; rows are fetched many at a time."""
 
     def __init__(self, arrays: Mapping[str, Array]) -> None:
