@@ -51,15 +51,15 @@ def make_training_set(
     outcomes = _labels(project, labels)
     _check_kinds(project, names, outcomes)
     node = _sink(project, [*names, *outcomes.values()], sink, _purpose(project, purpose))
-    views = _views(project, names)
-    told = _views(project, outcomes.values())
-    spine_read = read_spine(spine, _keys(project, [*views, *told]), row)
+    views = views_of(project, names)
+    told = views_of(project, outcomes.values())
+    spine_read = read_spine(spine, keys_of(project, [*views, *told]), row)
     known = _moment(as_of)
     now = project.now()
     if isinstance(known, int) and known > now:
         raise _future(f"as_of lies {_ahead(known - now)} ahead of now", "name a moment of the past")
     _check_past(spine_read.table, min(now, known) if isinstance(known, int) else now)
-    arrivals = {} if known is None else _arrivals(project, [*views, *told])
+    arrivals = {} if known is None else arrivals_of(project, [*views, *told])
     tables = {
         name: project.rows(name, also=_extra(project, name, arrivals)).table
         for name in sources_of([*views, *told])
@@ -183,12 +183,13 @@ def _purpose(project: Project, purpose: str | Purpose | None) -> str | None:
     )
 
 
-def _views(project: Project, names: Iterable[str]) -> tuple[View, ...]:
+def views_of(project: Project, names: Iterable[str]) -> tuple[View, ...]:
+    """The views of some signals."""
     wanted = set(names)
     return tuple(v for view in project.plan.views if (v := view_of(view, wanted)).windows)
 
 
-def _keys(project: Project, views: Sequence[View]) -> dict[str, Type]:
+def keys_of(project: Project, views: Sequence[View]) -> dict[str, Type]:
     """The entities of the spine, and the types of their keys."""
     found: dict[str, Type] = {}
     for view in views:
@@ -237,7 +238,7 @@ def _check_past(spine: pa.Table, latest: int) -> None:
         )
 
 
-def _arrivals(project: Project, views: Sequence[View]) -> dict[str, str]:
+def arrivals_of(project: Project, views: Sequence[View]) -> dict[str, str]:
     """Source → the column that says when its rows arrived."""
     import pyarrow.parquet as pq
 
@@ -290,7 +291,7 @@ def moments_of(project: Project, node: Node) -> pa.Table | None:
     first of its sources that has one key of every entity; None where none has."""
     import pyarrow as pa
 
-    views = _views(project, node.inputs)
+    views = views_of(project, node.inputs)
     entities = {entity for view in views for entity, _ in view.keys}
     for source in dict.fromkeys(view.source for view in views):
         declared = project.source(source)
