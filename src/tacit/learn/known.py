@@ -109,23 +109,18 @@ def _corrections(
     times = _Times(view, sources[view.source], spine, arrival)
     if not times.late:
         return patches
-    for length in sorted({w.length for w in view.windows}, key=lambda length: length or 2**63):
-        whole = [window for window in view.windows if window.length == length]
-        gaps = times.gaps(length)
-        touched = gaps > 0
-        windows = [window for window in whole if not splits(window)]
-        split = [window for window in whole if splits(window)]
-        if split:
-            unsure = _put_together(engine, _only(view, split), sources, spine, times, gaps, patches)
-            for window in split:
-                again = np.flatnonzero(unsure[window.signal])
-                one = _only(view, [window])
-                for queries, found in times.copied(engine, one, sources, again):
-                    patches[window.signal].append((queries, found[window.signal]))
-        if not windows:
-            continue
+    split = [window for window in view.windows if splits(window)]
+    if split:
+        unsure = _put_together(engine, _only(view, split), sources, spine, times, patches)
+        for window in split:
+            again = np.flatnonzero(unsure[window.signal])
+            _copy(engine, _only(view, [window]), sources, times, again, patches)
+    rest = [window for window in view.windows if not splits(window)]
+    for length in dict.fromkeys(window.length for window in rest):
+        windows = [window for window in rest if window.length == length]
         timeless = [window for window in windows if base_key(window.aggregate) in TIMELESS]
-        trailed = touched & times.trailing(length) if timeless else touched
+        touched = times.gaps(length) > 0
+        trailed = touched & times.trailing(length)
         simple = np.flatnonzero(touched & ~trailed)
         if timeless and len(simple):
             by_arrival, rows = times.by_arrival(_only(view, timeless))
@@ -137,11 +132,23 @@ def _corrections(
         timed = [window for window in windows if window not in timeless]
         for chosen, asked in ((timeless, trailed), (timed, touched)):
             if chosen:
-                copied = _only(view, chosen)
-                for queries, found in times.copied(engine, copied, sources, np.flatnonzero(asked)):
-                    for window in chosen:
-                        patches[window.signal].append((queries, found[window.signal]))
+                _copy(engine, _only(view, chosen), sources, times, np.flatnonzero(asked), patches)
     return patches
+
+
+def _copy(
+    engine: Engine,
+    view: View,
+    sources: Mapping[str, pa.Table],
+    times: _Times,
+    spine_rows: Array,
+    patches: dict[str, list[Patch]],
+) -> None:
+    """Patches windows of one length from copies of the rows that each spine row could see."""
+    [length] = {window.length for window in view.windows}
+    for queries, found in times.copied(engine, view, sources, spine_rows, length):
+        for window in view.windows:
+            patches[window.signal].append((queries, found[window.signal]))
 
 
 def _put_together(
@@ -150,43 +157,62 @@ def _put_together(
     sources: Mapping[str, pa.Table],
     spine: pa.Table,
     times: _Times,
-    gaps: Array,
     patches: dict[str, list[Patch]],
 ) -> dict[str, Array]:
-    """Patches windows of one length from two stretches; returns which spine rows are unsure.
+    """Patches windows from two stretches each; returns which spine rows are unsure.
 
-    Spine rows are taken together by how far back their first missing row lies: the old stretch of
-    all ends where that of the furthest does.
+    Spine rows are taken together by how far back the first missing row of their longest window
+    lies: the old stretch of all ends where that of the furthest does.
     """
     unsure = {window.signal: np.zeros(spine.num_rows, np.bool_) for window in view.windows}
-    [length] = {window.length for window in view.windows}
+    lengths = [window.length for window in view.windows]
+    longest = None if None in lengths else max(length for length in lengths if length is not None)
+    gaps = times.gaps(longest)
     touched = np.flatnonzero(gaps)
     if not len(touched):
         return unsure
     before = 0
-    for step in np.unique(np.quantile(gaps[touched], STEPS, method="higher")):
+    for step in np.unique(np.quantile(gaps[touched], STEPS, method="higher")).tolist():
         rows = touched[(gaps[touched] > before) & (gaps[touched] <= step)]
-        before = shift = int(step)
-        rest = None if length is None else length - shift
-        if shift >= late.FAR or (rest is not None and rest <= 0):
-            old, shift, rest = None, 0, length
-        else:
-            asked = _only(view, [part for w in view.windows for part in parts(w, rest)])
-            place = spine.column_names.index("at")
-            at = _numbers(spine["at"])[rows]
-            earlier = pa.array(np.where(at < _LEAST + shift, _LEAST, at - shift))
-            chosen = spine.take(pa.array(rows)).set_column(place, "at", earlier)
-            old = engine.features([asked], sources, chosen)
-        reach = length if old is None else shift
-        new = _only(view, [part for w in view.windows for part in parts(w, reach)])
-        for queries, found in times.copied(engine, new, sources, rows):
-            among = pa.array(np.searchsorted(rows, queries))
-            stretch = None if old is None else _columns(old.take(among))
+        before = step
+        far = step >= late.FAR
+        longer = [w for w in view.windows if not far and (w.length is None or w.length > step)]
+        old = _before(engine, _only(view, longer), sources, spine, rows, step) if longer else None
+        recent = [
+            part
+            for w in view.windows
+            for part in parts(w, w.length if far else min(w.length or step, step))
+        ]
+        reach = longest if far else step
+        for queries, found in times.copied(engine, _only(view, recent), sources, rows, reach):
+            there = None if old is None else old.take(pa.array(np.searchsorted(rows, queries)))
             for window in view.windows:
-                values, odd = together(window, stretch, _columns(found), shift)
+                stretch = _columns(there) if there is not None and window in longer else None
+                values, odd = together(window, stretch, _columns(found), step)
                 patches[window.signal].append((queries, values))
                 unsure[window.signal][queries[odd]] = True
     return unsure
+
+
+def _before(
+    engine: Engine,
+    view: View,
+    sources: Mapping[str, pa.Table],
+    spine: pa.Table,
+    rows: Array,
+    shift: int,
+) -> pa.Table:
+    """The stretches of some spine rows that end ``shift`` µs before their moments."""
+    asked = [
+        part
+        for w in view.windows
+        for part in parts(w, None if w.length is None else w.length - shift)
+    ]
+    at = _numbers(spine["at"])[rows]
+    earlier = pa.array(np.where(at < _LEAST + shift, _LEAST, at - shift))
+    chosen = spine.take(pa.array(rows))
+    chosen = chosen.set_column(spine.column_names.index("at"), "at", earlier)
+    return engine.features([_only(view, asked)], sources, chosen)
 
 
 def _columns(table: pa.Table) -> dict[str, pa.ChunkedArray]:
@@ -265,9 +291,15 @@ class _Times:
         return replace(view, time=name), self.rows.append_column(name, pa.array(self.known))
 
     def copied(
-        self, engine: Engine, view: View, sources: Mapping[str, pa.Table], spine_rows: Array
+        self,
+        engine: Engine,
+        view: View,
+        sources: Mapping[str, pa.Table],
+        spine_rows: Array,
+        reach: int | None,
     ) -> Iterator[tuple[Array, pa.Table]]:
-        """Portions of spine rows and their answers, from copies of what each could see."""
+        """Portions of spine rows and their answers, from copies of what each could see in the last
+        ``reach`` µs."""
         if not len(spine_rows):
             return
         wanted = self._chosen(spine_rows)
@@ -275,9 +307,8 @@ class _Times:
         touched[self.asked[wanted]] = True
         there = np.flatnonzero((self.ids >= 0) & touched[self.ids])
         order, offsets = self._sorted(there, self.happened)
-        [length] = {window.length for window in view.windows}
         times, keys = self.times[wanted], self.asked[wanted]
-        a, b = bounds(self.happened[order], offsets, keys, times, -1 if length is None else length)
+        a, b = bounds(self.happened[order], offsets, keys, times, -1 if reach is None else reach)
         known = self.known[order]
         ends = np.cumsum(late.visible(known, a, b, times))
         name = _free("query", [*self.rows.column_names, "at"])
