@@ -70,6 +70,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_lake(commands)
     _add_run(commands)
     _add_budget(commands)
+    _add_quality(commands)
     _add_rank(commands)
     _add_demo(commands)
     _add_evaluate(commands)
@@ -130,6 +131,31 @@ def _add_budget(commands: Commands) -> None:
     budget = commands.add_parser("budget", help="print what has been spent, and what is left")
     budget.add_argument("folder", type=Path, metavar="DIR", nargs="?", default=Path())
     budget.set_defaults(command=_budget)
+
+
+def _add_quality(commands: Commands) -> None:
+    quality = commands.add_parser("quality", help="drift, skew, nulls and freshness of signals")
+    quality.add_argument("folder", type=Path, metavar="DIR", nargs="?", default=Path())
+    quality.add_argument("--days", type=_count, default=28, help="how many days are now (28)")
+    quality.add_argument(
+        "--against",
+        choices=("before", "last"),
+        default="before",
+        help="compare with the days before them, or with what was found the last time",
+    )
+    quality.add_argument(
+        "--served", type=Path, metavar="FILE", help="served values in Parquet: keys, at, signals"
+    )
+    quality.add_argument(
+        "--fail-on",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="NAME=LIMIT",
+        help="exit with 1 beyond a limit, such as psi=0.25 nulls=0.5 skew=0",
+    )
+    quality.add_argument("--json", action="store_true", help="print one JSON object")
+    quality.set_defaults(command=_quality)
 
 
 def _add_rank(commands: Commands) -> None:
@@ -218,6 +244,13 @@ def _budget(given: argparse.Namespace) -> int:
 
     show_budget(Project.load(given.folder))
     return 0
+
+
+def _quality(given: argparse.Namespace) -> int:
+    from tacit.project import Project
+    from tacit.terminal import show_quality
+
+    return show_quality(Project.load(given.folder), given)
 
 
 def _rank(given: argparse.Namespace) -> int:

@@ -44,6 +44,9 @@ class Window:
     since the epoch at or before `t - length`: it covers `[floor((t - length) / hop) * hop, t)`,
     never less than `length` and always less than `length + hop`. Division rounds down, before the
     epoch too.
+
+    `ahead` is that of an outcome: it is asked at `t + ahead`. Engines compute what is past, so
+    whoever wants an outcome asks for it with `ahead` 0 at that later moment.
     """
 
     signal: str
@@ -53,6 +56,7 @@ class Window:
     where: str | None
     length: int | None
     hop: int | None = None
+    ahead: int = 0
 
     @property
     def reach(self) -> int | None:

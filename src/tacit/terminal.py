@@ -7,7 +7,7 @@ import errno
 import json
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -119,6 +119,9 @@ def show_run(project: Project, *, as_json: bool = False) -> None:
         console.print(f"model   {name}: {path}")
     for name, path in results.sinks.items():
         console.print(f"sink    {name}: {path}")
+    for node in project.plan.of("sink"):
+        if node.id not in results.sinks:
+            console.print(f"sink    {node.id}: no events bear all its keys; ask for training sets")
 
 
 def _results(results: Any) -> dict[str, Any]:
@@ -162,6 +165,63 @@ def show_evaluation(given: argparse.Namespace) -> None:
         console.print(
             f"{name:<24}{score['hr10']:>9.4f}{score['ndcg10']:>10.4f}{score['coverage']:>10.3f}"
         )
+
+
+def show_quality(project: Project, given: argparse.Namespace) -> int:
+    """Prints the quality of the cloud's signals; 1 where one is beyond a threshold."""
+    from tacit.project.quality import limits, look, to_json
+
+    bounds = limits(given.fail_on)
+    found = look(project, days=given.days, against=given.against, served=given.served)
+    beyond = {each.signal: over for each in found if (over := each.beyond(bounds))}
+    if given.json:
+        print(json.dumps({"signals": to_json(found), "beyond": beyond}))
+        return 1 if beyond else 0
+    console = out()
+    width = max(len(each.signal) for each in found) + 2
+    heads = ("rows", "nulls", "missing", "stale", "age", "psi", "js", "ks", "skew")
+    console.print(f"{'signal':<{width}}" + "".join(f"{h:>9}" for h in heads) + "  now")
+    for each in found:
+        shares = [_percent(value) for value in (each.nulls, each.missing, each.stale)]
+        distances = [_number(value) for value in (each.psi, each.js, each.ks)]
+        cells = [f"{each.rows:,}", *shares, _age(each.age), *distances, _percent(each.skew)]
+        line = "".join(f"{cell:>9}" for cell in cells)
+        mark = "  beyond " + ", ".join(beyond[each.signal]) if each.signal in beyond else ""
+        style = "red" if mark else ""
+        console.print(f"{each.signal:<{width}}{line}  {sparkline(each.bins)}{mark}", style=style)
+    return 1 if beyond else 0
+
+
+def sparkline(bins: Mapping[int, int], width: int = 16) -> str:
+    """A picture of a histogram: neighbouring bins joined, the fullest a whole block."""
+    if not bins:
+        return "·" * width
+    numbers = sorted(bins)
+    low, span = numbers[0], max(numbers[-1] - numbers[0], 1)
+    if any(abs(number) == 1 << 20 for number in numbers) or span > 4 * len(numbers):
+        places = [i * width // len(numbers) for i in range(len(numbers))]
+    else:
+        places = [min((number - low) * width // span, width - 1) for number in numbers]
+    heights = [0] * width
+    for place, number in zip(places, numbers, strict=True):
+        heights[place] += bins[number]
+    top = max(heights)
+    return "".join(" ▁▂▃▄▅▆▇█"[-(-8 * height // top)] for height in heights)
+
+
+def _percent(value: float | None) -> str:
+    return "–" if value is None else f"{value:.1%}"
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3f}"
+
+
+def _age(seconds: float | None) -> str:
+    for unit, size in (("d", 86_400), ("h", 3_600), ("m", 60)):
+        if seconds is not None and seconds >= size:
+            return f"{seconds / size:.1f}{unit}"
+    return "–" if seconds is None else f"{seconds:.0f}s"
 
 
 def show_budget(project: Project) -> None:

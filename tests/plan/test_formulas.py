@@ -88,7 +88,9 @@ def test_a_formula_stands_in_a_sink_with_signals() -> None:
     assert [c.type for c in plan.nodes["out"].columns] == ["int", "float", "float"]
     per_item = 'by_item = visits.count("7d", per=article)\nother = rate(by_item)\n'
     with pytest.raises(Refused) as refused:
-        planned(FORMULAS + per_item + sink.replace("mixed]", "other]"))
+        planned(
+            FORMULAS + per_item + sink.replace("mixed]", "other]").replace("training", "online")
+        )
     assert refused.value.codes == ("T114",)
 
 

@@ -107,7 +107,7 @@ DECLARED = [
     Case("per an entity twice", "T114", "s = visits.count('7d', per=(shopper, shopper))  # wrong"),
     Case("a table without its key", "T114", "t = Table('x', of=store, place='cloud', columns={'item': key(article, PUBLIC)})  # wrong"),
     Case("a table with two keys", "T114", "t = Table('x', of=store, place='cloud', category=PUBLIC, columns={'a': key(store), 'b': key(store)})  # wrong"),
-    Case("signals of two spines in a sink", "T114", f"s = visits.count('7d', per=article)\nout = Sink(signals=[looks, s], {SINK})  # wrong"),
+    Case("signals of two spines in a sink", "T114", f"s = visits.count('7d', per=article)\nout = Sink(signals=[looks, s], {SINK.replace('training', 'export')})  # wrong"),
     Case("a table that is none", "T115", "s = orders.count('7d', by='catalog.genre')  # wrong"),
     Case("a table that shares no key", "T115", "s = visits.count('7d', by='stores.city')  # wrong"),
     Case("a table named without being one", "T115", "s = orders.count('7d', by='visits.address')  # wrong"),

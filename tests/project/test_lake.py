@@ -64,11 +64,11 @@ def test_the_same_rows_and_when_they_came(both: tuple[Project, Project]) -> None
     order = [(name, "ascending") for name in ("person", "at", "item")]
     found, expected = (each.rows("visits").table.sort_by(order) for each in (lake, files))
     assert found.equals(expected)
-    arrived = lake.rows("visits", arrived=True).table
+    arrived = lake.rows("visits", also=("_arrived",)).table
     assert set(arrived[ARRIVED].to_pylist()) == {lake.now()}
     with pytest.raises(DataError) as error:
-        files.rows("visits", arrived=True)
-    assert error.value.code == "T312"
+        files.rows("visits", also=("_arrived",))
+    assert error.value.code == "T303"
     assert lake.content("catalogue").items == files.content("catalogue").items
 
 
@@ -120,7 +120,7 @@ def test_expired_rows_and_values_are_not_seen(tmp_path: Path) -> None:
     assert Project.load(folder).features(["looks", "last"], asked).equals(seen)
     reference = pa.table({name: rows[name] for name in rows.column_names})
     from tacit.engines.local import Local
-    from tacit.project.project import view_of
+    from tacit.project.views import view_of
 
     views = [
         chosen

@@ -35,6 +35,8 @@ class Signal(Declaration):
         by: SQL of a second key; the result is then a histogram.
         filter: SQL that says which events count.
         per: the entities whose history it is; empty means the person of the events.
+        horizon: for an outcome, how far ahead it is told; made by `ahead`.
+        freshness: how old its newest event may be before the value is stale; made by `fresh`.
     """
 
     kind: ClassVar[str] = "signal"
@@ -49,6 +51,8 @@ class Signal(Declaration):
         "by": optional(SQL),
         "filter": replace(optional(SQL), example='"quantity > 0"', argument="where"),
         "per": several(Entity, "an Entity or a tuple of entities", "entity"),
+        "horizon": optional(DURATION),
+        "freshness": optional(DURATION),
     }
 
     source: Events
@@ -59,6 +63,8 @@ class Signal(Declaration):
     filter: str | None = None
     per: tuple[Entity, ...] = ()
     hop: str | None = None
+    horizon: str | None = None
+    freshness: str | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -76,6 +82,24 @@ class Signal(Declaration):
                 code="T118",
                 fix=f"use a hop of {self.window} or less",
             )
+        if self.horizon is not None:
+            raise self.wrong(
+                "is an outcome and hops: its window would begin before the row's moment",
+                code="T118",
+                fix="leave the hop out",
+            )
+
+    def ahead(self, horizon: str) -> Signal:
+        """The outcome that this signal is of the time to come: a label, never a feature.
+
+        It is told at `t + horizon`, over `[t, t + horizon)`, or the last `window` of it:
+        `orders.count().ahead("7d")` is how many orders the seven days after `t` bring.
+        """
+        return replace(self, horizon=horizon)
+
+    def fresh(self, within: str) -> Signal:
+        """The same signal, stale where its newest event is older than `within`."""
+        return replace(self, freshness=within)
 
     @property
     def step(self) -> int | None:
@@ -84,5 +108,11 @@ class Signal(Declaration):
 
     @property
     def length(self) -> int | None:
-        """The window in microseconds; None for ever."""
-        return None if self.window is None else _length(self.window)
+        """The window in microseconds; None for ever. An outcome begins at `t` at the earliest."""
+        window = self.window or self.horizon
+        return None if window is None else _length(window)
+
+    @property
+    def reach(self) -> int:
+        """How far ahead of `t` the outcome is told, in microseconds; 0 for what is no outcome."""
+        return 0 if self.horizon is None else _length(self.horizon)

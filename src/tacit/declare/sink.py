@@ -18,7 +18,7 @@ class Sink(Declaration):
     """Somewhere signals go: a training set or an exported file. Its clearance is all it states.
 
     Args:
-        signals: what is delivered; all of the same entities.
+        signals: what is delivered; for an export, all of the same entities.
         to: "training" (a point-in-time correct table for learning) or "export" (a file).
         place: where it stands.
         purposes: what the delivered data is used for.

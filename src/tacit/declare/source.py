@@ -136,19 +136,23 @@ class Events(Source, SignalMethods):
     method for each aggregate, with one list of options for all: see `declare.signatures`.
 
     Args:
-        time: the column that says when; left out, the only column of moments.
+        time: the column that says when; left out, the only column of moments but `arrival`.
+        arrival: the column that says when a row became known, where that is kept.
     """
 
     kind: ClassVar[str] = "events"
     takes: ClassVar[Mapping[str, Takes]] = {
         **Source.takes,
         "time": instance(str, "the name of a column", '"at"'),
+        "arrival": optional(instance(str, "the name of a column", '"received_at"')),
     }
 
     time: str = ""
+    arrival: str | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
         moments = [name for name, column in self.columns.items() if column.type is Type.TIME]
+        moments = [name for name in moments if name != self.arrival]
         if not self.time and len(moments) == 1:
             object.__setattr__(self, "time", moments[0])

@@ -138,6 +138,7 @@ def checked_type(tables: Mapping[str, Tabular], table: str, column: str) -> Type
 
 def check_spine(view: View, types: Mapping[str, Type], spine: pa.Table) -> None:
     """Raises DataError T341 unless the spine has the view's keys, of their types, and ``at``."""
+    assert not any(window.ahead for window in view.windows), "engines compute what is past"
     wanted = {name: types[source] for name, source in view.keys} | {"at": Type.TIME}
     for name, kind in wanted.items():
         found = checked_type({"spine": spine}, "spine", name)

@@ -115,6 +115,8 @@ def _signal(node: Node) -> str:
         words += [word, str(spec[part])] if part in spec else []
     window = show_duration(spec["window"])
     window += f" by hops of {show_duration(spec['hop'])}" if "hop" in spec else ""
+    if "ahead" in spec:
+        window = f"the {window} up to {show_duration(spec['ahead'])} ahead"
     return f"{' '.join(words)}, per {_keys(node.inputs[0].partition(':')[2])}, {window}"
 
 

@@ -17,6 +17,7 @@ from tacit.plan.graph import Edge, Node, Plan, Port
 from tacit.plan.label import regions
 from tacit.plan.rules import DOMAIN, DOWNLOAD, RULES, Clearance, Rule, listed
 from tacit.plan.sources import retention
+from tacit.values import show_duration
 
 STATED = ("keep", "region")
 DOWNLOADS = Clearance(Place.DEVICE, {}, frozenset(), 0, Linkability.IDENTIFIED)
@@ -29,6 +30,7 @@ def check_flow(plan: Plan) -> Plan:
         if node.kind in ("release", "model", "metric", "sink", "bundle"):
             unstated = list(_unstated(node))
             errors += unstated or _check_output(plan, node)
+            errors += _check_outcomes(plan, node)
         elif node.kind == "prepare":
             errors += _check_content(plan, node)
     charges, overspent = bill(plan)
@@ -61,6 +63,23 @@ def _check_output(plan: Plan, node: Node) -> Iterator[FlowError]:
     yield from _first_breach(plan, node, domain, DOMAIN, clearance)
     for rule in RULES:
         yield from _first_breach(plan, node, rest, rule, clearance)
+
+
+def _check_outcomes(plan: Plan, node: Node) -> Iterator[FlowError]:
+    """What is still to come is known to nobody who serves: outcomes are there to learn from."""
+    if node.spec.get("to") == "training" and node.kind == "sink":
+        return
+    for name in node.inputs:
+        ahead = plan.nodes[name].spec.get("ahead")
+        if ahead:
+            yield FlowError(
+                f"{node.kind} {node.id!r}: {name!r} is an outcome, known {show_duration(ahead)}"
+                " after its moment",
+                code="T213",
+                where=node.declared.where,
+                path=(f"signal {name}", f"{node.kind} {node.id}"),
+                fix='deliver it to a sink with to="training", or take .ahead(…) away',
+            )
 
 
 def _first_breach(

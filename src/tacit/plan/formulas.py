@@ -67,6 +67,13 @@ def _form(draft: Draft, name: str, formula: Formula, other: str, declared: Formu
 def _input(draft: Draft, formula: Formula, used: str) -> tuple[str, Signal | Formula]:
     """What a name stands for: one of the formula's own inputs, else a signal of the project."""
     declared: Declaration | None = formula.inputs.get(used) or draft.declarations.named.get(used)
+    if isinstance(declared, Signal) and declared.horizon is not None:
+        raise draft.wrong(
+            formula,
+            f"names {used!r}, which is an outcome: nobody knows it at the row's moment",
+            code="T122",
+            fix="name a signal without .ahead(…)",
+        )
     if isinstance(declared, Signal | Formula):
         return draft.declarations.name(declared, formula), declared
     known = [n for n, d in draft.declarations if isinstance(d, Signal | Formula)]

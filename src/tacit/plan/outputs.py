@@ -147,7 +147,7 @@ def build_sink(draft: Draft, name: str, sink: Sink) -> None:
         raise draft.wrong(sink, "takes no signals", code="T116", fix="write signals=[…]")
     if len(set(signals)) < len(signals):
         raise draft.wrong(sink, "takes a signal twice", code="T102", fix="name each signal once")
-    _check_one_spine(draft, sink, signals)
+    _check_spine(draft, sink, signals)
     spec = {
         **_terms(draft, sink),
         "to": sink.to,
@@ -161,15 +161,20 @@ def build_sink(draft: Draft, name: str, sink: Sink) -> None:
         draft.flow(Port(signal, "value"), Port(name, signal), "value")
 
 
-def _check_one_spine(draft: Draft, sink: Sink, signals: Sequence[str]) -> None:
-    """One row of a sink is one moment of the same keys, of the same types."""
+def _check_spine(draft: Draft, sink: Sink, signals: Sequence[str]) -> None:
+    """One row of a sink is one moment of the same keys, of the same types.
+
+    The rows of a training set bear the keys of several entities, and each signal is joined by its
+    own; there only the types of one entity's key must agree.
+    """
     spines: dict[str, str] = {}
     for signal in signals:
         rows = prepared(draft.nodes, signal)
-        keys = (c for c in rows.columns if any(c.name == k for k, _ in rows.spec["keys"]))
-        spine = " and ".join(f"{column.name} ({column.type})" for column in keys)
-        spines.setdefault(spine, signal)
-    if len(spines) > 1:
+        keys = [c for c in rows.columns if any(c.name == k for k, _ in rows.spec["keys"])]
+        spines.setdefault(" and ".join(f"{key.name} ({key.type})" for key in keys), signal)
+    each = {key for spine in spines for key in spine.split(" and ")}
+    entities = {key.partition(" ")[0] for key in each}
+    if len(each) > len(entities) or (len(spines) > 1 and sink.to != "training"):
         listed = "; ".join(f"{signal} per {spine}" for spine, signal in sorted(spines.items()))
         raise draft.wrong(
             sink,

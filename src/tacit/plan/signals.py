@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from tacit.aggregates import algebra
 from tacit.declare import PUBLIC, Entity, Events, Signal, Source, Table
@@ -12,7 +13,7 @@ from tacit.plan.draft import Draft, Preparing
 from tacit.plan.expressions import infer, inline, read, roles
 from tacit.plan.graph import Column, Port, Role
 from tacit.plan.sources import key_columns, retention
-from tacit.values import Type, show_duration
+from tacit.values import Type, duration, show_duration
 
 ROLES: Mapping[str, Role] = {"value": "value", "by": "group", "where": "filter"}
 Keys = tuple[tuple[str, str], ...]
@@ -35,9 +36,13 @@ def build_signal(draft: Draft, name: str, signal: Signal) -> None:
     aggregate = _aggregate(draft, signal, parts)
     result = _result(draft, signal, aggregate, parts)
     value, by, where = (parts[part].name if part in parts else None for part in ROLES)
-    view.windows.append(Window(name, aggregate, value, by, where, signal.length, signal.step))
-    spec = {"aggregate": aggregate, "window": signal.length}
+    window = Window(name, aggregate, value, by, where, signal.length, signal.step, signal.reach)
+    view.windows.append(window)
+    spec: dict[str, Any] = {"aggregate": aggregate, "window": signal.length}
     spec |= {"hop": signal.step} if signal.step is not None else {}
+    spec |= {"ahead": signal.reach} if signal.reach else {}
+    if signal.freshness is not None:
+        spec["fresh"] = duration(signal.freshness)
     spec |= {part: column.sql for part, column in parts.items()}
     inputs = (prepared, *sorted(joins))
     draft.add(name, "signal", signal, inputs, (Column("value", result),), spec)
@@ -97,6 +102,13 @@ def _check_window(
     """Raises T107 for a window that reaches back past what is kept of anything it reads."""
     if signal.length is None:
         return
+    if signal.reach and signal.length > signal.reach:
+        raise draft.wrong(
+            signal,
+            f"is told {signal.horizon} ahead over {signal.window}: it would begin in the past",
+            code="T118",
+            fix=f'use a window of {signal.horizon} or less, or none, in .ahead("{signal.horizon}")',
+        )
     limits = {source: retention(signal.source.keep)}
     short = draft.kept[source]
     if short:
@@ -109,7 +121,8 @@ def _check_window(
         both = "a window and a hop that together are" if signal.hop else "a window of"
         raise draft.wrong(
             signal,
-            f"looks back {signal.window}{hop}, past the {show_duration(kept)} that {what} is kept",
+            f"looks back {show_duration(signal.length)}{hop}, past the {show_duration(kept)} that"
+            f" {what} is kept",
             code="T107",
             fix=f"use {both} {show_duration(kept)} or less, or keep {what} longer",
         )
@@ -137,6 +150,8 @@ def _prepare(
         for entity, column in keys:
             draft.flow(Port(source, column), Port(name, entity), "value")
         draft.flow(Port(source, events.time), Port(name, "at"), "value")
+        if events.arrival is not None:
+            draft.flow(Port(source, events.arrival), Port(name, "at"), "time")
         for column in _people(events):
             draft.flow(Port(source, column), Port(name, "at"), "row")
     return name

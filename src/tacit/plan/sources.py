@@ -73,6 +73,8 @@ def _check_shape(draft: Draft, source: Source) -> None:
                 code="T103",
                 fix=f"write time={close[0]!r}" if close else "add a column made with time(…)",
             )
+        if source.arrival is not None:
+            _check_arrival(draft, source, source.arrival)
     if isinstance(source, Table):
         draft.declarations.name(source.of, source)
         keys = key_columns(source, source.of)
@@ -83,6 +85,18 @@ def _check_shape(draft: Draft, source: Source) -> None:
                 code="T114",
                 fix="make one column of it with key(entity, …)",
             )
+
+
+def _check_arrival(draft: Draft, source: Events, arrival: str) -> None:
+    column = source.columns.get(arrival)
+    if column is None or column.type is not Type.TIME or arrival == source.time:
+        what = "when it happens" if arrival == source.time else "no column of moments"
+        raise draft.wrong(
+            source,
+            f"arrives at {arrival!r}, and that is {what}",
+            code="T103",
+            fix="name another column made with time(…), or leave arrival out",
+        )
 
 
 def key_columns(source: Source, entity: Entity) -> list[str]:
@@ -163,7 +177,8 @@ def _spec(draft: Draft, source: Source, derived: Derived) -> dict[str, Any]:
         }
         for name, column in source.columns.items()
     }
-    return {
+    arrival = source.arrival if isinstance(source, Events) else None
+    return ({} if arrival is None else {"arrival": arrival}) | {
         "columns": columns,
         "derived": {name: expression.sql for name, (expression, _) in derived.items()},
         "place": source.place,

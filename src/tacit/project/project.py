@@ -12,20 +12,19 @@ import re
 import time
 from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager, ExitStack, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tacit.declare import Declarations, Events, Purpose, Source, Table
-from tacit.declare.expression import parse
 from tacit.errors import BundleError, DataError
-from tacit.operations import View
 from tacit.plan import Difference, Plan, compile_plan, difference, document
 from tacit.plan.sources import key_columns, retention
 from tacit.project.catalogue import Catalogue, catalogue_of, check_keys
 from tacit.project.module import read_module
 from tacit.project.settings import FILE, Settings, read_settings
+from tacit.project.views import formulas_of, sources_of, views_of
 from tacit.values import Type
 
 if TYPE_CHECKING:
@@ -37,6 +36,10 @@ if TYPE_CHECKING:
     from tacit.device.population import Population
     from tacit.engines.scan import Source as Scannable
     from tacit.govern.ledger import Ledger
+    from tacit.learn.consent import Consent
+    from tacit.learn.spine import Rows as SpineRows
+    from tacit.learn.training import TrainingSet
+    from tacit.project.training import AsOf, Labels, Names
     from tacit.store.control import ControlStore
     from tacit.store.files import Rows
     from tacit.store.lake.ingest import Ingestion
@@ -212,32 +215,26 @@ class Project:
 
         return ingest(self, source, Path(given) if isinstance(given, str) else given, **how)
 
-    def rows(self, source: str, *, arrived: bool = False) -> Rows:
+    def rows(self, source: str, *, also: tuple[str, ...] = ()) -> Rows:
         """The rows of a source, held to its declaration; those past their retention are left out.
 
-        With `arrived`, rows of the lake have a last column `_arrived`: µs, when they were ingested.
-        Raises DataError T312 for a source that is not bound to a file and not in the lake, or whose
-        arrivals a file does not know, T301 to T305 for the file, T306 for a table in which a key
-        comes twice.
+        `also` names columns of moments that the system keeps beside those declared; the lake's is
+        `_arrived` (µs, when the row was ingested). Raises DataError T312 for a source that is not
+        bound to a file and not in the lake, T301 to T305 for the file, T306 for a table in which a
+        key comes twice.
         """
         from tacit.store.files import Rows, read_parquet
+        from tacit.store.lake.layout import ARRIVED
 
         declared = self.source(source)
         if self.in_lake(source):
             from tacit.project.lake import layout_of
 
             layout = layout_of(self.declarations, source)
-            return Rows(self.lake.read(layout, self.now(), arrived=arrived))
-        if arrived:
-            raise DataError(
-                f"the rows of {source!r} are of a file, which does not say when they arrived",
-                code="T312",
-                where=str(self.root / FILE),
-                fix=f"leave out its path, and: tacit ingest {source} FILE",
-            )
+            return Rows(self.lake.read(layout, self.now(), arrived=ARRIVED in also))
         rows = read_parquet(
             self.file(source),
-            self.schema(source),
+            {**self.schema(source), **dict.fromkeys(also, Type.TIME)},
             renamed=self.settings.sources[source].columns,
             keys=owner(declared),
             time=declared.time if isinstance(declared, Events) else None,
@@ -367,14 +364,19 @@ class Project:
                     where=str(self.settings.module),
                     fix="name signals whose sources are in the cloud; a release may reach others",
                 )
-        formulas = [formula for formula in self.plan.formulas if formula.signal in wanted]
-        every = wanted | {name for formula in formulas for name, _ in formula.inputs}
-        views = [chosen for view in self.plan.views if (chosen := view_of(view, every)).windows]
+            if "ahead" in node.spec:
+                raise DataError(
+                    f"{name!r} is an outcome: nobody knows it at the row's moment",
+                    code="T375",
+                    where=node.declared.where,
+                    fix="ask for it with training_set(…, labels=…)",
+                )
+        views, formulas = views_of(self.plan, wanted), formulas_of(self.plan, wanted)
         engine = Local()
         with ExitStack() as held:
             tables = {name: self._scannable(name, held) for name in sources_of(views)}
             found = engine.derive(engine.features(views, tables, spine), formulas)
-        unasked = every - wanted - set(spine.column_names)
+        unasked = {w.signal for view in views for w in view.windows} - wanted
         return found.select([name for name in found.column_names if name not in unasked])
 
     def _scannable(self, source: str, held: ExitStack) -> Scannable:
@@ -384,6 +386,50 @@ class Project:
         from tacit.project.lake import scannable
 
         return held.enter_context(scannable(self, source))
+
+    def training_set(
+        self,
+        spine: SpineRows,
+        signals: Names,
+        *,
+        labels: Labels = (),
+        as_of: AsOf = None,
+        sink: str | None = None,
+        purpose: str | Purpose | None = None,
+        row: str | None = None,
+        consent: Consent | None = None,
+    ) -> TrainingSet:
+        """Features and labels for the rows of a spine: rows out are rows in, in their order.
+
+        Args:
+            spine: an Arrow table, a Parquet file or a list of dicts, with a column per entity of
+                the signals and `at` (see `learn.spine`). Other columns are carried along.
+            signals: names, or the declared signals; each is joined by its own keys.
+            labels: column → outcome (a signal with `.ahead(…)`), or outcomes alone. One that is
+                not over at `as_of`, or now, is null and "pending".
+            as_of: what was known then: rows that had arrived by this moment; or "spine", those that
+                had arrived before each spine row's own. Left out, all rows of today.
+            sink: the declared training sink that allows it; left out, the one that takes them all.
+            purpose: in its place, one of the purposes of that sink.
+            row: the spine's column of row ids; left out, `row`, made where there is none.
+            consent: records of consent, or a function, see `learn.consent`; values of rows that
+                were not allowed are null. Left out, the lawful basis in the plan decides alone.
+
+        Raises DataError T313 for a signal that is not in the cloud, T370 to T377.
+        """
+        from tacit.project.training import make_training_set
+
+        return make_training_set(
+            self,
+            spine,
+            signals,
+            labels=labels,
+            as_of=as_of,
+            sink=sink,
+            purpose=purpose,
+            row=row,
+            consent=consent,
+        )
 
 
 def people_columns(source: Source) -> tuple[str, ...]:
@@ -398,24 +444,3 @@ def owner(source: Source) -> tuple[str, ...]:
         return tuple(key_columns(source, source.of))
     people = people_columns(source)
     return people if len(people) == 1 else ()
-
-
-def view_of(view: View, signals: set[str]) -> View:
-    """The view with only the windows of these signals, and only what they need of columns and
-    joins: a join finds one row or none, so leaving one out leaves no event out."""
-    windows = tuple(window for window in view.windows if window.signal in signals)
-    used = {name for w in windows for name in (w.value, w.by, w.where)}
-    computed = tuple(column for column in view.computed if column.name in used)
-    read = {
-        name.partition(".")[0] for c in computed for name in parse(c.sql).columns if "." in name
-    }
-    joins = tuple(join for join in view.joins if join.table in read)
-    return replace(view, windows=windows, computed=computed, joins=joins)
-
-
-def sources_of(views: Iterable[View]) -> set[str]:
-    """The sources and content tables that views read."""
-    found: set[str] = set()
-    for view in views:
-        found |= {view.source, *(join.table for join in view.joins)}
-    return found

@@ -43,7 +43,8 @@ from tacit.plan import Node
 from tacit.plan.graph import prepared
 from tacit.privacy.mechanism import Report
 from tacit.project.catalogue import Catalogue
-from tacit.project.project import Project, people_columns, view_of
+from tacit.project.project import Project, people_columns
+from tacit.project.views import view_of
 from tacit.store.atomic import replace_file
 from tacit.store.files import Rows
 from tacit.values import DAY, canonical_json

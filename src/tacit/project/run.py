@@ -13,18 +13,17 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import pyarrow as pa
 
-from tacit.declare import Events, Metric, Model
+from tacit.declare import Metric, Model
 from tacit.errors import PrivacyError
 from tacit.learn.content import similarity
 from tacit.learn.learners import LEARNERS, Learned
 from tacit.plan import Node
-from tacit.plan.graph import prepared
 from tacit.project.project import Project
 from tacit.project.ready import check_ready
-from tacit.project.release import Released, Step, collect, events_of, silent
+from tacit.project.release import Released, Step, collect, silent
 from tacit.project.scaffold import parquet
+from tacit.project.training import moments_of
 from tacit.store.atomic import alone, replace_file
 
 
@@ -69,7 +68,9 @@ def run(project: Project, step: Step = silent) -> Results:
             results.models[node.id] = learned
             results.bundles[node.id] = publish_model(project, node, released, learned)
         for node in plan.of("sink"):
-            results.sinks[node.id] = deliver(project, node)
+            path = deliver(project, node)
+            if path is not None:
+                results.sinks[node.id] = path
         project.apply()
     return results
 
@@ -147,20 +148,22 @@ def stands(
     )
 
 
-def deliver(project: Project, node: Node) -> Path:
+def deliver(project: Project, node: Node) -> Path | None:
     """Writes a sink's signals, for the moment of every event of their source, as Parquet.
 
-    Signals of several sources have the moments of the first one's.
+    Signals of several sources have the moments of the first one's that has all the keys. A training
+    sink whose keys no source has together has no moments of its own: None.
     """
-    source = events_of(project, node.inputs[0])
-    events = project.source(source)
-    assert isinstance(events, Events)
-    rows_of = prepared(project.plan.nodes, node.inputs[0]).id
-    view = next(view for view in project.plan.views if view.name == rows_of)
-    rows = project.rows(source).table
-    spine = {entity: rows.column(column) for entity, column in view.keys}
-    spine["at"] = rows.column(events.time)
-    table = project.features(node.inputs, pa.table(spine))
+    spine = moments_of(project, node)
+    if spine is None:
+        return None
+    if node.spec["to"] == "training":
+        outcomes = [name for name in node.inputs if "ahead" in project.plan.nodes[name].spec]
+        names = [name for name in node.inputs if name not in outcomes]
+        made = project.training_set(spine, names, labels=outcomes, sink=node.id)
+        table = made.table.drop_columns([made.row])
+    else:
+        table = project.features(node.inputs, spine)
     path = project.state / "sinks" / f"{node.id}.parquet"
     replace_file(path, [parquet(table)])
     return path

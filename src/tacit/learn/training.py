@@ -1,0 +1,403 @@
+"""Training sets: what was known of each row at its moment, and what came of it.
+
+Features are of `[t - window, t)`, strictly before a row's moment; outcomes begin at it. Rows come
+out as they went in. Every value has a status:
+
+========  ==========================================================================================
+fresh     something contributed, and not longer ago than the signal's freshness, if it states one
+stale     the newest event that contributes is older than that
+missing   nothing ever happened that contributes
+denied    a person in the row did not allow a purpose of the set at that moment; the value is null
+expired   the window reaches back past what is still kept; the value would be too small and is null
+complete  an outcome whose horizon has passed
+pending   an outcome that is still open at the moment as of which the set is made; the value is null
+========  ==========================================================================================
+
+A formula is computed from the signals that it is over, null where they are; it is denied, expired
+or stale where one of them is, and missing where all are.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from tacit.aggregates.columns import Array, flat, read
+from tacit.declare.expression import Node, parse, show
+from tacit.engines.base import Deriving, Engine
+from tacit.errors import DataError
+from tacit.learn.known import arrived_by, features_as_known
+from tacit.learn.leaks import check_moments, check_names, check_values
+from tacit.learn.spine import AT, Spine
+from tacit.operations import Computed, Derived, View, Window
+from tacit.store.atomic import replace_file
+from tacit.values import Type
+
+STATUSES = ("fresh", "stale", "missing", "denied", "expired", "complete", "pending")
+FRESH, STALE, MISSING, DENIED, EXPIRED, COMPLETE, PENDING = range(len(STATUSES))
+GROUP = 1 << 17
+"""Rows of a row group."""
+
+AsOf = int | Literal["spine"] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """All that a training set is made of.
+
+    Attributes:
+        views: the windows of the features, and of what formulas are over; no outcome is among them.
+        formulas: the features that are formulas.
+        outcomes: the labels' windows, each `ahead`.
+        labels: the label's column → the outcome's signal.
+        sources: the rows of each source and content table.
+        arrivals: source → the column that says when its rows arrived; needed with `as_of`.
+        as_of: what had arrived by then counts (µs), or by each row's own moment; None for all.
+        now: the moment at which outcomes are complete, in µs; that of `as_of` if it is one.
+        kept: source → µs, for sources whose rows are not kept for ever.
+        fresh: signal → the freshness that it states, in µs.
+        personal: the signals that are about people.
+        allowed: for each row, whether its people allow the use; None where all is allowed.
+    """
+
+    spine: Spine
+    views: tuple[View, ...]
+    formulas: tuple[Derived, ...]
+    outcomes: tuple[View, ...]
+    labels: Mapping[str, str]
+    sources: Mapping[str, pa.Table]
+    arrivals: Mapping[str, str]
+    as_of: AsOf
+    now: int
+    kept: Mapping[str, int]
+    fresh: Mapping[str, int]
+    personal: frozenset[str]
+    allowed: Array | None
+
+    @property
+    def signals(self) -> dict[str, tuple[View, Window]]:
+        """The windows of `views`, by name."""
+        return {w.signal: (view, w) for view in self.views for w in view.windows}
+
+    @property
+    def ends(self) -> int:
+        """The moment at which an outcome must be over."""
+        return self.as_of if isinstance(self.as_of, int) else self.now
+
+
+class Computing(Engine, Deriving, Protocol):
+    """An engine of signals and of formulas."""
+
+
+class TrainingSet:
+    """A spine with its features and labels; `make` makes it.
+
+    Attributes:
+        table: the row ids, the spine's columns, a column per signal, a column per label.
+        row: the column of row ids.
+        signals: the columns that are features.
+        labels: the columns that are outcomes.
+    """
+
+    def __init__(
+        self,
+        table: pa.Table,
+        row: str,
+        signals: Sequence[str],
+        labels: Sequence[str],
+        status: Callable[[], Mapping[str, Array]],
+    ) -> None:
+        self.table = table
+        self.row = row
+        self.signals = tuple(signals)
+        self.labels = tuple(labels)
+        self._status = status
+
+    @cached_property
+    def status(self) -> pa.Table:
+        """The row ids, and for each signal and label what became of it, dictionary-encoded.
+
+        Worked out when it is first asked for: it takes a pass over the sources.
+        """
+        columns = {self.row: self.table[self.row]}
+        words = pa.array(STATUSES)
+        for name, codes in self._status().items():
+            columns[name] = pa.DictionaryArray.from_arrays(pa.array(codes, pa.int8()), words)
+        return pa.table(columns)
+
+    def with_status(self) -> TrainingSet:
+        """The same, with a column `signal:status` for each signal and label at the end."""
+        table = self.table
+        for name in (*self.signals, *self.labels):
+            table = table.append_column(f"{name}:status", self.status[name])
+        found = TrainingSet(table, self.row, self.signals, self.labels, self._status)
+        found.__dict__["status"] = self.status
+        return found
+
+    def batches(self, size: int = 1024) -> Iterator[pa.RecordBatch]:
+        """Record batches of `size` rows, in order; the last may be shorter."""
+        if size < 1:
+            raise _unbatched(f"a batch of {size} rows", "ask for one row or more")
+        for start in range(0, self.table.num_rows, size):
+            yield self.table.slice(start, size).combine_chunks().to_batches()[0]
+
+    def write(self, path: Path | str) -> Path:
+        """Writes the table as Parquet, row group by row group; the file is there whole or not."""
+        target = Path(path)
+        replace_file(target, _parquet(self.table))
+        return target
+
+    def loader(
+        self, size: int = 1024, *, columns: Sequence[str] | None = None, **options: Any
+    ) -> Any:
+        """Batches of numbers: dicts from column to array of `size` rows.
+
+        A `torch.utils.data.DataLoader` (of tensors; `options` such as `shuffle=True` are its own)
+        where PyTorch is installed, else an iterator of NumPy arrays. `columns` are numbers or true
+        and false; left out, all signals and labels that are. Null is NaN. Raises DataError T376 for
+        a column that is none, and for options without PyTorch.
+        """
+        arrays = self._arrays(columns)
+        if importlib.util.find_spec("torch") is not None:
+            from tacit.learn.tensors import data_loader
+
+            return data_loader(arrays, size, options)
+        if options:
+            asked = ", ".join(options)
+            raise _unbatched(f"{asked} without PyTorch", "install tacit[learn], or leave it out")
+        return _slices(arrays, size, self.table.num_rows)
+
+    def _arrays(self, columns: Sequence[str] | None) -> dict[str, Array]:
+        chosen = columns or [n for n in (*self.signals, *self.labels) if self._numeric(n)]
+        for name in chosen:
+            if name not in self.table.column_names or not self._numeric(name):
+                held = self.table[name].type if name in self.table.column_names else "missing"
+                raise _unbatched(
+                    f"a column {name!r}, which is {held}", "name columns of numbers, or use batches"
+                )
+        return {name: _numbers(self.table[name]) for name in chosen}
+
+    def _numeric(self, name: str) -> bool:
+        kind = self.table[name].type
+        return bool(
+            pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind)
+        )
+
+
+def _unbatched(what: str, fix: str) -> DataError:
+    return DataError(f"there are no batches of {what}", code="T376", where="loader", fix=fix)
+
+
+def _numbers(column: pa.ChunkedArray) -> Array:
+    """Numbers as they are; with NaN, as doubles, where some are null."""
+    if column.null_count:
+        kind = pa.int8() if pa.types.is_boolean(column.type) else column.type
+        column = pc.fill_null(column.cast(kind).cast(pa.float64(), safe=False), float("nan"))
+    return np.array(flat(column).to_numpy(zero_copy_only=False))
+
+
+def _slices(arrays: Mapping[str, Array], size: int, rows: int) -> Iterator[dict[str, Array]]:
+    for start in range(0, rows, size):
+        yield {name: array[start : start + size] for name, array in arrays.items()}
+
+
+class _Chunks:
+    """A file that hands on what is written to it."""
+
+    closed = False
+
+    def __init__(self) -> None:
+        self.parts: list[bytes] = []
+
+    def write(self, data: Any) -> int:
+        self.parts.append(bytes(data))
+        return len(self.parts[-1])
+
+    def flush(self) -> None:
+        """Nothing is held back."""
+
+    def close(self) -> None:
+        """There is nothing to close."""
+
+    def take(self) -> Iterator[bytes]:
+        parts, self.parts = self.parts, []
+        yield from parts
+
+
+def _parquet(table: pa.Table) -> Iterator[bytes]:
+    """The bytes of a Parquet file, as they come."""
+    chunks = _Chunks()
+    writer = pq.ParquetWriter(pa.PythonFile(chunks, mode="w"), table.schema, compression="zstd")
+    for start in range(0, table.num_rows, GROUP):
+        writer.write_table(table.slice(start, GROUP))
+        yield from chunks.take()
+    writer.close()
+    yield from chunks.take()
+
+
+def make(engine: Computing, question: Question, names: Sequence[str]) -> TrainingSet:
+    """The training set of a question, with its features in the order of `names`.
+
+    Raises DataError T371 for two columns of one name, T372 or T373 for a spine that tells of the
+    time to come.
+    """
+    spine = question.spine
+    _check_columns(spine, [*names, *question.labels])
+    check_moments(spine)
+    check_names(spine, question.outcomes)
+    sources = dict(question.sources)
+    if isinstance(question.as_of, int):
+        for source, column in question.arrivals.items():
+            sources[source] = arrived_by(sources[source], column, question.as_of)
+    asked = replace(question, sources=sources)
+    features = _features(engine, asked, question.views)
+    for place, name in enumerate(features.column_names):
+        if name in asked.signals:
+            told = _blank(features[name], _barred(asked, name), [DENIED, EXPIRED])
+            features = features.set_column(place, name, told)
+    features = engine.derive(features, question.formulas)
+    outcomes = _outcomes(engine, asked)
+    table = spine.table
+    for name in names:
+        table = table.append_column(name, _told(asked, name, features[name]))
+    labels = {}
+    for label, signal in question.labels.items():
+        empty = [DENIED, EXPIRED, PENDING]
+        labels[label] = _blank(outcomes[signal], _barred(asked, signal), empty)
+        table = table.append_column(label, labels[label])
+    check_values(spine, labels)
+
+    def status() -> dict[str, Array]:
+        newest = _features(engine, asked, tuple(map(newest_view, question.views)))
+        each = {name: _status(asked, name, newest[name]) for name in asked.signals}
+        each |= {formula.signal: _joined(formula, each) for formula in question.formulas}
+        found = {name: each[name] for name in names}
+        return found | {
+            label: np.where(barred < 0, COMPLETE, barred)
+            for label, signal in question.labels.items()
+            for barred in [_barred(asked, signal)]
+        }
+
+    return TrainingSet(table, spine.row, names, list(question.labels), status)
+
+
+def _check_columns(spine: Spine, names: Sequence[str]) -> None:
+    taken = [*spine.table.column_names, *names]
+    twice = next((name for name in names if taken.count(name) > 1), None)
+    if twice is not None:
+        raise DataError(
+            f"the training set would have two columns {twice!r}",
+            code="T371",
+            where="spine",
+            fix="rename the spine's column, or name each signal and label once",
+        )
+
+
+def _told(question: Question, name: str, column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """A feature; a formula is null where a signal that it is over may not be told."""
+    for formula in question.formulas:
+        if formula.signal == name:
+            for signal, _ in formula.inputs:
+                column = _blank(column, _barred(question, signal), [DENIED, EXPIRED])
+    return column
+
+
+def _joined(formula: Derived, statuses: Mapping[str, Array]) -> Array:
+    """The status of a formula, of those of the signals that it is over."""
+    each = np.stack([statuses[name] for name, _ in formula.inputs])
+    found = np.where((each == MISSING).all(axis=0), MISSING, FRESH).astype(np.int8)
+    for status in (STALE, EXPIRED, DENIED):  # the last has the last word
+        found[(each == status).any(axis=0)] = status
+    return found
+
+
+def _features(engine: Engine, question: Question, views: Sequence[View]) -> pa.Table:
+    asked = question.spine.asked
+    if question.as_of == "spine":
+        return features_as_known(engine, views, question.sources, asked, question.arrivals)
+    return engine.features(views, question.sources, asked)
+
+
+def _outcomes(engine: Engine, question: Question) -> dict[str, pa.ChunkedArray]:
+    """Each outcome, asked when it is over."""
+    found: dict[str, pa.ChunkedArray] = {}
+    asked = question.spine.asked
+    for ahead in sorted({w.ahead for view in question.outcomes for w in view.windows}):
+        views = [
+            replace(
+                view,
+                windows=tuple(replace(w, ahead=0) for w in view.windows if w.ahead == ahead),
+            )
+            for view in question.outcomes
+        ]
+        at = pc.add(asked[AT], ahead)
+        later = asked.set_column(asked.column_names.index(AT), AT, at)
+        table = engine.features([v for v in views if v.windows], question.sources, later)
+        found |= {w.signal: table[w.signal] for view in views for w in view.windows}
+    return found
+
+
+def _barred(question: Question, signal: str) -> Array:
+    """The status of each row in which the value may not be told; -1 where it may."""
+    windows = question.signals | {
+        w.signal: (view, w) for view in question.outcomes for w in view.windows
+    }
+    view, window = windows[signal]
+    at = read(question.spine.table[AT]).numbers
+    barred = np.full(len(at), -1, np.int8)
+    if window.ahead:
+        barred[at > question.ends - window.ahead] = PENDING
+    kept = question.kept.get(view.source)
+    if kept is not None and window.length is not None:
+        start = at + (window.ahead - window.length)
+        start = start if window.hop is None else start // window.hop * window.hop
+        barred[start < question.now - kept] = EXPIRED
+    if question.allowed is not None and signal in question.personal:
+        barred[~question.allowed] = DENIED
+    return barred
+
+
+def _blank(column: pa.ChunkedArray, barred: Array, empty: Sequence[int]) -> pa.ChunkedArray:
+    """The column, null where its status is one of these."""
+    gone = np.isin(barred, empty)
+    if not gone.any():
+        return column
+    return column.take(pa.array(np.arange(len(column)), mask=gone))
+
+
+def _status(question: Question, signal: str, newest: pa.ChunkedArray) -> Array:
+    at = read(question.spine.table[AT]).numbers
+    seen = read(newest)
+    found = np.full(len(at), FRESH, np.int8)
+    fresh = question.fresh.get(signal)
+    if fresh is not None:
+        found[at - fresh > seen.numbers] = STALE
+    if seen.valid is not None:
+        found[~seen.valid] = MISSING
+    barred = _barred(question, signal)
+    return np.where(barred < 0, found, barred)
+
+
+def newest_view(view: View) -> View:
+    """The view whose signals are the moment of the newest event that contributes to each."""
+    when = Computed("newest", show(Node("column", (), view.time)), Type.TIME)
+    computed, windows = [when], []
+    for i, window in enumerate(view.windows):
+        tests = [view.column(window.where).sql] if window.where else []
+        parts = [view.column(name).sql for name in (window.value, window.by) if name]
+        tests += [f"({sql}) IS NOT NULL" for sql in parts]
+        where = f"counts{i}" if tests else None
+        if where is not None:
+            sql = parse(" AND ".join(f"({test})" for test in tests)).sql
+            computed.append(Computed(where, sql, Type.BOOL))
+        windows.append(Window(window.signal, "max", when.name, None, where, None))
+    return replace(view, computed=tuple(computed), windows=tuple(windows))

@@ -1,0 +1,382 @@
+"""The quality of a project's signals: what they look like now, and how far that is from before.
+
+Each signal of the cloud is computed for the moments of its source's own events, and profiled day by
+day (`aggregates.profile`); the profile of any range of days is the merge of its days. Two ranges
+are compared, or now with what the last look found. Of people's data only aggregates leave this
+module: counts of `MINIMUM` rows or more, never a value of one row.
+
+========  ==========================================================================================
+rows      spine rows looked at
+nulls     the share without a value
+missing   the share to whose key nothing ever happened that contributes
+stale     the share whose newest event is older than the signal's stated freshness
+age       the median time since that event, to an eighth
+psi, js,  how far now lies from before (`learn.drift`)
+ks
+skew      the share of served values that differ from what the same rows would be trained on
+========  ==========================================================================================
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from tacit.aggregates.columns import Array, read
+from tacit.aggregates.profile import (
+    MINIMUM,
+    PROFILER,
+    Profile,
+    Published,
+    edges,
+    profile,
+    published,
+)
+from tacit.declare import Events
+from tacit.engines.local import Local
+from tacit.errors import DataError
+from tacit.learn.drift import distance
+from tacit.learn.known import features_as_known
+from tacit.learn.spine import AT, read_spine
+from tacit.learn.training import newest_view
+from tacit.operations import View
+from tacit.project.project import Project
+from tacit.project.training import arrivals_of, keys_of
+from tacit.project.views import sources_of, views_of
+from tacit.store.atomic import replace_file
+from tacit.store.files import check_file
+from tacit.values import DAY, Type, canonical_json
+
+METRICS = ("nulls", "missing", "stale", "psi", "js", "ks", "skew")
+ROWS = 200_000
+"""Rows of a range that are looked at, evenly spread."""
+TOLERANCE = 1e-9
+"""By which floats may differ, relative, and still be the same."""
+FORMAT = 1
+NOTHING = PROFILER.init()
+
+Against = Literal["before", "last"]
+
+
+@dataclass(frozen=True, slots=True)
+class Quality:
+    """What is found of one signal; None is what nothing can be said of."""
+
+    signal: str
+    rows: int
+    nulls: float | None = None
+    missing: float | None = None
+    stale: float | None = None
+    age: float | None = None
+    psi: float | None = None
+    js: float | None = None
+    ks: float | None = None
+    skew: float | None = None
+    served: int = 0
+    distinct: int = 0
+    bins: Mapping[int, int] = field(default_factory=dict)
+
+    def beyond(self, limits: Mapping[str, float]) -> dict[str, float]:
+        """The metrics that are above their limits; what cannot be told is above none."""
+        found = {name: getattr(self, name) for name in limits}
+        return {n: v for n, v in found.items() if v is not None and v > limits[n]}
+
+
+@dataclass(frozen=True, slots=True)
+class Ages:
+    """Profiles of one day, or of many days merged: of the values, and of their ages in seconds.
+
+    ``stale`` counts rows.
+    """
+
+    values: Profile = NOTHING
+    ages: Profile = NOTHING
+    stale: int = 0
+
+    def merge(self, other: Ages) -> Ages:
+        """Both together."""
+        return Ages(
+            PROFILER.merge(self.values, other.values),
+            PROFILER.merge(self.ages, other.ages),
+            self.stale + other.stale,
+        )
+
+
+def look(
+    project: Project,
+    *,
+    days: int = 28,
+    against: Against = "before",
+    served: Path | None = None,
+) -> list[Quality]:
+    """The quality of every signal of the cloud over the last days, beside the days before them or
+    what was found the last time; what is found is kept for the next time.
+
+    ``served`` is a Parquet file of values as they were served: keys, `at`, a column per signal.
+    Raises DataError T380 where no signal has a row to look at, T382 for a file of served values
+    that has none, T383 for a file of the last time that cannot be read.
+    """
+    names = [
+        node.id
+        for node in project.plan.of("signal")
+        if node.engine == "local" and "ahead" not in node.spec
+        if node.columns[0].type != Type.VECTOR  # a profile is of values that have an order
+    ]
+    now = project.now()
+    days_of: dict[str, dict[int, Ages]] = {}
+    for view in views_of(project.plan, names):
+        days_of |= _by_day(project, view, now - 2 * days * DAY, now)
+    skews = {} if served is None else skew(project, names, served)
+    path = project.state / "quality.json"
+    last = _last(path) if against == "last" else None
+    found, keep = [], {}
+    for name in names:
+        by_day = days_of[name]
+        current = _merged(by_day, now // DAY - days + 1, now // DAY)
+        shown = published(current.values)
+        keep[name] = shown
+        before = (
+            last.get(name, Published(0, 0, {}, 0, 0))
+            if last is not None
+            else published(_merged(by_day, now // DAY - 2 * days + 1, now // DAY - days).values)
+        )
+        found.append(_quality(project, name, current, shown, before, skews.get(name)))
+    if not any(each.rows for each in found):
+        raise DataError(
+            f"no signal of the cloud has {MINIMUM} rows in the last {days} days",
+            code="T380",
+            where=str(project.root),
+            fix="look at more days, or bind sources with rows of them",
+        )
+    _keep(path, keep, now)
+    return found
+
+
+def _merged(by_day: Mapping[int, Ages], first: int, last: int) -> Ages:
+    whole = Ages()
+    for day, part in by_day.items():
+        if first <= day <= last:
+            whole = whole.merge(part)
+    return whole
+
+
+def _quality(
+    project: Project,
+    name: str,
+    found: Ages,
+    shown: Published,
+    before: Published,
+    skewed: tuple[float, int] | None,
+) -> Quality:
+    if not shown.rows:
+        return Quality(name, 0)
+    apart = distance(before, shown)
+    ages = published(found.ages)
+    fresh = project.plan.nodes[name].spec.get("fresh")
+    return Quality(
+        signal=name,
+        rows=shown.rows,
+        nulls=shown.nulls / shown.rows,
+        missing=ages.nulls / ages.rows,
+        stale=None if fresh is None else _share(found.stale, shown.rows),
+        age=_median(ages),
+        psi=apart and apart.psi,
+        js=apart and apart.js,
+        ks=apart and apart.ks,
+        skew=skewed and skewed[0],
+        served=skewed[1] if skewed else 0,
+        distinct=shown.distinct,
+        bins=shown.bins,
+    )
+
+
+def _share(some: int, rows: int) -> float:
+    """A share of rows; of too few on either side, none or all."""
+    if min(some, rows - some) < MINIMUM:
+        some = rows if some * 2 > rows else 0
+    return some / rows
+
+
+def _median(ages: Published) -> float | None:
+    """Seconds: the lower edge of the bin in which half the rows are reached."""
+    half, reached = sum(ages.bins.values()) / 2, 0
+    for number, rows in sorted(ages.bins.items()):
+        reached += rows
+        if reached >= half:
+            return edges(number)[0]
+    return None
+
+
+def _by_day(project: Project, view: View, begin: int, end: int) -> dict[str, dict[int, Ages]]:
+    """Each signal's profiles by day, at the moments of the source's own events."""
+    declared = project.source(view.source)
+    assert isinstance(declared, Events), "views are of events"
+    tables = {name: project.rows(name).table for name in sources_of([view])}
+    rows = tables[view.source]
+    at = rows.column(declared.time)
+    chosen = pc.and_(pc.greater(at, begin), pc.less_equal(at, end))
+    asked = rows.filter(chosen)
+    if asked.num_rows > ROWS:
+        asked = asked.take(pa.array(np.linspace(0, asked.num_rows - 1, ROWS).astype(np.int64)))
+    spine = pa.table(
+        {entity: asked.column(column) for entity, column in view.keys}
+        | {AT: asked.column(declared.time)}
+    )
+    table = Local().features([view], tables, spine)
+    newest = Local().features([newest_view(view)], tables, spine)
+    times = read(spine[AT]).numbers
+    found = {}
+    for window in view.windows:
+        fresh = project.plan.nodes[window.signal].spec.get("fresh")
+        values, seen = table[window.signal], newest[window.signal]
+        found[window.signal] = _profiles(values, seen, times, fresh)
+    return found
+
+
+def _profiles(
+    values: pa.ChunkedArray, newest: pa.ChunkedArray, times: Array, fresh: int | None
+) -> dict[int, Ages]:
+    ages = pc.divide(pc.cast(pc.subtract(pa.array(times), newest), pa.float64()), 1e6)
+    stale = np.zeros(len(times), np.bool_)
+    if fresh is not None:
+        old = pc.fill_null(pc.greater(ages, fresh / 1e6), False)
+        stale = np.array(old.to_numpy(), np.bool_)
+    days = times // DAY
+    order = np.argsort(days, kind="stable")
+    numbers, starts = np.unique(days[order], return_index=True)
+    found = {}
+    for day, rows in zip(numbers.tolist(), np.split(order, starts[1:]), strict=True):
+        take = pa.array(rows)
+        found[day] = Ages(
+            profile(values.take(take)), profile(ages.take(take)), int(stale[rows].sum())
+        )
+    return found
+
+
+def skew(project: Project, names: Sequence[str], served: Path) -> dict[str, tuple[float, int]]:
+    """Signal → the share of served values that differ from those of training, and how many there
+    are. What had arrived before each row counts, where arrivals are kept.
+
+    Raises DataError T382 for a file without a column of any signal, T371 for one without a key.
+    """
+    present = [n for n in pq.read_schema(check_file(served)).names if n in set(names)]
+    if not present:
+        raise DataError(
+            "the served values are of no signal of the cloud",
+            code="T382",
+            where=str(served),
+            fix="give keys, `at`, and a column per signal: " + ", ".join(names[:8]),
+        )
+    views = views_of(project.plan, present)
+    spine = read_spine(served, keys_of(project, views))
+    try:
+        arrivals = arrivals_of(project, views)
+    except DataError:
+        arrivals = {}
+    tables = {
+        name: project.rows(
+            name,
+            also=tuple({arrivals[name]} - set(project.schema(name))) if arrivals.get(name) else (),
+        ).table
+        for name in sources_of(views)
+    }
+    if arrivals:
+        trained = features_as_known(Local(), views, tables, spine.asked, arrivals)
+    else:
+        trained = Local().features(views, tables, spine.asked)
+    found = {}
+    for name in present:
+        rows = spine.table.num_rows
+        apart = different(spine.table[name], trained[name])
+        if rows >= MINIMUM:
+            found[name] = _share(apart, rows), rows
+    return found
+
+
+def different(served: pa.ChunkedArray, trained: pa.ChunkedArray) -> int:
+    """How many values differ; floats by more than `TOLERANCE`."""
+    pairs = zip(served.to_pylist(), trained.to_pylist(), strict=True)
+    return sum(not _alike(one, other) for one, other in pairs)
+
+
+def _alike(one: Any, other: Any) -> bool:
+    if isinstance(one, float) or isinstance(other, float):
+        if one is None or other is None:
+            return one is other
+        return bool(one == other or abs(one - other) <= TOLERANCE * max(abs(one), abs(other)))
+    if isinstance(one, list) and isinstance(other, list):
+        return len(one) == len(other) and all(map(_alike, one, other))
+    if isinstance(one, tuple) and isinstance(other, tuple):
+        return all(map(_alike, one, other))
+    return bool(one == other)
+
+
+def _keep(path: Path, shown: Mapping[str, Published], now: int) -> None:
+    """Only what may be shown is kept."""
+    signals = {
+        name: {**each._asdict(), "bins": sorted(each.bins.items())} for name, each in shown.items()
+    }
+    replace_file(path, [canonical_json({"format": FORMAT, "at": now, "signals": signals})])
+
+
+def _last(path: Path) -> dict[str, Published] | None:
+    """What was found the last time; None when there was none."""
+    if not path.exists():
+        return None
+    try:
+        raw = json.loads(path.read_text(encoding="utf-8"))
+        if raw["format"] != FORMAT:
+            raise ValueError(f"format {raw['format']}")
+        return {
+            name: Published(
+                int(each["rows"]),
+                int(each["nulls"]),
+                {int(number): int(rows) for number, rows in each["bins"]},
+                int(each["hidden"]),
+                int(each["distinct"]),
+            )
+            for name, each in raw["signals"].items()
+        }
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(
+            f"what was found the last time cannot be read: {error}",
+            code="T383",
+            where=str(path),
+            fix="remove the file; the next look writes it anew",
+        ) from None
+
+
+def to_json(found: Sequence[Quality]) -> dict[str, Any]:
+    """For `--json`."""
+    return {
+        each.signal: {n: v for n, v in asdict(each).items() if n not in ("signal", "bins")}
+        for each in found
+    }
+
+
+def limits(given: Sequence[str]) -> dict[str, float]:
+    """Thresholds from `psi=0.25`. Raises DataError T381 for one that is none."""
+    found = {}
+    for text in given:
+        name, _, number = text.partition("=")
+        try:
+            limit = float(number)
+        except ValueError:
+            limit = float("nan")
+        if name not in METRICS or not limit >= 0:
+            raise DataError(
+                f"{text!r} is no threshold",
+                code="T381",
+                where="--fail-on",
+                fix=f"write one of {', '.join(METRICS)}, and a number: psi=0.25",
+            )
+        found[name] = limit
+    return found

@@ -1,0 +1,309 @@
+"""A project's training sets: what is asked, held against the plan, and brought to its rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Literal
+
+from tacit.declare import Basis, Events, Formula, Purpose, Signal
+from tacit.errors import DataError
+from tacit.plan import Node
+from tacit.plan.sources import key_columns, retention
+from tacit.project.views import formulas_of, sources_of, views_of
+from tacit.store.lake.layout import ARRIVED
+from tacit.values import Type, moment
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from tacit.learn.consent import Consent
+    from tacit.learn.spine import Rows
+    from tacit.learn.training import TrainingSet
+    from tacit.operations import View
+    from tacit.project.project import Project
+
+Names = Iterable[str | Signal | Formula]
+Labels = Mapping[str, str | Signal] | Names
+AsOf = int | datetime | str | Literal["spine"] | None
+
+
+def make_training_set(
+    project: Project,
+    spine: Rows,
+    signals: Names,
+    *,
+    labels: Labels = (),
+    as_of: AsOf = None,
+    sink: str | None = None,
+    purpose: str | Purpose | None = None,
+    row: str | None = None,
+    consent: Consent | None = None,
+) -> TrainingSet:
+    """See `Project.training_set`."""
+    from tacit.engines.local import Local
+    from tacit.learn.spine import read_spine
+    from tacit.learn.training import Question, make
+
+    names = [_named(project, signal) for signal in signals]
+    outcomes = _labels(project, labels)
+    _check_kinds(project, names, outcomes)
+    node = _sink(project, [*names, *outcomes.values()], sink, _purpose(project, purpose))
+    views = views_of(project.plan, names)
+    told = views_of(project.plan, outcomes.values())
+    spine_read = read_spine(spine, keys_of(project, [*views, *told]), row)
+    known = _moment(as_of)
+    now = project.now()
+    if isinstance(known, int) and known > now:
+        raise _future(f"as_of lies {_ahead(known - now)} ahead of now", "name a moment of the past")
+    _check_past(spine_read.table, min(now, known) if isinstance(known, int) else now)
+    arrivals = {} if known is None else arrivals_of(project, [*views, *told])
+    tables = {
+        name: project.rows(name, also=_extra(project, name, arrivals)).table
+        for name in sources_of([*views, *told])
+    }
+    computed = (window.signal for view in (*views, *told) for window in view.windows)
+    personal = {name for name in computed if project.plan.nodes[name].label.subjects}
+    allowed = None
+    if consent is not None:
+        purposes = [_purpose(project, purpose)] if purpose else list(node.spec["purposes"])
+        allowed = _allowed(project, spine_read.asked, personal, purposes, consent)
+    question = Question(
+        spine=spine_read,
+        views=views,
+        formulas=formulas_of(project.plan, names),
+        outcomes=told,
+        labels=outcomes,
+        sources=tables,
+        arrivals=arrivals,
+        as_of=known,
+        now=now,
+        kept=_kept(project, [*views, *told]),
+        fresh=_fresh(project, views),
+        personal=frozenset(personal),
+        allowed=allowed,
+    )
+    return make(Local(), question, names)
+
+
+def _named(project: Project, signal: str | Signal | Formula) -> str:
+    """The declared name of a signal or a formula."""
+    declared = {**project.declarations.of(Signal), **project.declarations.of(Formula)}
+    name = signal if isinstance(signal, str) else None
+    for known, each in declared.items():
+        if each is signal:
+            name = known
+    node = project.plan.nodes.get(name or "")
+    if node is None or node.kind not in ("signal", "formula") or node.engine != "local":
+        raise DataError(
+            f"{name or 'a signal'!r} is not a signal of the cloud",
+            code="T313",
+            where=str(project.settings.module),
+            fix="name declared signals whose sources are in the cloud; a release may reach others",
+        )
+    return node.id
+
+
+def _labels(project: Project, labels: Labels) -> dict[str, str]:
+    if isinstance(labels, Mapping):
+        return {column: _named(project, signal) for column, signal in labels.items()}
+    return {name: name for name in (_named(project, signal) for signal in labels)}
+
+
+def _check_kinds(project: Project, names: Sequence[str], labels: Mapping[str, str]) -> None:
+    nodes = project.plan.nodes
+    for name in names:
+        if "ahead" in nodes[name].spec:
+            raise DataError(
+                f"{name!r} is an outcome, and asked for as a feature: nobody knows it then",
+                code="T375",
+                where=nodes[name].declared.where,
+                fix=f"name it in labels=…, or take a signal without .ahead(…) for {name!r}",
+            )
+    for label, name in labels.items():
+        if "ahead" not in nodes[name].spec:
+            raise DataError(
+                f"the label {label!r} is of the time before the row's moment",
+                code="T375",
+                where=nodes[name].declared.where,
+                fix='declare what comes of it, as in orders.count().ahead("7d")',
+            )
+
+
+def _sink(project: Project, signals: Sequence[str], sink: str | None, purpose: str | None) -> Node:
+    """The training sink by which the plan allows this set."""
+    training = [n for n in project.plan.of("sink") if n.spec["to"] == "training"]
+    where = str(project.settings.module)
+    if sink is not None:
+        training = [node for node in training if node.id == sink]
+        if not training:
+            raise _uncleared(f"there is no training sink {sink!r}", where, "name a declared one")
+        lacking = sorted(set(signals) - set(training[0].inputs))
+        if lacking:
+            raise _uncleared(
+                f"the sink {sink!r} is not cleared for {', '.join(lacking)}",
+                training[0].declared.where,
+                f"add {', '.join(lacking)} to its signals",
+            )
+    able = [
+        node
+        for node in training
+        if set(signals) <= set(node.inputs)
+        and (purpose is None or purpose in node.spec["purposes"])
+    ]
+    if not able:
+        use = f" for {purpose}" if purpose else ""
+        raise _uncleared(
+            f"no training sink is cleared for these signals together{use}",
+            where,
+            f'declare Sink(to="training", signals=[{", ".join(signals)}], …): the plan checks it',
+        )
+    if len({node.spec["purposes"] for node in able}) > 1:
+        raise _uncleared(
+            f"several training sinks take them: {', '.join(node.id for node in able)}",
+            where,
+            "say which: sink=…, or purpose=…",
+        )
+    return able[0]
+
+
+def _uncleared(message: str, where: str, fix: str) -> DataError:
+    return DataError(message, code="T374", where=where, fix=fix)
+
+
+def _purpose(project: Project, purpose: str | Purpose | None) -> str | None:
+    """The name of a declared purpose."""
+    if purpose is None:
+        return None
+    for name, each in project.declarations.of(Purpose).items():
+        if each is purpose or name == purpose:
+            return name
+    raise _uncleared(
+        f"there is no purpose {purpose!r}", str(project.settings.module), "name a declared one"
+    )
+
+
+def keys_of(project: Project, views: Sequence[View]) -> dict[str, Type]:
+    """The entities of the spine, and the types of their keys."""
+    found: dict[str, Type] = {}
+    for view in views:
+        schema = project.schema(view.source)
+        found |= {entity: schema[column] for entity, column in view.keys}
+    return found
+
+
+def _moment(as_of: AsOf) -> int | Literal["spine"] | None:
+    if as_of is None or as_of == "spine":
+        return as_of  # type: ignore[return-value]
+    if isinstance(as_of, datetime):
+        return moment(as_of)
+    if isinstance(as_of, int) and not isinstance(as_of, bool):
+        return as_of
+    try:
+        return moment(datetime.fromisoformat(str(as_of)))
+    except ValueError:
+        raise DataError(
+            f"as_of={as_of!r} is no moment",
+            code="T371",
+            where="as_of",
+            fix='give a datetime, microseconds UTC, ISO 8601 text, or "spine"',
+        ) from None
+
+
+def _future(message: str, fix: str) -> DataError:
+    return DataError(message, code="T373", where="spine", fix=fix)
+
+
+def _ahead(length: int) -> str:
+    return f"{length / 60_000_000:,.1f} minutes"
+
+
+def _check_past(spine: pa.Table, latest: int) -> None:
+    """Raises DataError T373 for rows of a moment that is still to come."""
+    import pyarrow.compute as pc
+
+    ahead = pc.sum(pc.greater(spine["at"], latest)).as_py()
+    if ahead:
+        furthest = pc.max(spine["at"]).as_py() - latest
+        raise _future(
+            f"{ahead:,} rows of the spine are dated after the moment as of which it is asked, the"
+            f" furthest by {_ahead(furthest)}",
+            "leave them out: what will be known then is not known yet",
+        )
+
+
+def arrivals_of(project: Project, views: Sequence[View]) -> dict[str, str]:
+    """Source → the column that says when its rows arrived."""
+    import pyarrow.parquet as pq
+
+    found = {}
+    for source in sorted({view.source for view in views}):
+        declared = project.source(source)
+        assert isinstance(declared, Events), "views are of events"
+        column = declared.arrival
+        if column is None and (
+            project.in_lake(source) or ARRIVED in pq.read_schema(project.file(source)).names
+        ):
+            column = ARRIVED
+        if column is None:
+            raise DataError(
+                f"what was known then cannot be told: {source!r} does not keep when rows arrived",
+                code="T370",
+                where=declared.where,
+                fix='declare a column of moments and arrival="…", or ingest the rows into the lake',
+            )
+        found[source] = column
+    return found
+
+
+def _extra(project: Project, name: str, arrivals: Mapping[str, str]) -> tuple[str, ...]:
+    """The column of arrival, where it is not one of those declared."""
+    column = arrivals.get(name)
+    return () if column is None or column in project.schema(name) else (column,)
+
+
+def _kept(project: Project, views: Sequence[View]) -> dict[str, int]:
+    kept = {view.source: retention(project.source(view.source).keep) for view in views}
+    return {source: length for source, length in kept.items() if length is not None}
+
+
+def _fresh(project: Project, views: Sequence[View]) -> dict[str, int]:
+    names = [window.signal for view in views for window in view.windows]
+    stated = {name: project.plan.nodes[name].spec.get("fresh") for name in names}
+    return {name: length for name, length in stated.items() if length is not None}
+
+
+def _allowed(
+    project: Project,
+    spine: pa.Table,
+    personal: Iterable[str],
+    purposes: Sequence[str | None],
+    consent: Consent,
+) -> Any:
+    from tacit.learn.consent import allowed
+
+    labels = [project.plan.nodes[name].label for name in personal]
+    subjects = sorted(set().union(*(label.subjects for label in labels)) & set(spine.column_names))
+    on_consent = any(Basis.CONSENT in label.bases for label in labels)
+    return allowed(spine, subjects, [p for p in purposes if p], consent, not on_consent)
+
+
+def moments_of(project: Project, node: Node) -> pa.Table | None:
+    """The moments that a training sink has rows for when a project runs: those of all events of the
+    first of its sources that has one key of every entity; None where none has."""
+    import pyarrow as pa
+
+    views = views_of(project.plan, node.inputs)
+    entities = {entity for view in views for entity, _ in view.keys}
+    for source in dict.fromkeys(view.source for view in views):
+        declared = project.source(source)
+        assert isinstance(declared, Events), "views are of events"
+        columns = {
+            name: key_columns(declared, project.declarations.named[name])  # type: ignore[arg-type]
+            for name in sorted(entities)
+        }
+        if all(len(found) == 1 for found in columns.values()):
+            rows = project.rows(source).table
+            spine = {name: rows.column(found[0]) for name, found in columns.items()}
+            return pa.table(spine | {"at": rows.column(declared.time)})
+    return None
