@@ -22,7 +22,8 @@ def padded(rows: Bytes, width: int) -> npt.NDArray[np.bool_]:
 
 def ones(rows: Bytes) -> npt.NDArray[np.int64]:
     """The number of ones in each row; shape (n,)."""
-    return np.bitwise_count(rows).sum(axis=1, dtype=np.int64)
+    counts: npt.NDArray[np.int64] = np.bitwise_count(rows).sum(axis=1, dtype=np.int64)
+    return counts
 
 
 def column_sums(rows: Bytes, width: int) -> npt.NDArray[np.int64]:

@@ -44,4 +44,5 @@ def norm_sub(values: Floats, total: float) -> Floats:
     falling = np.sort(values)[::-1]
     shifts = (np.cumsum(falling) - total) / np.arange(1, len(values) + 1)
     kept = int(np.flatnonzero(falling > shifts)[-1])
-    return np.maximum(values - shifts[kept], 0.0)
+    nearest: Floats = np.maximum(values - shifts[kept], 0.0)
+    return nearest

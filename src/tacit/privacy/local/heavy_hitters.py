@@ -1,13 +1,15 @@
 """Heavy hitters of an open domain: the prefix extending method, over groups of devices.
 
 Wang, Li, Jha 2021, "Locally Differentially Private Heavy Hitter Identification" (IEEE Transactions
-on Dependable and Secure Computing 18; arXiv 1708.06674), PEM. The oracle within is Hadamard response.
+on Dependable and Secure Computing 18; arXiv 1708.06674), PEM. The oracle within is Hadamard
+response.
 
 **Value.** Bytes, cut or filled up with zeros to `length`; no value is all zeros. Texts go as UTF-8.
 
 **Client.** Choose one of `groups` groups uniformly. Group i is about the first ⌈8 length (i+1) /
-groups⌉ bits: hash that prefix to one of `buckets` buckets, by the group's own public hash
-(`sketch.Hashes`), and send the group and a Hadamard response of the bucket.
+(groups - 1)⌉ bits, the last two about the whole value: hash that prefix to one of `buckets`
+buckets, by the group's own public hash (`sketch.Hashes`), and send the group and a Hadamard
+response of the bucket.
 
 **Privacy and the split of the budget.** Devices are split, not ε: each reports once, of one prefix,
 with all of ε. The group is chosen whatever the value is; given it the report is Hadamard response.
@@ -15,15 +17,17 @@ So it is pure ε. (To split ε over the groups instead would cost a factor of `g
 small ε, against `groups` here; PEM, section 4.)
 
 **Server.** Begin with all prefixes of the first group's length; keep those whose estimate stands
-out of the noise, at most `keep`; extend each by all bits up to the next length, and so on. What is
-kept of the last group are values in full. An estimate is that of the group, times groups: a prefix
-that several values share stands out for all of them together, so it is not lost on the way.
+out of the noise, at most `keep`; extend each by all bits up to the next length, and so on. The last
+group confirms the values that the one before it found, and gives their estimates: its devices had
+no part in finding them. An estimate is that of the group, times groups: a prefix that several
+values share stands out for all of them together, so it is not lost on the way.
 
 **Variance** of a bucket of a group is that of Hadamard response (`hadamard_response`) with about
-n / groups reports, times groups²; which devices are in a group adds n_v (groups - 1). Other values in
-the same bucket add their number with probability 1/buckets each, in the mean (n - n_v) / buckets,
-which is subtracted: estimate = D/(D - 1) · (found - n/D) for D buckets. A collision in one group
-makes a false prefix; it must collide in every later group again to survive.
+n / groups reports, times groups²; which devices are in a group adds n_v (groups - 1). Other values
+in the same bucket add their number with probability 1/buckets each, in the mean
+(n - n_v) / buckets, which is subtracted: estimate = D/(D - 1) · (found - n/D) for D buckets. A
+collision in one group makes a false prefix; it must collide in every later group again to survive,
+at the end in the group that confirms.
 
 **False positives.** A candidate that nobody has passes the mark of z standard errors with chance
 Φ(-z), below 4e-5 for z = 4; there are at most keep · 2^(bits a step) candidates a group.
@@ -62,7 +66,7 @@ class HeavyHitter(NamedTuple):
 class HeavyHitters(LocalMechanism):
     """Which byte strings many devices have; see the module.
 
-    `length` 1 to 64 bytes, `groups` 1 to 255 with at most 12 bits from one to the next, `buckets` a
+    `length` 1 to 64 bytes, `groups` 2 to 255 with at most 12 bits from one to the next, `buckets` a
     power of two from 256 to 2^20, `keep` 1 to 4096. Raises PrivacyError T534 for others.
     """
 
@@ -82,17 +86,18 @@ class HeavyHitters(LocalMechanism):
         epsilon: float,
         name: str,
         length: int = 8,
-        groups: int = 8,
-        buckets: int = 1 << 14,
+        groups: int = 9,
+        buckets: int = 1 << 16,
         keep: int = 64,
     ) -> None:
         check_whole("length", length, 64)
-        check_whole("groups", groups, 255)
+        check_whole("groups", groups, 255, 2)
         check_whole("buckets", buckets, 1 << 20, 256)
         check_whole("keep", keep, 4096)
         self.length, self.groups, self.buckets, self.keep = length, groups, buckets, keep
-        self.bits = [-(-8 * length * (i + 1) // groups) for i in range(groups)]
-        steps = np.diff([0, *self.bits])
+        ends = [-(-8 * length * (i + 1) // (groups - 1)) for i in range(groups - 1)]
+        self.bits = [*ends, 8 * length]
+        steps = np.diff([0, *ends])
         if buckets & (buckets - 1) or steps.min() < 1 or steps.max() > MOST_BITS_A_STEP:
             raise wrong_parameters(
                 f"{groups} groups for {8 * length} bits and {buckets} buckets: buckets are a power"
@@ -199,9 +204,8 @@ class HeavyHitters(LocalMechanism):
             if count == 0 or len(found) == 0:
                 return []
             step = self.bits[group] - (self.bits[group - 1] if group else 0)
-            wider = [
-                prefix << step | last for prefix in found.tolist() for last in range(1 << step)
-            ]
+            ends = range(1 << step)
+            wider = [prefix << step | end for prefix in found.tolist() for end in ends]
             estimates, errors = self._estimate(part, count, wider, group, reports)
             best = np.argsort(-estimates, kind="stable")[: self.keep]
             best = best[estimates[best] > deviations * errors[best]]
@@ -217,7 +221,7 @@ class HeavyHitters(LocalMechanism):
         """Estimates and standard errors of prefixes among all reports, from those of a group."""
         counts, errors = self.within.debias(part, count)
         digests = self.functions.digest([self._key(prefix, group) for prefix in prefixes])
-        columns = self.functions.columns(np.int64(group), digests)
+        columns = self.functions.columns(np.array(group), digests)
         room, scale = self.buckets / (self.buckets - 1), reports / count
         found = scale * room * (counts[columns] - count / self.buckets)
         sampled = np.maximum(found, 0.0) * (scale - 1)

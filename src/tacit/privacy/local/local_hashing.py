@@ -96,7 +96,7 @@ class LocalHashing(SupportOracle):
 
     @property
     def _raw_cells(self) -> int:
-        return self.functions * self.base
+        return int(self.functions * self.base)
 
 
 @njit(cache=True)

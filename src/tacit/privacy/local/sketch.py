@@ -182,7 +182,7 @@ class Sketch(LocalOracle):
         table = self.table(tally[: h * m].reshape(h, m), counts)
         found = np.zeros(len(digests))
         for row in range(h):
-            found += table[row, self.functions.columns(np.int64(row), digests)]
+            found += table[row][self.functions.columns(np.array(row), digests)]
         squares = (table**2).sum(axis=1) - m * counts * self.unit
         collisions = np.maximum(squares, 0.0).sum() / m
         error = m / (m - 1) * np.sqrt(reports * self.unit + collisions)

@@ -69,7 +69,8 @@ class SubsetSelection(SupportOracle):
 
     def valid(self, bodies: Bodies) -> npt.NDArray[np.bool_]:
         """d of k bits."""
-        return padded(bodies, self.symbols) & (ones(bodies) == self.chosen)
+        whole: npt.NDArray[np.bool_] = ones(bodies) == self.chosen
+        return padded(bodies, self.symbols) & whole
 
     def tally(self, bodies: Bodies) -> Integers:
         """In how many sets each code is."""

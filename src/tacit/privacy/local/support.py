@@ -39,11 +39,12 @@ class SupportOracle(LocalOracle):
 
     def debias(self, tally: Integers, reports: int) -> tuple[Floats, Floats]:
         """See the module."""
-        estimates = (tally - reports * self.q) / (self.p - self.q)
+        estimates: Floats = (tally.astype(np.float64) - reports * self.q) / (self.p - self.q)
         held = np.clip(estimates, 0.0, reports)
         p, q = self.p, self.q
         spread = held * (p * (1 - p)) + (reports - held) * (q * (1 - q))
-        return estimates, np.sqrt(spread) / (p - q)
+        errors: Floats = np.sqrt(spread) / (p - q)
+        return estimates, errors
 
     def possible(self, tally: Integers, reports: int) -> bool:
         """No code has more supporters than there are reports."""
