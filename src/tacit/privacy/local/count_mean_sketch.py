@@ -70,6 +70,10 @@ class CountMeanSketch(Sketch):
             sums[row] = column_sums(ordered[ends[row] - counts[row] : ends[row]], self.width)
         return np.concatenate([sums.reshape(-1), counts])
 
+    def possible(self, tally: Integers, reports: int) -> bool:
+        """As `Sketch.possible`; and there are no fewer than no ones."""
+        return bool((tally >= 0).all()) and super().possible(tally, reports)
+
     def table(self, sums: Integers, counts: Integers) -> Floats:
         """See the module."""
         return (sums - counts[:, None] * self.f) / self.gain

@@ -126,7 +126,8 @@ class HadamardResponse(LocalOracle):
         signed, counts = tally[: self.symbols], tally[self.symbols :]
         if not ((counts >= 0) & (counts <= reports)).all() or int(counts.sum()) != reports:
             return False
-        return bool((np.abs(signed) <= counts[np.arange(self.symbols) % self.blocks]).all())
+        most = counts[np.arange(self.symbols) % self.blocks]
+        return bool(((signed >= -most) & (signed <= most)).all())
 
     def debias(self, tally: Integers, reports: int) -> tuple[Floats, Floats]:
         """See the module."""

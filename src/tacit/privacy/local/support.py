@@ -11,7 +11,8 @@ Reports are independent, and S_v is a sum of n indicators, so (theorem 2, for an
 
     Var[c_v] = ( n_v p (1 - p) + (n - n_v) q (1 - q) ) / (p - q)².
 
-The standard error is its root with c_v, kept within 0 to n, in the place of n_v.
+The standard error is its root with c_v, kept within 0 to n, in the place of n_v: where the noise is
+larger than the counts it errs upward.
 """
 
 from __future__ import annotations
