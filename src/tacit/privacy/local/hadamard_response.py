@@ -135,7 +135,8 @@ class HadamardResponse(LocalOracle):
         estimates = signed / self.gain
         held = np.clip(estimates, 0.0, reports)
         spread = counts[np.arange(self.symbols) % self.blocks] - held * self.gain**2
-        floor = reports * self.others * 1e-3  # where an estimate beyond its block leaves nothing
+        # What the formula gives at least, since a code's own devices are of its block.
+        floor = (reports - held) * self.others + held * (self.own - self.gain**2)
         return estimates, np.sqrt(np.maximum(spread, floor)) / self.gain
 
     def variance(self, count: float, reports: float, block: float | None = None) -> float:
