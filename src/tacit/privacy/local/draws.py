@@ -61,6 +61,20 @@ class Draws:
                 late = late[fresh >= np.uint64(limit)]
         return (words % np.uint64(bound)).astype(np.int64).reshape(shape)
 
+    def permutation(self, n: int) -> Integers:
+        """A uniform permutation of 0 to n - 1 (Durstenfeld 1964, algorithm 235), drawn exactly."""
+        order = list(range(n))
+        bounds = np.arange(1, n + 1, dtype=np.uint64)
+        words = self._randomness.uint64(n)
+        rest = (np.uint64(0) - bounds) % bounds  # 2^64 modulo the bound
+        late = np.flatnonzero(words > np.uint64(WORD - 1) - rest)
+        while len(late):
+            words[late] = self._randomness.uint64(len(late))
+            late = late[words[late] > np.uint64(WORD - 1) - rest[late]]
+        for last, pick in zip(range(n - 1, 0, -1), (words % bounds)[:0:-1].tolist(), strict=True):
+            order[last], order[pick] = order[pick], order[last]
+        return np.array(order, np.int64)
+
     def below_each(self, bounds: Sequence[int], rows: int) -> Integers:
         """`below` with one bound for each column; shape (rows, len(bounds))."""
         out = np.empty((rows, len(bounds)), np.int64)
