@@ -125,7 +125,7 @@ class Shuffled:
         """What composes: ρ, or the pure local loss where shuffling gains little on it."""
         local = pure_dp(self.local)
         rho = self.rho()
-        return zcdp(rho) if rho < local.pure_rho / 4 else local
+        return zcdp(rho) if rho < self.local**2 / 8 else local
 
     def rho(self, cells: int = 300) -> float:
         """ρ of zCDP, rounded up; see the module. `cells` of the integral."""
