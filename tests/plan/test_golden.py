@@ -19,6 +19,7 @@ from tacit.declare import collect
 from tacit.plan import Plan, compile_plan, difference, document
 from tacit.plan import explain as module
 from tacit.plan.explain import explain
+from tacit.privacy.histogram import HistogramSum
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 SOURCE = GOLDEN / "shop.py"
@@ -43,7 +44,11 @@ def test_document() -> None:
 
 
 def test_explanation(monkeypatch: pytest.MonkeyPatch) -> None:
-    trusted = SimpleNamespace(trust=("One of two aggregators is honest.", "Both add noise."))
+    trusted = SimpleNamespace(
+        trust=("One of two aggregators is honest.", "Both add noise."),
+        shows=HistogramSum.shows,
+        price=HistogramSum.price,
+    )
     monkeypatch.setattr(module, "mechanism", lambda key: trusted)
     before = json.loads((GOLDEN / "shop.json").read_text())
     del before["nodes"]["popular"]

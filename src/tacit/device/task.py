@@ -50,11 +50,13 @@ class Task:
         if not self.purposes:
             raise ValueError("it is for no purpose, so nobody can have consented to it")
 
-    def histogram(self, found: Mapping[str, float | None]) -> Histogram:
-        """The answer over the public domain, by ascending code.
+    def histogram(self, found: Mapping[str, float | None] | str | None) -> Histogram:
+        """The answer over the public domain, by ascending code; one text counts as one of itself.
 
         An item without an amount (the sum of nulls), or with one that is not finite, is not there.
         """
+        if not isinstance(found, Mapping):
+            found = {} if found is None else {found: 1.0}
         pairs = sorted(
             (self.domain[key], amount)
             for key, amount in found.items()

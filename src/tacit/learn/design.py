@@ -32,6 +32,14 @@ from tacit.errors import DeclarationError
 from tacit.learn.content import nearest_pairs, text_features
 from tacit.learn.options import Option, read_options
 from tacit.privacy.histogram import HistogramSum
+from tacit.privacy.local.count_mean_sketch import CountMeanSketch
+from tacit.privacy.local.hadamard_response import HadamardResponse
+from tacit.privacy.local.hadamard_sketch import HadamardSketch
+from tacit.privacy.local.local_hashing import LocalHashing
+from tacit.privacy.local.oracle import LocalOracle
+from tacit.privacy.local.randomized_response import RandomizedResponse
+from tacit.privacy.local.subset_selection import SubsetSelection
+from tacit.privacy.local.unary import OptimisedUnary, RapporBits
 from tacit.privacy.mechanism import Mechanism
 from tacit.privacy.pair_layout import LONGEST_LAG
 from tacit.privacy.pairs import PairLayout, PairSum
@@ -64,6 +72,13 @@ MANY = 1 << 15
 
 SUM_OPTIONS: Mapping[str, Option] = {"bound": Option(1.0, 1e-12, 1e12)}
 """`bound`: the l2 norm within which a device's histogram counts in full."""
+
+SKETCH_OPTIONS: Mapping[str, Option] = {
+    "hashes": Option(64, 1, 1 << 16, whole=True),
+    "width": Option(1024, 2, 1 << 20, whole=True),
+}
+"""Rows and columns of a sketch. Collisions add about 1 / √(hashes · width) of the l2 norm of all
+counts to an error: with these 0.4%, below the noise of ε = 4 for up to sixty thousand devices."""
 
 
 def design(
@@ -143,9 +158,47 @@ def _sum(
     return HistogramSum(len(items), **read_options(options, SUM_OPTIONS, budget["name"]), **budget)
 
 
+def _local(kind: type[LocalOracle], known: Mapping[str, Option]) -> Design:
+    """What builds a local mechanism: pure, so that δ plays no part."""
+
+    def build(
+        items: Sequence[str],
+        _: Sequence[str] | None,
+        options: Mapping[str, Any],
+        budget: Mapping[str, Any],
+    ) -> LocalOracle:
+        given = {name: value for name, value in budget.items() if name != "delta"}
+        return kind(size=len(items), **read_options(options, known, budget["name"]), **given)
+
+    return build
+
+
 Design = Callable[
     [Sequence[str], Sequence[str] | None, Mapping[str, Any], Mapping[str, Any]], Mechanism[Any]
 ]
 
-DESIGNS: Mapping[str, Design] = {PairSum.key: _pairs, HistogramSum.key: _sum}
+LOCAL: Mapping[type[LocalOracle], Mapping[str, Option]] = {
+    CountMeanSketch: SKETCH_OPTIONS,
+    HadamardResponse: {},
+    HadamardSketch: SKETCH_OPTIONS,
+    LocalHashing: {},
+    OptimisedUnary: {},
+    RandomizedResponse: {},
+    RapporBits: {},
+    SubsetSelection: {},
+}
+"""Local mechanisms, and their options."""
+
+DESIGNS: Mapping[str, Design] = {
+    PairSum.key: _pairs,
+    HistogramSum.key: _sum,
+    **{kind.key: _local(kind, known) for kind, known in LOCAL.items()},
+}
 """Mechanism key to what builds it from items, texts, options and the sum's own parameters."""
+
+OPTIONS_OF: Mapping[str, Mapping[str, Option]] = {
+    PairSum.key: PAIR_OPTIONS,
+    HistogramSum.key: SUM_OPTIONS,
+    **{kind.key: known for kind, known in LOCAL.items()},
+}
+"""Mechanism key to its options."""

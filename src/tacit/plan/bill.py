@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from tacit.declare import Purpose, Release
 from tacit.errors import FlowError, PrivacyError, TacitError
 from tacit.plan.graph import Charge, Plan
-from tacit.privacy.loss import compose, gaussian_rho, sigma_for, zcdp
+from tacit.privacy.loss import compose
+from tacit.privacy.mechanism import mechanism
 
 
 def bill(plan: Plan) -> tuple[tuple[Charge, ...], list[TacitError]]:
@@ -21,7 +22,7 @@ def bill(plan: Plan) -> tuple[tuple[Charge, ...], list[TacitError]]:
         release = node.declared
         assert isinstance(release, Release)
         try:
-            loss = zcdp(gaussian_rho(sigma_for(release.epsilon, release.delta)))
+            loss = mechanism(release.mechanism).price(release.epsilon, release.delta)
         except PrivacyError as error:
             errors.append(_unbounded(f"release {node.id!r}", release.where, error))
             continue

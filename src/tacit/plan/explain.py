@@ -160,20 +160,27 @@ def _release(plan: Plan, node: Node) -> Iterator[Line]:
     release = node.declared
     assert isinstance(release, Release), "only releases make release nodes"
     signal = plan.nodes[node.inputs[0]]
+    chosen = mechanism(release.mechanism)
     uses = [f"{name} ({plan.vocabulary[name].spec['use']})" for name in node.spec["purposes"]]
     yield Line("→", f"{node.id}   {signal.place} → {node.place}")
     facts = [
         ("what", [f"{signal.id}: {_signal(signal)}", f"over the keys of {node.inputs[1]}"]),
         ("made of", _made_of(plan, Port(signal.id, "value"))),
-        ("passes by", [f"{release.mechanism}: an aggregate of all devices, none alone"]),
-        ("costs", [f"ε {release.epsilon:g} at δ {release.delta:g}, for each device, once"]),
+        ("passes by", [f"{release.mechanism}: {chosen.shows}"]),
+        ("costs", [f"ε {release.epsilon:g} {_delta(release)}, for each device, once"]),
         ("for", uses),
         ("kept", [f"{node.spec['keep']}, in {_regions(node.spec['region'])}"]),
-        ("trust", list(getattr(mechanism(release.mechanism), "trust", ()))),
+        ("trust", list(chosen.trust)),
     ]
     for title, values in facts:
         for index, value in enumerate(values):
             yield Line(" ", f"  {title if index == 0 else '':<11}{value}")
+
+
+def _delta(release: Release) -> str:
+    """The δ that the loss has: none where the mechanism's price is pure."""
+    price = mechanism(release.mechanism).price(release.epsilon, release.delta)
+    return f"at δ {release.delta:g}" if price.rho else "with no δ"
 
 
 def _made_of(plan: Plan, port: Port) -> list[str]:

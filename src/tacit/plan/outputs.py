@@ -12,7 +12,7 @@ from tacit.plan.graph import Column, Port, prepared
 from tacit.plan.sources import keep, key_columns, names, regions
 from tacit.plan.taxonomy import CATEGORIES, nearest
 from tacit.privacy.mechanism import MECHANISMS, mechanism
-from tacit.values import duration
+from tacit.values import Type, duration
 
 LEARNERS = ("item_item", "spectral")
 
@@ -85,22 +85,28 @@ def build_release(draft: Draft, name: str, release: Release) -> None:
 
 
 def _check_kind(draft: Draft, release: Release, signal: str) -> None:
-    """The signal must be a histogram by a text key of what the mechanism takes."""
+    """The signal must be a histogram by a text key of what the mechanism takes, or one such key."""
     kind = draft.nodes[signal].columns[0].type
     takes = mechanism(release.mechanism).takes
-    if kind not in {f"map<text, {type_}>" for type_ in takes}:
-        amounts = " or ".join(sorted(takes))
+    amounts = sorted(takes - {Type.TEXT})
+    if kind not in {f"map<text, {type_}>" for type_ in amounts} | (takes & {Type.TEXT}):
+        alone = " or a text" if Type.TEXT in takes else ""
+        listed = " or ".join(amounts)
         raise draft.wrong(
             release,
-            f"takes {signal!r}, which is {kind}; {release.mechanism} takes {amounts} by text",
+            f"takes {signal!r}, which is {kind}; {release.mechanism} takes {listed} by text{alone}",
             code="T113",
-            fix=f'make it a signal with by="…" whose values are {amounts}',
+            fix=f'make it a signal with by="…" whose values are {listed}'
+            + (", or of one key, such as its last" if alone else ""),
         )
 
 
 def _check_domain(draft: Draft, release: Release, signal: str, table: str) -> None:
-    """The signal's `by` must be a key of the entity whose keys `over` lists."""
-    by = parse(draft.nodes[signal].spec["by"])
+    """The signal's `by` must be a key of the entity whose keys `over` lists; without `by`, its
+    value."""
+    spec = draft.nodes[signal].spec
+    word = "by" if "by" in spec else "of"
+    by = parse(spec["by"] if "by" in spec else spec["value"])
     joined, dot, column = next(iter(by.columns), "").rpartition(".")
     source = draft.declarations.named[joined] if dot else release.signal.source
     declared = getattr(source, "columns", {}).get(column)
@@ -108,10 +114,10 @@ def _check_domain(draft: Draft, release: Release, signal: str, table: str) -> No
         entity = draft.declarations.name(release.over.of, release)
         raise draft.wrong(
             release,
-            f"is of {signal!r} by {by.sql}, which is not a key of {entity} as in {table!r}",
+            f"is of {signal!r} {word} {by.sql}, which is not a key of {entity} as in {table!r}",
             code="T114",
-            fix=f"group the signal by a column made with key({entity}, …), or release it over the"
-            " table of what it is grouped by",
+            fix=f"make it a signal {word} a column made with key({entity}, …), or release it over"
+            f" the table of what it is {word}",
         )
 
 

@@ -26,6 +26,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tacit.errors import PrivacyError
+from tacit.privacy.loss import Loss
 from tacit.privacy.mechanism import Claim, Report
 from tacit.privacy.randomness import Randomness
 from tacit.privacy.vector_sum import Floats, Integers, Messages, VectorSum
@@ -58,6 +59,8 @@ class HistogramSum:
     aggregators: ClassVar[int] = VectorSum.aggregators
     trust: ClassVar[tuple[str, ...]] = VectorSum.trust
     takes: ClassVar[frozenset[Type]] = frozenset({Type.INT, Type.FLOAT})
+    answers: ClassVar[str] = "totals"
+    shows: ClassVar[str] = VectorSum.shows
 
     def __init__(
         self, size: int, bound: float, devices_max: int, epsilon: float, delta: float, name: str
@@ -70,6 +73,11 @@ class HistogramSum:
         self.sum: Final = VectorSum(
             size, devices_max, epsilon, delta, f"{name} [sum within {self.bound!r}]"
         )
+
+    @classmethod
+    def price(cls, epsilon: float, delta: float) -> Loss:
+        """See `VectorSum.price`."""
+        return VectorSum.price(epsilon, delta)
 
     def claim(self) -> Claim:
         """The claim of the vector sum beneath, in the unit of the amounts."""

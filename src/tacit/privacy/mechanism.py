@@ -28,8 +28,16 @@ from tacit.values import Type
 ID_BYTES = 16
 
 MECHANISMS: Mapping[str, str] = {
+    "count_mean_sketch": "tacit.privacy.local.count_mean_sketch:CountMeanSketch",
+    "hadamard_count_mean_sketch": "tacit.privacy.local.hadamard_sketch:HadamardSketch",
+    "hadamard_response": "tacit.privacy.local.hadamard_response:HadamardResponse",
+    "local_hashing": "tacit.privacy.local.local_hashing:LocalHashing",
     "pairs": "tacit.privacy.pairs:PairSum",
+    "randomized_response": "tacit.privacy.local.randomized_response:RandomizedResponse",
+    "rappor": "tacit.privacy.local.unary:RapporBits",
+    "subset_selection": "tacit.privacy.local.subset_selection:SubsetSelection",
     "sum": "tacit.privacy.histogram:HistogramSum",
+    "unary": "tacit.privacy.local.unary:OptimisedUnary",
 }
 """Short key to `module:class`; loaded when first asked for."""
 
@@ -41,8 +49,10 @@ class Claim:
     `loss` and `epsilon` (at `delta`) hold against the collector and everybody it shows the result
     to; `aggregator_loss` and `aggregator_epsilon` against one curious aggregator that also learns
     the result. `sensitivity` is the greatest l2 change one device makes, in the `units` of the
-    result; `sigma` the noise's σ on each coordinate of the result, in the same units. `trust`
-    states, one sentence each, who must be honest for what, and what is not promised.
+    result; `sigma` the noise's σ on each coordinate of the result, in the same units. Where each
+    device adds its own noise (`privacy/local`), `sigma` is that of one device's part: of n devices
+    it is √n times that. `trust` states, one sentence each, who must be honest for what, and what
+    is not promised.
     """
 
     mechanism: str
@@ -86,13 +96,25 @@ class Mechanism(Protocol[V]):
     """A release mechanism for device values of type V.
 
     `key` is its key in `MECHANISMS`, `trust` who must be honest for what, `takes` the types of the
-    amounts that it sums, `report_bytes` what one device sends to all aggregators together.
+    amounts by text that it takes, or TEXT for one text as a whole. `answers` is what it decodes to:
+    "totals" by code with standard errors, or "pairs". `shows` says what the collector gets to see;
+    `report_bytes` is what one device sends to all aggregators together.
     """
 
     key: ClassVar[str]
     aggregators: ClassVar[int]
     trust: ClassVar[tuple[str, ...]]
     takes: ClassVar[frozenset[Type]]
+    answers: ClassVar[str]
+    shows: ClassVar[str]
+
+    @classmethod
+    def price(cls, epsilon: float, delta: float) -> Loss:
+        """The most that its claim costs when it is declared with these.
+
+        Raises PrivacyError T520 for a budget that no noise can meet.
+        """
+        ...
 
     @property
     def report_bytes(self) -> int:

@@ -50,6 +50,7 @@ from tacit.privacy.histogram import (
     checked,
     sum_parameters,
 )
+from tacit.privacy.loss import Loss
 from tacit.privacy.mechanism import Claim, Report
 from tacit.privacy.pair_layout import LAYOUT_NUMBERS, PairLayout, PairStatistics
 from tacit.privacy.randomness import Randomness
@@ -73,6 +74,8 @@ class PairSum:
     aggregators: ClassVar[int] = VectorSum.aggregators
     trust: ClassVar[tuple[str, ...]] = VectorSum.trust
     takes: ClassVar[frozenset[Type]] = frozenset({Type.TIME})
+    answers: ClassVar[str] = "pairs"
+    shows: ClassVar[str] = VectorSum.shows
 
     def __init__(
         self, layout: PairLayout, devices_max: int, epsilon: float, delta: float, name: str
@@ -84,6 +87,11 @@ class PairSum:
         self.sum: Final = VectorSum(
             layout.length, devices_max, epsilon, delta, f"{name} [pairs {tag}]"
         )
+
+    @classmethod
+    def price(cls, epsilon: float, delta: float) -> Loss:
+        """See `VectorSum.price`."""
+        return VectorSum.price(epsilon, delta)
 
     def claim(self) -> Claim:
         """The claim of the vector sum beneath, under this key and name."""

@@ -45,7 +45,15 @@ import numpy.typing as npt
 
 from tacit.errors import PrivacyError
 from tacit.privacy import encoding, wire
-from tacit.privacy.loss import Loss, sigma_for, sum_rho, variance_rho, zcdp, zcdp_epsilon
+from tacit.privacy.loss import (
+    Loss,
+    gaussian_rho,
+    sigma_for,
+    sum_rho,
+    variance_rho,
+    zcdp,
+    zcdp_epsilon,
+)
 from tacit.privacy.mechanism import ID_BYTES, Claim, Report
 from tacit.privacy.noise import discrete_gaussian
 from tacit.privacy.randomness import SEED_BYTES, Randomness, expand, expand64
@@ -72,6 +80,7 @@ class VectorSum:
 
     key: ClassVar[str] = "vector_sum"
     aggregators: ClassVar[int] = 2
+    shows: ClassVar[str] = "an aggregate of all devices, none alone"
     trust: ClassVar[tuple[str, ...]] = (
         "At least one of leader and helper keeps its shares to itself; together they see values.",
         "Both aggregators add noise; if one does not, the collector's loss is the aggregator's.",
@@ -95,6 +104,11 @@ class VectorSum:
         self.variance = _party_variance(sigma, self.scale, length, epsilon, delta)
         tag = fingerprint(self.key, name, [length, devices_max, self.scale, self.variance])
         self._frame = wire.Frame(length, self.bits, bytes.fromhex(tag))
+
+    @classmethod
+    def price(cls, epsilon: float, delta: float) -> Loss:
+        """That of Gaussian noise made for this ε at this δ. Raises PrivacyError T520."""
+        return zcdp(gaussian_rho(sigma_for(epsilon, delta)))
 
     def claim(self) -> Claim:
         """What it promises; see the module for the derivation."""

@@ -6,18 +6,16 @@ from collections.abc import Mapping
 
 from tacit.declare import Declaration, Metric, Model, Release
 from tacit.learn import item_item, spectral
-from tacit.learn.design import PAIR_OPTIONS, SUM_OPTIONS
+from tacit.learn.design import OPTIONS_OF
 from tacit.learn.options import Option, read_options
 from tacit.plan import Node
-from tacit.privacy.histogram import HistogramSum
-from tacit.privacy.pairs import PairSum
+from tacit.privacy.mechanism import MECHANISMS, mechanism
 from tacit.project.project import Project
 
 OPTIONS: Mapping[str, Mapping[str, Option]] = {
     "item_item": item_item.OPTIONS,
     "spectral": spectral.OPTIONS,
-    PairSum.key: PAIR_OPTIONS,
-    HistogramSum.key: SUM_OPTIONS,
+    **OPTIONS_OF,
 }
 """The options of each learner and mechanism."""
 
@@ -29,9 +27,9 @@ def check_ready(project: Project) -> None:
         if node.kind == "source":
             project.file(node.id)
         if isinstance(node.declared, Metric):
-            _check_mechanism(node.declared, node.declared.release, HistogramSum.key)
+            _check_mechanism(node.declared, node.declared.release, "totals")
         if isinstance(node.declared, Model) and node.kind == "model":
-            _check_mechanism(node.declared, node.declared.release, PairSum.key)
+            _check_mechanism(node.declared, node.declared.release, "pairs")
             read_options(node.declared.options, OPTIONS[node.declared.learner], node.declared.where)
         if isinstance(node.declared, Release):
             known = OPTIONS[node.declared.mechanism]
@@ -53,9 +51,10 @@ def _needed(project: Project) -> list[Node]:
 
 
 def _check_mechanism(user: Declaration, release: Release, wanted: str) -> None:
-    if release.mechanism != wanted:
+    if mechanism(release.mechanism).answers != wanted:
+        giving = " or ".join(repr(key) for key in MECHANISMS if mechanism(key).answers == wanted)
         raise user.wrong(
             f"is of a release by {release.mechanism!r}, which gives it nothing to work with",
             code="T113",
-            fix=f"name a release with mechanism={wanted!r}",
+            fix=f"name a release with mechanism={giving}",
         )

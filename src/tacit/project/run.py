@@ -84,9 +84,10 @@ def measure(released: Released, metric: Metric) -> list[Estimate]:
             where=metric.where,
             fix="wait for more devices, or lower the metric's minimum",
         )
-    values, error = released.value.estimates, released.value.stderr
+    values = released.value.estimates
+    errors = np.broadcast_to(released.value.stderr, values.shape)
     items = released.task.domain
-    return [Estimate(item, float(values[code]), float(error)) for item, code in items.items()]
+    return [Estimate(item, float(values[at]), float(errors[at])) for item, at in items.items()]
 
 
 def learn(project: Project, node: Node, released: Released, step: Step = silent) -> Learned:
