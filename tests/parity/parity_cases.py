@@ -205,11 +205,14 @@ def computed(draw: st.DrawFn, index: int, kinds: list[Type], plain: bool) -> Com
 
 
 @st.composite
-def cases(
-    draw: st.DrawFn, *, plain: bool = False, size: int = 14, aggregates: Sequence[str] = SHARED
-) -> Case:
-    """A view with up to six windows, its tables and a spine. ``plain``: bare columns only."""
-    keys = draw(st.sampled_from(KEYS))
+def views(
+    draw: st.DrawFn,
+    keys: tuple[tuple[str, str], ...],
+    plain: bool = False,
+    aggregates: Sequence[str] = SHARED,
+    name: str = "v",
+) -> View:
+    """A view with up to six windows. ``plain``: bare columns only."""
     every = [Type.INT, Type.FLOAT, Type.TEXT, Type.BOOL]
     columns: list[Computed] = []
     windows: list[Window] = []
@@ -225,15 +228,39 @@ def cases(
                 columns.append(draw(computed(len(columns), allowed, plain)))
                 parts[part] = columns[-1].name
         length = draw(st.sampled_from([1, 5, 10, 2**61, None]))
+        signal = f'{name} sig"{i}'
         windows.append(
-            Window(f'sig"{i}', aggregate, parts["value"], parts["by"], parts["where"], length)
+            Window(signal, aggregate, parts["value"], parts["by"], parts["where"], length)
         )
     joins = (Join(CONTENT, "item", "id"),)
-    view = View("v", TABLE, keys, 'at "time"', joins, tuple(columns), tuple(windows))
+    return View(name, TABLE, keys, 'at "time"', joins, tuple(columns), tuple(windows))
+
+
+@st.composite
+def sources(draw: st.DrawFn, size: int) -> dict[str, pa.Table]:
     content = draw(tables(CONTENTS, 4))
-    return Case(
-        view, {TABLE: draw(tables(COLUMNS, size)), CONTENT: _unique(content)}, draw(spines(keys))
-    )
+    return {TABLE: draw(tables(COLUMNS, size)), CONTENT: _unique(content)}
+
+
+@st.composite
+def cases(
+    draw: st.DrawFn, *, plain: bool = False, size: int = 14, aggregates: Sequence[str] = SHARED
+) -> Case:
+    """A view, its tables and a spine."""
+    keys = draw(st.sampled_from(KEYS))
+    view = draw(views(keys, plain, aggregates))
+    return Case(view, draw(sources(size)), draw(spines(keys)))
+
+
+@st.composite
+def crowds(draw: st.DrawFn, *, count: int, size: int = 14) -> list[Case]:
+    """Many views of the same tables, for the same spine: an engine answers them in one call."""
+    found = [
+        draw(views(KEYS[i % len(KEYS)], i % 3 == 0, SHARED + MORE, f"v{i}")) for i in range(count)
+    ]
+    held = draw(sources(size))
+    spine = draw(spines(tuple(dict.fromkeys(key for keys in KEYS for key in keys))))
+    return [Case(view, held, spine) for view in found]
 
 
 def _unique(content: pa.Table) -> pa.Table:
@@ -270,6 +297,16 @@ def with_magnitudes(view: View) -> View:
     return replace(view, computed=tuple(columns), windows=tuple(windows))
 
 
+def check_crowd(crowd: list[Case], name: str, result: pa.Table) -> None:
+    """Each view's part of one result."""
+    spine = crowd[0].spine
+    signals = [window.signal for case in crowd for window in case.view.windows]
+    assert result.column_names == [*spine.column_names, *signals]
+    for case in crowd:
+        own = [window.signal for window in case.view.windows]
+        check(case, (name, result.select([*spine.column_names, *own])))
+
+
 def check(case: Case, *results: tuple[str, pa.Table]) -> None:
     """Every result equals the oracle's: floats to 1e-9 of the sum of magnitudes, the rest exactly."""
     expected = Reference().features([with_magnitudes(case.view)], case.sources, case.spine)
@@ -292,6 +329,10 @@ def check(case: Case, *results: tuple[str, pa.Table]) -> None:
 
 
 def same(found: Any, wanted: Any, scale: Any) -> bool:
+    if isinstance(wanted, list) and all(not isinstance(value, tuple) for value in wanted):
+        return found is not None and [plain(value) for value in found] == [
+            plain(value) for value in wanted
+        ]
     if isinstance(wanted, list):
         scales = dict(scale) if isinstance(scale, list) else {}
         return [by for by, _ in found] == [by for by, _ in wanted] and all(
@@ -304,3 +345,8 @@ def same(found: Any, wanted: Any, scale: Any) -> bool:
     if scale is not None and scale > 1.7e308:
         return True  # magnitudes that overflow a double leave a float sum open
     return bool(found == wanted and type(found) is type(wanted))
+
+
+def plain(value: Any) -> tuple[type, Any, float]:
+    """What equal values of a list have in common: also their type, and the sign of a zero."""
+    return type(value), value, math.copysign(1, value) if isinstance(value, float) else 0.0

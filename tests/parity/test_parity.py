@@ -10,9 +10,10 @@ import pyarrow.parquet as pq
 import pytest
 import sqlcipher3
 from hypothesis import HealthCheck, Phase, given, settings
-from parity_cases import MORE, TABLE, Case, cases, check
+from parity_cases import MORE, TABLE, Case, cases, check, check_crowd, crowds
 
 from tacit.engines.local import Local
+from tacit.engines.spark import Spark
 from tacit.engines.sqlite import SQLite
 
 # Shrinking cases of this size takes minutes: add Phase.shrink when one fails.
@@ -81,3 +82,13 @@ def test_parquet_in_pieces(tmp_path_factory: pytest.TempPathFactory, case: Case)
     pq.write_table(table.slice(half), paths[1], row_group_size=7)
     found = Local().features([case.view], {**case.sources, TABLE: paths}, case.spine)
     check(case, ("local", found))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("engine_name", ["spark"])
+@given(crowd=crowds(count=24))
+@settings(relaxed, max_examples=25)
+def test_spark(spark: Spark, engine_name: str, crowd: list[Case]) -> None:
+    """Twenty-four views a job: a job costs seconds, whatever is in it."""
+    views = [case.view for case in crowd]
+    check_crowd(crowd, engine_name, spark.features(views, crowd[0].sources, crowd[0].spine))
