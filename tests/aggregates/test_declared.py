@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from tacit.declare import collect
 from tacit.errors import Refused
 from tacit.operations import Window
 from tacit.plan import Plan, compile_plan
+from tacit.plan.place import ENGINES
 
 PROJECT = """
 from tacit import *
@@ -52,8 +55,14 @@ def test_signals_have_their_types(signal: str, aggregate: str, kind: str) -> Non
     assert window.aggregate == aggregate
 
 
-def test_what_a_device_cannot_compute_is_refused_before_it_runs() -> None:
-    with pytest.raises(Refused) as refused:
+def test_what_a_device_cannot_compute_is_refused_before_it_runs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    plan('reads.top_k("story", 3)', place="device")
+    able = ENGINES["sqlite"]
+    less = replace(able, aggregates=able.aggregates - {"top_k"}, lacks={"top_k": "too long a list"})
+    monkeypatch.setitem(ENGINES, "sqlite", less)  # type: ignore[arg-type]
+    with pytest.raises(Refused, match="sqlite has no top_k: too long a list") as refused:
         plan('reads.top_k("story", 3)', place="device")
     assert refused.value.codes == ("T401",)
 

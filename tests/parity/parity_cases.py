@@ -287,7 +287,7 @@ def with_magnitudes(view: View) -> View:
             value = view.column(window.value)
             square = key == "variance"
             name = f"square {value.name}" if square else f"abs {value.name}"
-            sql = f"ABS({value.sql}) + 0.0"
+            sql = f"ABS(({value.sql}) + 0.0)"  # of the least int there is no ABS
             sql = f"({sql}) * ({sql})" if square else sql
             if name not in {column.name for column in columns}:
                 columns.append(Computed(name, sql, Type.FLOAT))
@@ -341,7 +341,7 @@ def same(found: Any, wanted: Any, scale: Any) -> bool:
     if isinstance(wanted, float) and isinstance(found, float):
         if found == wanted:
             return math.copysign(1, found) == math.copysign(1, wanted) or wanted != 0
-        return bool(scale) and abs(found - wanted) <= 1e-9 * scale
+        return bool(scale) and abs(found - wanted) <= 1e-9 * scale + 1e-320
     if scale is not None and scale > 1.7e308:
         return True  # magnitudes that overflow a double leave a float sum open
     return bool(found == wanted and type(found) is type(wanted))

@@ -3,11 +3,9 @@
 Spark does what it is for: it scans, joins content, computes expressions (the tree of
 ``plan.sql.view_select`` in its dialect), and brings the rows and the spine of a key together. Keys
 are dealt into buckets by their hash, a key whole in its bucket; an executor answers a bucket with
-``aggregates.windows``, as the local engine does, over Arrow. So results do not hang on Spark's
-window functions, skew costs no more than a sort, and an executor holds one bucket at a time.
-
-Views that share a source and whose keys include another's are answered from one shuffle, by the
-keys that they share. The spine goes from one shuffle to the next and gathers its signals.
+``aggregates.windows``, as the local engine does, over Arrow (`engines.bucket`). So results do not
+hang on Spark's window functions, skew costs no more than a sort, and an executor holds one bucket
+at a time. The spine goes from one shuffle to the next and gathers its signals.
 
 Executors need `tacit` with its dependencies. On a cluster, either install it in the Python that
 `PYSPARK_PYTHON` names on every node, or pack a virtual environment (`venv-pack`) and pass it by
@@ -19,10 +17,9 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -32,7 +29,6 @@ import pyarrow as pa
 from sqlglot import exp
 
 from tacit.aggregates.algebra import FAMILIES, REGISTRY
-from tacit.declare.expression import Node, parse, show
 from tacit.engines.base import (
     ARROW,
     check_spine,
@@ -42,9 +38,10 @@ from tacit.engines.base import (
     type_of,
     with_columns,
 )
+from tacit.engines.bucket import Shuffle, answer, shuffles
 from tacit.engines.scan import ParquetScan
 from tacit.errors import EngineError, TacitError
-from tacit.operations import Computed, Join, View
+from tacit.operations import View
 from tacit.plan.sql import SPARK, view_select
 from tacit.values import Type
 
@@ -80,20 +77,6 @@ class _Held:
 
     schema: pa.Schema
     frame: DataFrame
-
-
-@dataclass(frozen=True, slots=True)
-class Shuffle:
-    """Views that are answered from one shuffle: those of one source and time that share keys.
-
-    ``rows`` prepares for all of them: its keys are the shared ones, and the views' own keys and
-    values are its computed columns, named by position and known by their expression.
-    """
-
-    views: tuple[View, ...]
-    rows: View
-    names: Mapping[str, str]  # expression -> its column of the prepared rows
-    kinds: Mapping[str, Type]  # of the prepared columns, and of "at"
 
 
 class Spark:
@@ -228,7 +211,7 @@ class Spark:
         self, views: Sequence[View], sources: Mapping[str, Frame], spine: Frame
     ) -> tuple[DataFrame, list[str]]:
         """The rows with their number, the spine's columns and the signals; the final names."""
-        from pyspark.sql import functions as F
+        from pyspark.sql import functions as sql
 
         frame = self._frame(spine)
         held = self._held(views, sources, _arrow(frame).empty_table())
@@ -238,7 +221,7 @@ class Spark:
             plain = frame.toDF(*place.values())
             asked = [_micros(plain, place[name]).alias(f"k{i}") for i, name in enumerate(keys)]
             asked += [_micros(plain, place["at"]).alias("at")] if views else []
-            numbered = plain.select(F.monotonically_increasing_id().alias("row"), "*", *asked)
+            numbered = plain.select(sql.monotonically_increasing_id().alias("row"), "*", *asked)
             found = self._answer(views, held, numbered)
             signals = [window.signal for view in views for window in view.windows]
             return found.drop("at", *(f"k{i}" for i in range(len(keys)))), [*names, *signals]
@@ -246,7 +229,7 @@ class Spark:
     def _held(
         self, views: Sequence[View], sources: Mapping[str, Frame], spine: pa.Table
     ) -> dict[str, _Held]:
-        """The sources that the views read. Raises DataError T341 for what they or the spine lack."""
+        """The sources that the views read. Raises DataError T341 where they or the spine lack."""
         used: dict[str, set[str]] = {}
         for view in views:
             for name in needed(view):
@@ -298,7 +281,7 @@ class Spark:
 
         Columns are taken by position: Spark may fold the case of names, and parses dots in them.
         """
-        from pyspark.sql import functions as F
+        from pyspark.sql import functions as sql
 
         view = shuffle.rows
         types: dict[str, Type] = {}
@@ -320,10 +303,10 @@ class Spark:
             column.replace(exp.column(exp.to_identifier(name, quoted=True)))
         found = frames["s"]
         for i, join in enumerate(select.args.get("joins") or []):
-            found = found.join(frames[f"j{i}"], F.expr(join.args["on"].sql("spark")), "left")
-        found = found.where(F.expr(select.args["where"].this.sql("spark")))
+            found = found.join(frames[f"j{i}"], sql.expr(join.args["on"].sql("spark")), "left")
+        found = found.where(sql.expr(select.args["where"].this.sql("spark")))
         return found.select(
-            *(F.expr(e.this.sql("spark")).alias(e.alias) for e in select.expressions)
+            *(sql.expr(e.this.sql("spark")).alias(e.alias) for e in select.expressions)
         )
 
     def _buckets(self, events: DataFrame) -> int:
@@ -336,58 +319,11 @@ class Spark:
         return max(least, min(size // _BUCKET, 1 << 16))
 
 
-def shuffles(
-    views: Sequence[View], types: Callable[[View], Mapping[str, Type]]
-) -> Iterator[Shuffle]:
-    """The fewest shuffles that answer the views, in an order that numbers their signals.
-
-    A view with few keys leads; views of its source whose keys include all of its own follow it.
-    """
-    numbers: dict[int, int] = {}
-    total = 0
-    for i, view in enumerate(views):
-        numbers[i] = total
-        total += len(view.windows)
-    waiting = sorted(range(len(views)), key=lambda i: len(views[i].keys))
-    while waiting:
-        lead = views[waiting[0]]
-        group = [
-            i
-            for i in waiting
-            if (views[i].source, views[i].time) == (lead.source, lead.time)
-            and set(lead.keys) <= set(views[i].keys)
-        ]
-        waiting = [i for i in waiting if i not in group]
-        yield _shuffle(lead, [(views[i], numbers[i]) for i in group], types)
-
-
-def _shuffle(
-    lead: View, group: Sequence[tuple[View, int]], types: Callable[[View], Mapping[str, Type]]
-) -> Shuffle:
-    kinds: dict[str, Type] = {}
-    joins: dict[str, Join] = {}
-    numbered = []
-    for view, first in group:
-        known = types(view)
-        kinds |= {_column(source): known[source] for _, source in view.keys}
-        kinds |= {parse(column.sql).sql: column.type for column in view.computed}
-        joins |= {join.table: join for join in view.joins}
-        windows = tuple(
-            replace(window, signal=f"g{first + i}") for i, window in enumerate(view.windows)
-        )
-        numbered.append(replace(view, windows=windows))
-    names = {sql: f"c{i}" for i, sql in enumerate(kinds)}
-    computed = tuple(Computed(names[sql], sql, kind) for sql, kind in kinds.items())
-    rows = View("rows", lead.source, lead.keys, lead.time, tuple(joins.values()), computed, ())
-    stored = {names[sql]: kind for sql, kind in kinds.items()} | {"at": Type.TIME}
-    return Shuffle(tuple(numbered), rows, names, stored)
-
-
 def _cogrouped(
     shuffle: Shuffle, events: DataFrame, spine: DataFrame, keys: Sequence[str], buckets: int
 ) -> DataFrame:
     """The spine with the signals of these views."""
-    from pyspark.sql import functions as F
+    from pyspark.sql import functions as sql
 
     shared = [f"k{keys.index(name)}" for name, _ in shuffle.rows.keys]
     own = [f"k{i}" for i in range(len(shared))]
@@ -395,9 +331,9 @@ def _cogrouped(
     absent = " OR ".join(f"{name} IS NULL" for name in shared)
     # Rows without a key have no events: they are dealt round, not heaped upon one bucket.
     dealt = f"CASE WHEN {absent} THEN CAST(pmod(row, {buckets}) AS INT) ELSE {hashed} END"
-    left = spine.withColumn("bucket", F.expr(dealt)).repartition(buckets, "bucket")
+    left = spine.withColumn("bucket", sql.expr(dealt)).repartition(buckets, "bucket")
     hashed = f"CAST(pmod(xxhash64({', '.join(own)}), {buckets}) AS INT)"
-    right = events.withColumn("bucket", F.expr(hashed)).drop(*own).repartition(buckets, "bucket")
+    right = events.withColumn("bucket", sql.expr(hashed)).drop(*own).repartition(buckets, "bucket")
     result = ", ".join(
         f"{window.signal} {_ddl(result_type(view, window))}"
         for view in shuffle.views
@@ -412,46 +348,6 @@ def _cogrouped(
     fields = [*spine.schema.fields, *(StructType.fromDDL(result).fields if result else [])]
     grouped = left.groupBy("bucket").cogroup(right.groupBy("bucket"))
     return grouped.applyInArrow(run, StructType(fields))
-
-
-# ---------------------------------------------------------------------- what runs on an executor
-
-
-def answer(shuffle: Shuffle, keys: Sequence[str], asked: pa.Table, rows: pa.Table) -> pa.Table:
-    """One bucket: the rows of its spine, and their signals.
-
-    ``asked``: ``row``, ``at``, ``k…`` for the spine's keys in the order of ``keys``, and whatever
-    else the spine has; ``rows``: the prepared rows of the same keys.
-    """
-    from tacit.aggregates.columns import read
-    from tacit.aggregates.rows import BATCH, Rows
-    from tacit.aggregates.windows import Asked, Prepared, compute
-
-    found = asked.drop(["bucket"])
-    with ThreadPoolExecutor(1) as pool:  # an executor runs as many buckets as it has cores
-        store = Rows(rows.num_rows, shuffle.kinds)
-        writer = store.writer()
-        for start in range(0, rows.num_rows, BATCH):
-            batch = rows.slice(start, BATCH)
-            writer.put(start, {name: batch[name] for name in shuffle.kinds})
-        if not rows.num_rows:
-            writer.put(0, {name: rows[name] for name in shuffle.kinds})
-        columns = store.finish(frozenset(shuffle.names.values()), pool)
-        for view in shuffle.views:
-            prepared = Prepared(
-                [columns[shuffle.names[_column(source)]] for _, source in view.keys],
-                columns["at"],
-                {c.name: columns[shuffle.names[parse(c.sql).sql]] for c in view.computed},
-            )
-            wanted = [found[f"k{keys.index(name)}"] for name, _ in view.keys]
-            kinds = {window.signal: result_type(view, window) for window in view.windows}
-            signals = compute(view, prepared, Asked(wanted, read(found["at"])), kinds, pool)
-            for window in view.windows:
-                found = found.append_column(window.signal, signals[window.signal])
-    return found
-
-
-# ---------------------------------------------------------------------- small things
 
 
 @contextmanager
@@ -493,11 +389,6 @@ def _text(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _column(name: str) -> str:
-    """The expression that is a column."""
-    return show(Node("column", (), name))
-
-
 def _spine_keys(views: Sequence[View]) -> list[str]:
     """The spine's key columns, each once."""
     return list(dict.fromkeys(name for view in views for name, _ in view.keys))
@@ -527,15 +418,15 @@ def _declared(table: pa.Table) -> pa.Table:
 
 def _micros(frame: DataFrame, name: str) -> Any:
     """A column; a moment as int64 µs. One without a zone is read as UTC, as everywhere."""
-    from pyspark.sql import functions as F
+    from pyspark.sql import functions as sql
 
     kind = frame.schema[name].dataType.typeName()
     if kind == "timestamp":
-        return F.unix_micros(name)
+        return sql.unix_micros(name)
     if kind == "timestamp_ntz":
         epoch = "TIMESTAMP_NTZ '1970-01-01 00:00:00'"
-        return F.expr(f"timestampdiff(MICROSECOND, {epoch}, {name})")
-    return F.col(name)
+        return sql.expr(f"timestampdiff(MICROSECOND, {epoch}, {name})")
+    return sql.col(name)
 
 
 _ARROW_OF: Mapping[str, pa.DataType] = {

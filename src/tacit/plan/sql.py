@@ -79,6 +79,15 @@ def whole(value: int) -> exp.Expr:
     return exp.Paren(this=exp.Neg(this=literal)) if value < 0 else literal
 
 
+def within_64_bits(tree: exp.Expr) -> exp.Expr:
+    """SQLite goes on in floats where ints end: null there."""
+    kind = exp.EQ(
+        this=exp.Anonymous(this="typeof", expressions=[tree.copy()]),
+        expression=exp.Literal.string("integer"),
+    )
+    return exp.Case(ifs=[exp.If(this=kind, true=tree)])
+
+
 _BINARY: Mapping[str, type[exp.Binary]] = {
     "+": exp.Add,
     "-": exp.Sub,
@@ -199,13 +208,7 @@ class _Lowering:
     def within_64_bits(self, tree: exp.Expr) -> exp.Expr:
         if self.dialect.guarded:
             return tree
-        if self.dialect.typed:
-            return exp.Try(this=tree)
-        kind = exp.EQ(
-            this=exp.Anonymous(this="typeof", expressions=[tree.copy()]),
-            expression=exp.Literal.string("integer"),
-        )
-        return exp.Case(ifs=[exp.If(this=kind, true=tree)])
+        return exp.Try(this=tree) if self.dialect.typed else within_64_bits(tree)
 
     def operands(self, node: Node) -> list[exp.Expr]:
         """The arguments, brought to one type and put in parentheses where they are operators."""

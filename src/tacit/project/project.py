@@ -17,7 +17,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tacit.declare import Declarations, Events, Purpose, Source, Table
+from tacit.declare import Declarations, Events, Place, Purpose, Source, Table
 from tacit.declare.expression import parse
 from tacit.errors import BundleError, DataError
 from tacit.operations import View
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from tacit.device.bundle import Bundle
     from tacit.device.keys import SigningKey
     from tacit.device.population import Population
+    from tacit.engines.base import Engine
     from tacit.govern.ledger import Ledger
     from tacit.store.control import ControlStore
     from tacit.store.files import Rows
@@ -92,7 +93,7 @@ class Project:
     @cached_property
     def plan(self) -> Plan:
         """The checked plan. Raises Refused with everything that is wrong."""
-        return compile_plan(self.declarations)
+        return compile_plan(self.declarations, self.settings.engine.name)
 
     def change(self) -> Difference | None:
         """What differs from the plan last applied; None when none was."""
@@ -295,18 +296,21 @@ class Project:
 
     # ------------------------------------------------------------------ features
 
+    @cached_property
+    def engine(self) -> Engine:
+        """The engine of the cloud. Raises EngineError T411 or T412 where it cannot start."""
+        return self.settings.engine.start()
+
     def features(self, signals: Iterable[str], spine: pa.Table) -> pa.Table:
         """Cloud-placed signals, point-in-time correct, for every row of a spine.
 
         `spine` has a column per entity of the signals, and `at` (µs, UTC). Rows come out as they
         went in. Raises DataError T313 for a signal that is not in the cloud: on a device it stays.
         """
-        from tacit.engines.local import Local
-
         wanted = set(signals)
         for name in wanted:
             node = self.plan.nodes.get(name)
-            if node is None or node.kind != "signal" or node.engine != "local":
+            if node is None or node.kind != "signal" or node.place is not Place.CLOUD:
                 raise DataError(
                     f"{name!r} is not a signal of the cloud",
                     code="T313",
@@ -315,7 +319,7 @@ class Project:
                 )
         views = [chosen for view in self.plan.views if (chosen := view_of(view, wanted)).windows]
         tables = {name: self.rows(name).table for name in sources_of(views)}
-        return Local().features(views, tables, spine)
+        return self.engine.features(views, tables, spine)
 
 
 def people_columns(source: Source) -> tuple[str, ...]:

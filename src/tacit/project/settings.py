@@ -9,6 +9,8 @@
     [sources.orders]
     path = "data/orders.parquet"
     columns = { item = "StockCode" }    # only where the file's names differ
+
+The engine of the cloud, and its settings: see `project.engine`.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from tacit.errors import DataError
+from tacit.project.engine import Chosen, chosen
 from tacit.values import moment
 
 FILE = "tacit.toml"
@@ -44,6 +47,7 @@ class Settings:
     module: Path
     sources: Mapping[str, Binding]
     as_of: int | None = None
+    engine: Chosen = field(default_factory=Chosen)
 
 
 def read_settings(root: Path) -> Settings:
@@ -78,7 +82,7 @@ def read_settings(root: Path) -> Settings:
 
 
 def _settings(root: Path, path: Path, raw: Mapping[str, Any]) -> Settings:
-    known = ("name", "module", "as_of", "sources")
+    known = ("name", "module", "as_of", "sources", "engine", "engines")
     unknown = sorted(set(raw) - set(known))
     if unknown:
         close = difflib.get_close_matches(unknown[0], known, 1)
@@ -100,6 +104,7 @@ def _settings(root: Path, path: Path, raw: Mapping[str, Any]) -> Settings:
         root / module,
         {key: _binding(root, path, key, bound) for key, bound in sources.items()},
         None if as_of is None else moment(as_of),
+        engine=chosen(raw, lambda message, fix: _wrong(path, message, fix)),
     )
 
 
