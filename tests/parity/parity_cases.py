@@ -297,14 +297,15 @@ def with_magnitudes(view: View) -> View:
     return replace(view, computed=tuple(columns), windows=tuple(windows))
 
 
-def check_crowd(crowd: list[Case], name: str, result: pa.Table) -> None:
-    """Each view's part of one result."""
+def check_crowd(crowd: list[Case], *results: tuple[str, pa.Table]) -> None:
+    """Each view's part of every result."""
     spine = crowd[0].spine
     signals = [window.signal for case in crowd for window in case.view.windows]
-    assert result.column_names == [*spine.column_names, *signals]
+    for name, result in results:
+        assert result.column_names == [*spine.column_names, *signals], name
     for case in crowd:
-        own = [window.signal for window in case.view.windows]
-        check(case, (name, result.select([*spine.column_names, *own])))
+        own = [*spine.column_names, *(window.signal for window in case.view.windows)]
+        check(case, *((name, result.select(own)) for name, result in results))
 
 
 def check(case: Case, *results: tuple[str, pa.Table]) -> None:
