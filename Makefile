@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 SPARK := $(VENV)/.spark
 DEMO := $(if $(DATA),--data $(DATA)) $(if $(DEVICES),--devices $(DEVICES)) $(if $(EPSILON),--epsilon $(EPSILON)) $(ARGS)
 
-.PHONY: demo test test-slow bench bench-signals engines-page lint lock clean
+.PHONY: demo test test-slow bench bench-signals bench-last-item engines-page lint lock clean
 
 demo: $(READY)          ## the whole of it on a synthetic population, or on DATA=events.parquet
 	$(BIN)/tacit demo $(DEMO)
@@ -27,6 +27,9 @@ bench: $(READY)         ## the figures of the spine
 
 bench-signals: $(READY) ## signals beside DuckDB and Polars; takes a while and 20 GB of memory at most
 	$(BIN)/python benchmarks/signals/run.py $(ARGS)
+
+bench-last-item: $(READY) ## the latest-value join beside Feast, on what Feast finishes
+	$(BIN)/python benchmarks/signals/last_item.py $(ARGS)
 
 engines-page: $(READY)  ## what each engine supports, from what it declares
 	$(BIN)/python -m tacit.engines.table > docs/engines.md

@@ -1,6 +1,6 @@
 """The latest-value join: ours beside Feast's, on the largest data that Feast finishes here.
 
-`python benchmarks/signals/latest.py --events 1000000 --spine 100000`; the answers must be equal.
+`python benchmarks/signals/last_item.py --events 400000 --spine 40000`; the answers must be equal.
 The last line is one JSON object; `vs_feast` has ours as 1.
 """
 
@@ -49,7 +49,7 @@ def once(system: str, folder: Path, limit: float) -> dict[str, float] | None:
 
 def check_equal() -> None:
     """Raises AssertionError where the answers differ."""
-    ours, theirs = (pq.read_table(BUILD / f"{n}_latest.parquet") for n in ("ours", "feast"))
+    ours, theirs = (pq.read_table(BUILD / f"{n}_last_item.parquet") for n in ("ours", "feast"))
     theirs = theirs.sort_by("row")
     assert theirs["row"].to_pylist() == list(range(ours.num_rows)), "Feast lost rows"
     texts = [table[name].cast(pa.string()) for table in (ours,) for name in ("user", "last_item")]
@@ -60,8 +60,8 @@ def check_equal() -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--events", type=int, default=1_000_000)
-    parser.add_argument("--spine", type=int, default=100_000)
+    parser.add_argument("--events", type=int, default=400_000)
+    parser.add_argument("--spine", type=int, default=40_000)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--limit", type=float, default=600, help="seconds a run may take")
     given = parser.parse_args()
@@ -70,7 +70,7 @@ def main() -> None:
         if not (folder / "spine.parquet").is_file():
             command = [sys.executable, str(HERE / "data.py"), str(folder), "--events", str(events)]
             subprocess.run([*command, "--spine", str(spine)], check=True)
-    runs: dict[str, list[dict[str, float]]] = {"ours_latest": [], "feast_latest": []}
+    runs: dict[str, list[dict[str, float]]] = {"ours_last_item": [], "feast_last_item": []}
     for _ in range(given.rounds):
         for system, found in runs.items():
             run = once(system, folder, given.limit)
@@ -79,7 +79,7 @@ def main() -> None:
             found.append(run)
     check_equal()
     ours, feast = (statistics.median(r["seconds"] for r in found) for found in runs.values())
-    peak = max(run["peak"] for run in runs["feast_latest"])
+    peak = max(run["peak"] for run in runs["feast_last_item"])
     print(
         json.dumps(
             {
