@@ -45,13 +45,15 @@ SPINE = pa.table(
 def test_parquet_in_and_out_in_order(spark: Spark, tmp_path: Path) -> None:
     pq.write_table(EVENTS.slice(0, 9), tmp_path / "a.parquet")
     pq.write_table(EVENTS.slice(9), tmp_path / "b.parquet", row_group_size=3)
-    pq.write_table(SPINE, tmp_path / "spine.parquet", row_group_size=7)
+    (tmp_path / "spine").mkdir()
+    pq.write_table(SPINE.slice(0, 5), tmp_path / "spine" / "1.parquet")
+    pq.write_table(SPINE.slice(5), tmp_path / "spine" / "2.parquet", row_group_size=7)
     files = [tmp_path / "a.parquet", tmp_path / "b.parquet"]
     expected = Local().features([VIEW], {"events": EVENTS}, SPINE)
     target = tmp_path / "out"
     for source in (files, EVENTS):
         sources = {"events": source}
-        assert spark.write([VIEW], sources, tmp_path / "spine.parquet", target) == 40
+        assert spark.write([VIEW], sources, tmp_path / "spine", target) == 40
         parts = sorted(target.glob("*.parquet"))
         found = pa.concat_tables(pq.read_table(part) for part in parts)
         assert found.to_pylist() == expected.to_pylist()

@@ -9,15 +9,12 @@ and -1, as in `duckdb_best`. Runs in an environment of its own, on two cores and
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Any
 
 from common import measure, peak_of_tree
+from duckdb_best import BOUNDS, EVER, HOUR, columns
 
-HOUR = 3_600_000_000
-BOUNDS = {"1h": HOUR, "1d": 24 * HOUR, "7d": 168 * HOUR, "30d": 720 * HOUR}
-EVER = 2200 * HOUR  # longer than the data
 RUNNING = "ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW"
 
 
@@ -45,7 +42,7 @@ def probed(keys: str, bounds: list[int]) -> str:
         f"max(CASE WHEN w = {bound} THEN {x} END) AS {x}{bound}" for bound in bounds for x in "ncs"
     )
     return f"""
-    SELECT row, {found}, max(CASE WHEN w = 0 THEN last END) AS last FROM (
+    SELECT row, {found}, max(CASE WHEN w = 0 THEN last END) AS item FROM (
       SELECT row, w, sum(kind) {over} AS n, count(price) {over} AS c,
              coalesce(sum(price) {over}, 0D) AS s, last_value(item_) IGNORE NULLS {over} AS last
       FROM (SELECT CAST(NULL AS BIGINT) AS row, CAST(NULL AS BIGINT) AS w, user, item, at AS t,
@@ -99,29 +96,6 @@ def distinct() -> str:
     ) WHERE row IS NOT NULL"""
 
 
-def window(table: str, prefixed: str, name: str, bound: int) -> list[str]:
-    n, c, s = (f"({table}.{x}0 - {table}.{x}{bound})" for x in "ncs")
-    return [
-        f"CAST({n} AS BIGINT) AS {prefixed}_count_{name}",
-        f"CASE WHEN {c} > 0 THEN {s} END AS {prefixed}_sum_{name}",
-        f"CASE WHEN {c} > 0 THEN {s} / {c} END AS {prefixed}_mean_{name}",
-    ]
-
-
-def columns() -> str:
-    found = []
-    for name, bound in [*BOUNDS.items(), ("ever", EVER)]:
-        found += [*window("u", "user", name, bound), f"m.max_{name} AS user_max_{name}"]
-    found += [
-        "u.last AS user_last_item",
-        "d.d AS user_distinct_7d",
-        *window("i", "item", "7d", BOUNDS["7d"])[:2],
-        window("p", "pair", "ever", EVER)[0],
-        window("p", "pair", "30d", BOUNDS["30d"])[1],
-    ]
-    return ", ".join(found)
-
-
 def work(folder: Path, target: Path) -> None:
     from pyspark.sql import functions as sql
 
@@ -151,4 +125,3 @@ def work(folder: Path, target: Path) -> None:
 
 if __name__ == "__main__":
     measure(work, peak=peak_of_tree)
-    sys.stdout.flush()

@@ -189,19 +189,19 @@ class Spark:
         Raises DataError T341 and T342 at once, EngineError T410 when Spark refuses.
         """
         found, names = self._joined(views, sources, spine)
-        return found.drop("row").toDF(*names)
+        return found.drop("file", "row").toDF(*names)
 
     def write(
         self, views: Sequence[View], sources: Mapping[str, Frame], spine: Frame, target: Path | str
     ) -> int:
         """The same to a folder of Parquet files; returns how many rows.
 
-        The files, by their names, hold the spine's rows in the order in which Spark reads them:
-        for Parquet files the order of the files and of the rows in them.
+        The files, by their names, hold the spine's rows in their order: of Parquet files by the
+        path of the file and the place in it, of a DataFrame as Spark computes it.
         """
         with failing():
             found, names = self._joined(views, sources, spine)
-            ordered = found.orderBy("row").drop("row").toDF(*names)
+            ordered = found.orderBy("file", "row").drop("file", "row").toDF(*names)
             ordered.write.mode("overwrite").parquet(str(target))
             return int(self.session.read.parquet(str(target)).count())
 
@@ -210,19 +210,18 @@ class Spark:
     def _joined(
         self, views: Sequence[View], sources: Mapping[str, Frame], spine: Frame
     ) -> tuple[DataFrame, list[str]]:
-        """The rows with their number, the spine's columns and the signals; the final names."""
-        from pyspark.sql import functions as sql
-
+        """The spine's columns, their ``file`` and ``row``, and the signals; the final names."""
         frame = self._frame(spine)
         held = self._held(views, sources, _arrow(frame).empty_table())
         with failing():
             names, keys = frame.columns, _spine_keys(views)
             place = {name: f"s{i}" for i, name in enumerate(names)}
-            plain = frame.toDF(*place.values())
+            plain = _numbered(frame, isinstance(spine, str | Path | Sequence)).toDF(
+                *place.values(), "file", "row"
+            )
             asked = [_micros(plain, place[name]).alias(f"k{i}") for i, name in enumerate(keys)]
             asked += [_micros(plain, place["at"]).alias("at")] if views else []
-            numbered = plain.select(sql.monotonically_increasing_id().alias("row"), "*", *asked)
-            found = self._answer(views, held, numbered)
+            found = self._answer(views, held, plain.select("*", *asked))
             signals = [window.signal for view in views for window in view.windows]
             return found.drop("at", *(f"k{i}" for i in range(len(keys)))), [*names, *signals]
 
@@ -387,6 +386,15 @@ def _flat(prefix: str, options: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
 
 def _text(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _numbered(frame: DataFrame, filed: bool) -> DataFrame:
+    """With two columns more, that tell the order of the rows. Spark reads large files first."""
+    from pyspark.sql import functions as sql
+
+    if filed:
+        return frame.select("*", "_metadata.file_path", "_metadata.row_index")
+    return frame.select("*", sql.lit(""), sql.monotonically_increasing_id())
 
 
 def _spine_keys(views: Sequence[View]) -> list[str]:
