@@ -139,16 +139,11 @@ def able(name: str) -> list[str]:
     return [key for key in AGGREGATES if base_key(key) in ENGINES[name].aggregates]
 
 
-@pytest.fixture
-def quick(request: pytest.FixtureRequest) -> list[str]:
-    """The engines that were asked for and answer at once."""
-    asked = request.config.getoption("--engines").split(",")
-    return [name for name in ("local", "sqlite") if name in asked]
-
-
 @pytest.mark.parametrize("aggregate", AGGREGATES)
 def test_adversarial_rows(quick: list[str], aggregate: str) -> None:
     names = [name for name in quick if aggregate in able(name)]
+    if not names:
+        pytest.skip(f"none of {', '.join(quick)} declares {aggregate}")
     held(names, None, (aggregate,), {"events": rows(91), "kinds": CONTENT}, spine(40))
 
 

@@ -23,9 +23,11 @@ relaxed = settings(
 )
 
 
-def run_all(case: Case) -> None:
-    results = [("local", Local().features([case.view], case.sources, case.spine))]
-    for driver in (sqlite3, sqlcipher3):
+def run_all(case: Case, quick: list[str]) -> None:
+    results = []
+    if "local" in quick:
+        results.append(("local", Local().features([case.view], case.sources, case.spine)))
+    for driver in (sqlite3, sqlcipher3) if "sqlite" in quick else ():
         engine = SQLite(database(case.sources, driver))
         results.append((driver.__name__, engine.features([case.view], case.sources, case.spine)))
     check(case, *results)
@@ -33,20 +35,20 @@ def run_all(case: Case) -> None:
 
 @given(cases(plain=True))
 @settings(relaxed, max_examples=40)
-def test_bare_columns(case: Case) -> None:
-    run_all(case)
+def test_bare_columns(quick: list[str], case: Case) -> None:
+    run_all(case, quick)
 
 
 @given(cases())
 @settings(relaxed, max_examples=60)
-def test_expressions(case: Case) -> None:
-    run_all(case)
+def test_expressions(quick: list[str], case: Case) -> None:
+    run_all(case, quick)
 
 
 @given(cases(aggregates=MORE))
 @settings(relaxed, max_examples=60)
-def test_more_aggregates(case: Case) -> None:
-    run_all(case)
+def test_more_aggregates(quick: list[str], case: Case) -> None:
+    run_all(case, quick)
 
 
 @given(case=cases(size=40))
