@@ -3,9 +3,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+SPARK := $(VENV)/.spark
 DEMO := $(if $(DATA),--data $(DATA)) $(if $(DEVICES),--devices $(DEVICES)) $(if $(EPSILON),--epsilon $(EPSILON)) $(ARGS)
 
-.PHONY: demo test test-slow bench bench-signals lint lock clean
+.PHONY: demo test test-slow bench bench-signals bench-last-item engines-page lint lock clean
 
 demo: $(READY)          ## the whole of it on a synthetic population, or on DATA=events.parquet
 	$(BIN)/tacit demo $(DEMO)
@@ -13,7 +14,7 @@ demo: $(READY)          ## the whole of it on a synthetic population, or on DATA
 test: $(READY)          ## the default tests, under three minutes
 	$(BIN)/python -m pytest -m "not slow" -n 2 $(ARGS)
 
-test-slow: $(READY)     ## the slow ones
+test-slow: $(SPARK)     ## the slow ones; Spark is 520 MB and wants Java 17 or later
 	$(BIN)/python -m pytest -m slow $(ARGS)
 
 lint: $(READY)          ## style and types
@@ -26,6 +27,12 @@ bench: $(READY)         ## the figures of the spine
 
 bench-signals: $(READY) ## signals beside DuckDB and Polars; takes a while and 20 GB of memory at most
 	$(BIN)/python benchmarks/signals/run.py $(ARGS)
+
+bench-last-item: $(READY) ## the latest-value join beside Feast, on what Feast finishes
+	$(BIN)/python benchmarks/signals/last_item.py $(ARGS)
+
+engines-page: $(READY)  ## what each engine supports, from what it declares
+	$(BIN)/python -m tacit.engines.table > docs/engines.md
 
 lock: $(READY)          ## choose new versions, with hashes and without download addresses
 	$(BIN)/pip install --quiet "uv>=0.6"
@@ -40,4 +47,8 @@ $(READY): requirements.lock pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --require-hashes --requirement requirements.lock
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(SPARK): $(READY) pyproject.toml
+	$(BIN)/python -m pip install --quiet --no-build-isolation --editable ".[spark]"
 	@touch $@

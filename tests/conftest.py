@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 # Tests run side by side, one to a core: more threads each would only wait for one another. It must
 # stand before anything imports NumPy.
@@ -17,6 +19,46 @@ settings.register_profile(
     "tacit", deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
 )
 settings.load_profile("tacit")
+
+if TYPE_CHECKING:
+    from tacit.engines.spark import Spark
+
+ENGINES = ("local", "sqlite", "spark")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--engines",
+        default=",".join(ENGINES),
+        help="which engines are held to the oracle: local, sqlite, spark (all; spark is slow)",
+    )
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leaves out what was not asked for: a test is of the engines in its `engine` parameter."""
+    asked = set(config.getoption("--engines").split(","))
+    if asked - set(ENGINES):
+        raise pytest.UsageError(f"--engines knows {', '.join(ENGINES)}")
+    kept = [
+        item
+        for item in items
+        if not isinstance(item, pytest.Function)
+        or getattr(item, "callspec", None) is None
+        or item.callspec.params.get("engine_name", next(iter(asked))) in asked
+    ]
+    config.hook.pytest_deselected(items=[item for item in items if item not in set(kept)])
+    items[:] = kept
+
+
+@pytest.fixture(scope="session")
+def spark() -> Iterator[Spark]:
+    """One Spark session for all tests; Java runs on this machine."""
+    from tacit.engines.spark import Spark
+
+    engine = Spark(master="local[2]", buckets=2, config={"spark.log.level": "ERROR"})
+    yield engine
+    engine.session.stop()
+
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from tacit.declare import collect
@@ -9,6 +11,7 @@ from tacit.errors import DeclarationError, Refused
 from tacit.operations import Window
 from tacit.plan import Plan, compile_plan, difference, document
 from tacit.plan.explain import explain
+from tacit.plan.place import ENGINES
 from tacit.values import DAY
 
 PROJECT = """
@@ -89,8 +92,14 @@ def test_a_window_and_its_hop_reach_back_no_further_than_what_is_kept() -> None:
         assert refused.value.codes == ("T107",)
 
 
-def test_what_a_device_cannot_compute_is_refused_before_it_runs() -> None:
-    with pytest.raises(Refused) as refused:
+def test_what_a_device_cannot_compute_is_refused_before_it_runs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    plan('reads.top_k("story", 3)', place="device")
+    able = ENGINES["sqlite"]
+    less = replace(able, aggregates=able.aggregates - {"top_k"}, lacks={"top_k": "too long a list"})
+    monkeypatch.setitem(ENGINES, "sqlite", less)  # type: ignore[arg-type]
+    with pytest.raises(Refused, match="sqlite has no top_k: too long a list") as refused:
         plan('reads.top_k("story", 3)', place="device")
     assert refused.value.codes == ("T401",)
 

@@ -19,7 +19,7 @@ from tacit.values import Type
 
 SHARED = ("count", "sum", "mean", "min", "max", "first", "last", "distinct")
 MORE = ("variance", "stddev", "since", "last_k(2)", "top_k(2)", "decayed(1s)", "decayed(30d)")
-MORE += ("approx_distinct", "approx_quantile(0)", "approx_quantile(0.5)", "approx_quantile(1)")
+SKETCHES = ("approx_distinct", "approx_quantile(0)", "approx_quantile(0.5)", "approx_quantile(1)")
 TABLE, CONTENT = 'ev"ents; --', "items"
 TIMES = st.one_of(
     st.integers(-5, 25),
@@ -206,11 +206,14 @@ def computed(draw: st.DrawFn, index: int, kinds: list[Type], plain: bool) -> Com
 
 
 @st.composite
-def cases(
-    draw: st.DrawFn, *, plain: bool = False, size: int = 14, aggregates: Sequence[str] = SHARED
-) -> Case:
-    """A view with up to six windows, its tables and a spine. ``plain``: bare columns only."""
-    keys = draw(st.sampled_from(KEYS))
+def views(
+    draw: st.DrawFn,
+    keys: tuple[tuple[str, str], ...],
+    plain: bool = False,
+    aggregates: Sequence[str] = SHARED,
+    name: str = "v",
+) -> View:
+    """A view with up to six windows. ``plain``: bare columns only."""
     every = [Type.INT, Type.FLOAT, Type.TEXT, Type.BOOL]
     columns: list[Computed] = []
     windows: list[Window] = []
@@ -229,16 +232,40 @@ def cases(
         hop = None
         if length is not None and draw(st.integers(0, 2)) == 0:
             hop = draw(st.sampled_from([h for h in (1, 3, 5, 7, length) if h <= length]))
-        signal = f'sig"{i}'
+        signal = f'{name} sig"{i}'
         windows.append(
             Window(signal, aggregate, parts["value"], parts["by"], parts["where"], length, hop)
         )
     joins = (Join(CONTENT, "item", "id"),)
-    view = View("v", TABLE, keys, 'at "time"', joins, tuple(columns), tuple(windows))
+    return View(name, TABLE, keys, 'at "time"', joins, tuple(columns), tuple(windows))
+
+
+@st.composite
+def sources(draw: st.DrawFn, size: int) -> dict[str, pa.Table]:
     content = draw(tables(CONTENTS, 4))
-    return Case(
-        view, {TABLE: draw(tables(COLUMNS, size)), CONTENT: _unique(content)}, draw(spines(keys))
-    )
+    return {TABLE: draw(tables(COLUMNS, size)), CONTENT: _unique(content)}
+
+
+@st.composite
+def cases(
+    draw: st.DrawFn, *, plain: bool = False, size: int = 14, aggregates: Sequence[str] = SHARED
+) -> Case:
+    """A view, its tables and a spine."""
+    keys = draw(st.sampled_from(KEYS))
+    view = draw(views(keys, plain, aggregates))
+    return Case(view, draw(sources(size)), draw(spines(keys)))
+
+
+@st.composite
+def crowds(draw: st.DrawFn, *, count: int, size: int = 14) -> list[Case]:
+    """Many views of the same tables, for the same spine: an engine answers them in one call."""
+    found = [
+        draw(views(KEYS[i % len(KEYS)], i % 3 == 0, SHARED + MORE + SKETCHES, f"v{i}"))
+        for i in range(count)
+    ]
+    held = draw(sources(size))
+    spine = draw(spines(tuple(dict.fromkeys(key for keys in KEYS for key in keys))))
+    return [Case(view, held, spine) for view in found]
 
 
 def _unique(content: pa.Table) -> pa.Table:
@@ -265,7 +292,7 @@ def with_magnitudes(view: View) -> View:
             value = view.column(window.value)
             square = key == "variance"
             name = f"square {value.name}" if square else f"abs {value.name}"
-            sql = f"ABS({value.sql}) + 0.0"
+            sql = f"ABS(({value.sql}) + 0.0)"  # of the least int there is no ABS
             sql = f"({sql}) * ({sql})" if square else sql
             if name not in {column.name for column in columns}:
                 columns.append(Computed(name, sql, Type.FLOAT))
@@ -273,6 +300,17 @@ def with_magnitudes(view: View) -> View:
                 replace(window, signal=f"abs {window.signal}", aggregate="sum", value=name)
             )
     return replace(view, computed=tuple(columns), windows=tuple(windows))
+
+
+def check_crowd(crowd: list[Case], *results: tuple[str, pa.Table]) -> None:
+    """Each view's part of every result."""
+    spine = crowd[0].spine
+    signals = [window.signal for case in crowd for window in case.view.windows]
+    for name, result in results:
+        assert result.column_names == [*spine.column_names, *signals], name
+    for case in crowd:
+        own = [*spine.column_names, *(window.signal for window in case.view.windows)]
+        check(case, *((name, result.select(own)) for name, result in results))
 
 
 def check(case: Case, *results: tuple[str, pa.Table]) -> None:
@@ -297,6 +335,10 @@ def check(case: Case, *results: tuple[str, pa.Table]) -> None:
 
 
 def same(found: Any, wanted: Any, scale: Any) -> bool:
+    if isinstance(wanted, list) and all(not isinstance(value, tuple) for value in wanted):
+        return found is not None and [plain(value) for value in found] == [
+            plain(value) for value in wanted
+        ]
     if isinstance(wanted, list):
         scales = dict(scale) if isinstance(scale, list) else {}
         return [by for by, _ in found] == [by for by, _ in wanted] and all(
@@ -305,7 +347,12 @@ def same(found: Any, wanted: Any, scale: Any) -> bool:
     if isinstance(wanted, float) and isinstance(found, float):
         if found == wanted:
             return math.copysign(1, found) == math.copysign(1, wanted) or wanted != 0
-        return bool(scale) and abs(found - wanted) <= 1e-9 * scale
+        return bool(scale) and abs(found - wanted) <= 1e-9 * scale + 1e-320
     if scale is not None and scale > 1.7e308:
         return True  # magnitudes that overflow a double leave a float sum open
     return bool(found == wanted and type(found) is type(wanted))
+
+
+def plain(value: Any) -> tuple[type, Any, float]:
+    """What equal values of a list have in common: also their type, and the sign of a zero."""
+    return type(value), value, math.copysign(1, value) if isinstance(value, float) else 0.0

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import sqlite3
-from typing import Any
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import sqlcipher3
 from hypothesis import HealthCheck, Phase, given, settings
-from parity_cases import MORE, TABLE, Case, cases, check
+from parity_cases import MORE, SKETCHES, TABLE, Case, cases, check, check_crowd, crowds
+from parity_engines import database
 
 from tacit.engines.local import Local
+from tacit.engines.spark import Spark
 from tacit.engines.sqlite import SQLite
 
 # Shrinking cases of this size takes minutes: add Phase.shrink when one fails.
@@ -21,31 +21,13 @@ relaxed = settings(
     suppress_health_check=list(HealthCheck),
     phases=(Phase.explicit, Phase.generate),
 )
-AFFINITY = {pa.int64(): "INTEGER", pa.float64(): "REAL", pa.string(): "TEXT", pa.bool_(): "INTEGER"}
 
 
-def database(sources: dict[str, pa.Table], driver: Any = sqlite3) -> Any:
-    """The sources as tables of an open database."""
-    connection = driver.connect(":memory:")
-    if driver is sqlcipher3:
-        connection.execute("PRAGMA key = \"x'" + "07" * 32 + "'\"")
-    for name, table in sources.items():
-        columns = ", ".join(
-            f'"{field.name.replace(chr(34), chr(34) * 2)}" {AFFINITY[field.type]}'
-            for field in table.schema
-        )
-        quoted = '"' + name.replace('"', '""') + '"'
-        connection.execute(f"CREATE TABLE {quoted} ({columns})")
-        marks = ", ".join("?" * table.num_columns)
-        rows = zip(*(column.to_pylist() for column in table.columns), strict=True)
-        connection.executemany(f"INSERT INTO {quoted} VALUES ({marks})", list(rows))
-    connection.commit()
-    return connection
-
-
-def run_all(case: Case) -> None:
-    results = [("local", Local().features([case.view], case.sources, case.spine))]
-    for driver in (sqlite3, sqlcipher3):
+def run_all(case: Case, quick: list[str]) -> None:
+    results = []
+    if "local" in quick:
+        results.append(("local", Local().features([case.view], case.sources, case.spine)))
+    for driver in (sqlite3, sqlcipher3) if "sqlite" in quick else ():
         engine = SQLite(database(case.sources, driver))
         results.append((driver.__name__, engine.features([case.view], case.sources, case.spine)))
     check(case, *results)
@@ -53,18 +35,24 @@ def run_all(case: Case) -> None:
 
 @given(cases(plain=True))
 @settings(relaxed, max_examples=40)
-def test_bare_columns(case: Case) -> None:
-    run_all(case)
+def test_bare_columns(quick: list[str], case: Case) -> None:
+    run_all(case, quick)
 
 
 @given(cases())
 @settings(relaxed, max_examples=60)
-def test_expressions(case: Case) -> None:
-    run_all(case)
+def test_expressions(quick: list[str], case: Case) -> None:
+    run_all(case, quick)
 
 
 @given(cases(aggregates=MORE))
 @settings(relaxed, max_examples=60)
+def test_more_aggregates(quick: list[str], case: Case) -> None:
+    run_all(case, quick)
+
+
+@given(cases(aggregates=SKETCHES))
+@settings(relaxed, max_examples=30)
 def test_aggregates_beyond_sqlite(case: Case) -> None:
     check(case, ("local", Local().features([case.view], case.sources, case.spine)))
 
@@ -83,3 +71,14 @@ def test_parquet_in_pieces(tmp_path_factory: pytest.TempPathFactory, case: Case)
     check(case, ("local", found))
     poor = Local(memory=1).features([case.view], {**case.sources, TABLE: paths}, case.spine)
     assert poor.equals(found) or str(poor) == str(found)  # NaN is no value, but in a spine
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("engine_name", ["spark"])
+@given(crowd=crowds(count=16))
+@settings(relaxed, max_examples=10)
+def test_spark(spark: Spark, engine_name: str, crowd: list[Case]) -> None:
+    """Sixteen views a job: a job costs seconds, whatever is in it."""
+    views = [case.view for case in crowd]
+    result = spark.features(views, crowd[0].sources, crowd[0].spine)
+    check_crowd(crowd, (engine_name, result))

@@ -89,7 +89,7 @@ def test_a_formula_stands_in_a_sink_with_signals() -> None:
     per_item = 'by_item = visits.count("7d", per=article)\nother = rate(by_item)\n'
     with pytest.raises(Refused) as refused:
         planned(
-            FORMULAS + per_item + sink.replace("mixed]", "other]").replace("training", "online")
+            FORMULAS + per_item + sink.replace("mixed]", "other]").replace("training", "export")
         )
     assert refused.value.codes == ("T114",)
 

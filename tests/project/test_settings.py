@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import small_project as small
-from tacit.errors import DataError, DeclarationError, TacitError
+from tacit.errors import DataError, DeclarationError, EngineError, TacitError
 from tacit.project import Project
 from tacit.project.settings import read_settings
 
@@ -152,3 +152,38 @@ def test_projects_do_not_share_modules(tmp_path: Path) -> None:
         assert name in Project.load(folder).declarations.named
     assert "helper" not in sys.modules
     assert sys.path == path
+
+
+def test_the_engine_of_the_cloud_is_chosen(tmp_path: Path) -> None:
+    (tmp_path / "tacit.toml").write_text(
+        'engine = "spark"\n' + GOOD + '[engines.spark]\nmaster = "local[1]"\nspark.a.b = "c"\n'
+    )
+    engine = read_settings(tmp_path).engine
+    assert engine.name == "spark"
+    assert engine.options == {"master": "local[1]", "spark": {"a": {"b": "c"}}}
+    (tmp_path / "tacit.toml").write_text(GOOD)
+    assert read_settings(tmp_path).engine.start().name == "local"
+
+
+@pytest.mark.parametrize(
+    ("text", "says", "mend"),
+    [
+        ('engine = "sqlite"', "no engine 'sqlite'", "use local, spark"),
+        ("engine = 7", "no engine 7", "use local, spark"),
+        ("engines = 7", "`engines`", "[engines.NAME]"),
+        ('engines = { spark = "x" }', "`engines`", "[engines.NAME]"),
+        ("engines = { flink = {} }", "`engines`", "[engines.NAME]"),
+    ],
+)
+def test_engines_that_are_wrong(tmp_path: Path, text: str, says: str, mend: str) -> None:
+    error = settings(tmp_path, f'name = "a"\n{text}')
+    assert error.code == "T311"
+    assert says in error.message
+    assert mend in error.fix
+
+
+def test_the_local_engine_has_no_settings(tmp_path: Path) -> None:
+    (tmp_path / "tacit.toml").write_text(GOOD + "[engines.local]\nthreads = 4\n")
+    with pytest.raises(EngineError) as refused:
+        read_settings(tmp_path).engine.start()
+    assert refused.value.code == "T412"

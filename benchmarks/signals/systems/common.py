@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import resource
 import sys
 import time
@@ -10,7 +12,33 @@ from collections.abc import Callable
 from pathlib import Path
 
 
-def measure(work: Callable[[Path, Path], None], warm: bool = True) -> None:
+def own_peak() -> int:
+    """The most memory that this process had, in bytes."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def peak_of_tree() -> int:
+    """The peaks of this process and of all it started (a JVM and its Python workers), summed."""
+    parents: dict[int, list[int]] = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            parent = int(stat.read_text().rpartition(")")[2].split()[1])
+            parents.setdefault(parent, []).append(int(stat.parent.name))
+    total, waiting = 0, [os.getpid()]
+    while waiting:
+        process = waiting.pop()
+        waiting += parents.get(process, [])
+        with contextlib.suppress(OSError):
+            status = Path(f"/proc/{process}/status").read_text()
+            total += int(status.partition("VmHWM:")[2].split()[0]) * 1024
+    return total
+
+
+def measure(
+    work: Callable[[Path, Path], None],
+    warm: bool = True,
+    peak: Callable[[], int] = own_peak,
+) -> None:
     """Runs `work(folder, target)` for the folder and target of the command line, after a small run.
 
     Prints one line of JSON: seconds, and the peak of the whole process in bytes.
@@ -21,8 +49,7 @@ def measure(work: Callable[[Path, Path], None], warm: bool = True) -> None:
     start = time.perf_counter()
     work(folder, target)
     seconds = time.perf_counter() - start
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    print(json.dumps({"seconds": round(seconds, 3), "peak": peak}))
+    print(json.dumps({"seconds": round(seconds, 3), "peak": peak()}))
 
 
 def run(name: str, statements: list[str], result: str) -> None:

@@ -21,7 +21,8 @@ def _join(left: Any, count: float, mean: float, spread: float) -> None:
         return
     total = left[0] + count
     away = mean - left[1]
-    left[2] += spread + away * away * (left[0] / total) * count
+    # In this order: the square alone may be an infinity, and nothing times that is no number.
+    left[2] += spread + away * (left[0] / total) * away * count
     left[1] += away * (count / total)
     left[0] = total
 

@@ -51,6 +51,7 @@ __all__ = [
     "COMPARISONS",
     "LITERALS",
     "MAX_DEPTH",
+    "OPERATORS",
     "Expression",
     "Node",
     "parse",
@@ -246,3 +247,5 @@ _RULES: Mapping[str, Callable[[Node, _Kinds], Type | None]] = {
     "coalesce": lambda node, kinds: unite(kinds),
     "nullif": _nullif,
 }
+OPERATORS: tuple[str, ...] = tuple(_RULES)
+"""Everything that a node may be, but columns and literals."""

@@ -62,7 +62,8 @@ class Program:
 
 
 def _plain(value: Any) -> Any:
-    return dict(value) if isinstance(value, list) else value
+    pairs = isinstance(value, list) and all(isinstance(item, tuple) for item in value)
+    return dict(value) if pairs else value
 
 
 @contextmanager

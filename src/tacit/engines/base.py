@@ -56,6 +56,10 @@ class Deriving(Protocol):
         """
 
 
+class Computing(Engine, Deriving, Protocol):
+    """What computes signals and formulas, as the cloud's engine does."""
+
+
 def check_inputs(table: pa.Table, formulas: Sequence[Derived]) -> None:
     """Raises DataError T341 unless the table has what the formulas take in, of their types."""
     for formula in formulas:

@@ -222,6 +222,8 @@ class _Reading:
         with duckdb.connect(":memory:") as connection:
             if expressions:
                 connection.execute("SET threads = 1")
+                # It would take what TRY guards out of the TRY, where two expressions share it.
+                connection.execute("SET disabled_optimizers = 'common_subexpressions'")
                 for i, table in enumerate(self.joined.values()):
                     connection.register(f"j{i}", table)
             for piece in pieces:

@@ -7,16 +7,16 @@ its value, but SQLite's LENGTH and SUBSTR stop there.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from tacit.operations import Derived, View
+from tacit.plan.window_sql import AGGREGATES
 from tacit.values import Type
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-AGGREGATES = ("count", "sum", "mean", "min", "max", "first", "last", "distinct")
 SPINE = "tacit_spine"
 SIGNALS = "tacit_signals"
 _CHUNK = 100  # formulas a statement: far below SQLite's limits on columns
@@ -56,8 +56,8 @@ def run(
 ) -> dict[str, list[Any]]:
     """Runs statements for a spine of these key columns and times; a list a signal, in its order.
 
-    A map signal is a list of (by, value) pairs, sorted. Leaves nothing behind in the database, and
-    the caller's transaction as it was.
+    A map signal is a list of (by, value) pairs, sorted; a list signal is a list. Leaves nothing
+    behind in the database, and the caller's transaction as it was.
     """
     names = [f"k{i}" for i in range(len(keys))]
     found: dict[str, list[Any]] = {}
@@ -118,19 +118,42 @@ def _collect(cursor: Cursor, size: int, found: dict[str, list[Any]]) -> None:
                 values[row[0]] = row[i]
             found[signal] = values
         return
+    found[names[-1]] = _COLLECTORS[names[0]](rows, size)
+
+
+def _maps(rows: Iterable[Any], size: int) -> list[Any]:
     maps: list[list[Any]] = [[] for _ in range(size)]
     for row, by, value in rows:
         maps[row].append((by, value))
     for pairs in maps:
         pairs.sort(key=lambda pair: pair[0])
-    found[names[2]] = maps
+    return maps
+
+
+def _lists(rows: Iterable[Any], size: int) -> list[Any]:
+    """Null where there is nothing in the list."""
+    values: list[list[Any]] = [[] for _ in range(size)]
+    for row, rank, value in sorted(rows, key=lambda row: row[1]):
+        if value is not None and rank:
+            values[row].append(value)
+    return [found or None for found in values]
+
+
+def _maps_of_lists(rows: Iterable[Any], size: int) -> list[Any]:
+    groups: dict[tuple[int, Any], list[Any]] = {}
+    for row, by, rank, value in rows:
+        groups.setdefault((row, by), []).append((0, rank, value))
+    return _maps(((row, by, _lists(ranked, 1)[0]) for (row, by), ranked in groups.items()), size)
+
+
+_COLLECTORS = {"map": _maps, "list": _lists, "lists": _maps_of_lists}
 
 
 class SQLite:
     """The signals of tables in an open database; they are named as the sources."""
 
     name = "sqlite"
-    supports = frozenset(AGGREGATES)
+    supports = AGGREGATES
 
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
@@ -199,6 +222,8 @@ def _typed(value: Any, kind: Any) -> Any:
         return None
     if pa.types.is_map(kind):
         return [(_typed(by, kind.key_type), _typed(item, kind.item_type)) for by, item in value]
+    if pa.types.is_list(kind):
+        return [_typed(item, kind.value_type) for item in value]
     if pa.types.is_boolean(kind):
         return bool(value)
     return value + 0.0 if pa.types.is_floating(kind) else value

@@ -24,7 +24,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -33,7 +33,7 @@ import pyarrow.parquet as pq
 
 from tacit.aggregates.columns import Array, flat, read
 from tacit.declare.expression import Node, parse, show
-from tacit.engines.base import Deriving, Engine
+from tacit.engines.base import Computing, Engine
 from tacit.errors import DataError
 from tacit.learn.known import arrived_by, features_as_known
 from tacit.learn.leaks import check_moments, check_names, check_values
@@ -92,10 +92,6 @@ class Question:
     def ends(self) -> int:
         """The moment at which an outcome must be over."""
         return self.as_of if isinstance(self.as_of, int) else self.now
-
-
-class Computing(Engine, Deriving, Protocol):
-    """An engine of signals and of formulas."""
 
 
 class TrainingSet:

@@ -15,10 +15,10 @@ from tacit.plan.place import place
 PASSES: tuple[Callable[[Plan], Plan], ...] = (build, label, check_flow, place, lower)
 
 
-def compile_plan(declarations: Declarations) -> Plan:
-    """The plan of a project. Raises Refused with everything that is wrong in the first pass that
-    finds anything wrong; nothing has run by then."""
-    plan = Plan(declarations)
+def compile_plan(declarations: Declarations, cloud: str = "local") -> Plan:
+    """The plan of a project whose cloud has that engine. Raises Refused with everything that is
+    wrong in the first pass that finds anything wrong; nothing has run by then."""
+    plan = Plan(declarations, cloud=cloud)
     for step in PASSES:
         plan = step(plan)
     return plan

@@ -152,7 +152,10 @@ class Charge:
 
 @dataclass(frozen=True)
 class Plan:
-    """What the passes of `compile_plan` make of a project's declarations. Immutable throughout."""
+    """What the passes of `compile_plan` make of a project's declarations. Immutable throughout.
+
+    `cloud` is the engine that the project chose for the cloud.
+    """
 
     declarations: Declarations
     vocabulary: Mapping[str, Entry] = field(default_factory=dict)
@@ -162,6 +165,7 @@ class Plan:
     formulas: tuple[Derived, ...] = ()
     crossings: tuple[Crossing, ...] = ()
     bill: tuple[Charge, ...] = ()
+    cloud: str = "local"
 
     def __post_init__(self) -> None:
         for attribute in ("vocabulary", "nodes"):

@@ -3,30 +3,72 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, fields, replace
 
 from tacit.aggregates import algebra
 from tacit.declare import Place
+from tacit.declare.expression import OPERATORS
 from tacit.errors import EngineError, Refused
+from tacit.operations import Window
 from tacit.plan.graph import Crossing, Node, Plan
 from tacit.plan.window_sql import AGGREGATES
 from tacit.values import Type
 
 COMPUTED = ("prepare", "signal", "formula")
 EVERY_AGGREGATE = frozenset((*algebra.REGISTRY, *algebra.FAMILIES))
+VECTORS = frozenset(key for key in EVERY_AGGREGATE if key.startswith("vector_"))
+EVERY_PART = frozenset(field.name for field in fields(Window)) - {"signal", "aggregate", "value"}
 
 
 @dataclass(frozen=True, slots=True)
 class Capability:
-    """What an engine can do. What it lacks is refused here, never at run time."""
+    """What an engine can do. What it lacks is refused here, never at run time.
+
+    Attributes:
+        aggregates: those it computes, by the key without its argument.
+        windows: the parts of a window that it reads, besides its aggregate and value.
+        operators: those of expressions.
+        reads: what its rows may be.
+        lacks: why not, for aggregates, parts and operators (``length()``) that it has not.
+        notes: what is particular to one that it has.
+    """
 
     place: Place
     aggregates: frozenset[str]
+    reads: tuple[str, ...]
+    windows: frozenset[str] = EVERY_PART
+    operators: frozenset[str] = frozenset(OPERATORS)
+    lacks: Mapping[str, str] = field(default_factory=dict)
+    notes: Mapping[str, str] = field(default_factory=dict)
+
+    def why(self, what: str) -> str:
+        """Why it lacks something."""
+        return self.lacks.get(what, "no exact form of it has been written")
 
 
 ENGINES: Mapping[str, Capability] = {
-    "sqlite": Capability(Place.DEVICE, AGGREGATES),
-    "local": Capability(Place.CLOUD, EVERY_AGGREGATE),
+    "sqlite": Capability(
+        Place.DEVICE,
+        AGGREGATES,
+        ("tables of an open SQLite or SQLCipher database",),
+        lacks=dict.fromkeys(VECTORS, "SQLite keeps no lists")
+        | {
+            "approx_distinct": "SQL cannot hash text as its sketch does; take distinct",
+            "approx_quantile": "SQL cannot read the bits of a double",
+        },
+        notes={
+            "length()": "text ends at U+0000",
+            "substr()": "text ends at U+0000",
+            "starts_with()": "text ends at U+0000",
+        },
+    ),
+    "local": Capability(Place.CLOUD, EVERY_AGGREGATE, ("Arrow tables", "Parquet files")),
+    "spark": Capability(
+        Place.CLOUD,
+        EVERY_AGGREGATE - VECTORS,
+        ("Arrow tables", "Parquet files", "Parquet wherever Spark reads it", "Spark DataFrames"),
+        lacks=dict.fromkeys(VECTORS, "vectors have not been brought through Spark yet"),
+    ),
 }
 
 
@@ -40,9 +82,9 @@ def place(plan: Plan) -> Plan:
     errors: list[EngineError] = []
     for node in plan.nodes.values():
         where = _place_of(node)
-        engine = _engine(node, where, nodes) if node.kind in COMPUTED else None
+        engine = _engine(node, where, plan.cloud, nodes) if node.kind in COMPUTED else None
         if _unable(node, where, engine, nodes):
-            errors.append(_lacking(node, where))
+            errors.append(_lacking(node, where, plan.cloud))
         nodes[node.id] = Node(
             node.id,
             node.kind,
@@ -88,16 +130,33 @@ def _place_of(node: Node) -> Place:
     return node.label.place
 
 
-def _engine(node: Node, where: Place, nodes: Mapping[str, Node]) -> str | None:
-    for name, engine in ENGINES.items():
-        able = True
-        if node.kind == "signal":
-            able = algebra.base_key(node.spec["aggregate"]) in engine.aggregates
-        elif node.kind == "formula":
+def _standing(where: Place, cloud: str) -> dict[str, Capability]:
+    """The engines of a place; of those of the cloud, the one that was chosen."""
+    return {
+        name: engine
+        for name, engine in ENGINES.items()
+        if engine.place is where and (where is not Place.CLOUD or name == cloud)
+    }
+
+
+def _engine(node: Node, where: Place, cloud: str, nodes: Mapping[str, Node]) -> str | None:
+    for name, engine in _standing(where, cloud).items():
+        able = not _missing(node, engine)
+        if node.kind == "formula":
             able = all(nodes[used].engine == name for used in node.inputs)
-        if engine.place is where and able:
+        if able:
             return name
     return None
+
+
+def _missing(node: Node, engine: Capability) -> str | None:
+    """The first thing of a signal that an engine has not."""
+    if node.kind != "signal":
+        return None
+    key = algebra.base_key(node.spec["aggregate"])
+    parts = {"length" if name == "window" else name for name in node.spec} & EVERY_PART
+    lacking = [*({key} - engine.aggregates), *sorted(parts - engine.windows)]
+    return lacking[0] if lacking else None
 
 
 def _unable(node: Node, where: Place, engine: str | None, nodes: Mapping[str, Node]) -> bool:
@@ -112,15 +171,20 @@ def _unable(node: Node, where: Place, engine: str | None, nodes: Mapping[str, No
     return engine is None if node.kind in COMPUTED else where is Place.ENCLAVE
 
 
-def _lacking(node: Node, where: Place) -> EngineError:
+def _lacking(node: Node, where: Place, cloud: str) -> EngineError:
     names = {
         "prepare": "preparing rows",
         "source": "keeping vectors",
         "formula": "a formula over signals of several places",
     }
     what = node.spec.get("aggregate", names.get(node.kind, node.kind))
+    reasons = [
+        f"; {name} has no {missing}: {engine.why(missing)}"
+        for name, engine in _standing(where, cloud).items()
+        if (missing := _missing(node, engine))
+    ]
     return EngineError(
-        f"no engine computes {node.id!r} ({what}) in the {where}",
+        f"no engine computes {node.id!r} ({what}) in the {where}{''.join(reasons)}",
         code="T401",
         where=node.declared.where,
         fix="place it where an engine stands: "

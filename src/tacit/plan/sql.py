@@ -28,10 +28,12 @@ class Dialect:
 
     name: str
     typed: bool  # values have the type of their column; False: SQLite's dynamic types
+    guarded: bool = False  # has try_add and the like, and no TRY around an expression
 
 
 DUCKDB = Dialect("duckdb", typed=True)
 SQLITE = Dialect("sqlite", typed=False)
+SPARK = Dialect("spark", typed=True, guarded=True)
 
 
 def view_select(view: View, types: Mapping[str, Type], dialect: Dialect = DUCKDB) -> exp.Select:
@@ -99,6 +101,15 @@ def whole(value: int) -> exp.Expr:
     return exp.Paren(this=exp.Neg(this=literal)) if value < 0 else literal
 
 
+def within_64_bits(tree: exp.Expr) -> exp.Expr:
+    """SQLite goes on in floats where ints end: null there."""
+    kind = exp.EQ(
+        this=exp.Anonymous(this="typeof", expressions=[tree.copy()]),
+        expression=exp.Literal.string("integer"),
+    )
+    return exp.Case(ifs=[exp.If(this=kind, true=tree)])
+
+
 _BINARY: Mapping[str, type[exp.Binary]] = {
     "+": exp.Add,
     "-": exp.Sub,
@@ -114,6 +125,11 @@ _BINARY: Mapping[str, type[exp.Binary]] = {
     "||": exp.DPipe,
 }
 _CHAIN = frozenset(("+", "-", "*", "neg", "abs"))  # may leave the 64 bits
+_TRIED = {"+": "try_add", "-": "try_subtract", "*": "try_multiply", "neg": "try_subtract"}
+
+
+def _call(name: str, *args: exp.Expr) -> exp.Expr:
+    return exp.Anonymous(this=name, expressions=list(args))
 
 
 class _Lowering:
@@ -148,6 +164,8 @@ class _Lowering:
         """NaN becomes null. NaN equals NaN where columns are typed; SQLite has none."""
         if not self.dialect.typed:
             return tree
+        if self.dialect.guarded:
+            return _call("nanvl", tree, self.cast(exp.Null(), "DOUBLE"))
         nan = self.cast(exp.Literal.string("NaN"), "DOUBLE")
         return exp.Nullif(this=tree, expression=nan)
 
@@ -192,10 +210,14 @@ class _Lowering:
             inner = want is None and child.op in _CHAIN
             tree = self.chain(child, kind) if inner else self.lower(child, want)
             args.append(exp.paren(tree) if isinstance(tree, exp.Binary | exp.Neg) else tree)
+        if want is None and self.dialect.guarded and node.op in _TRIED:
+            first = [self.literal(Node("int", (), 0))] if node.op == "neg" else []
+            return _call(_TRIED[node.op], *first, *args)
         if node.op == "neg":
             return exp.Neg(this=args[0])
         if node.op == "abs":
-            if want is None and not self.dialect.typed:  # abs() of the least int raises there
+            # abs() of the least int raises there
+            if want is None and (self.dialect.guarded or not self.dialect.typed):
                 args[0] = exp.Nullif(this=args[0], expression=whole(-(2**63)))
             return exp.Abs(this=args[0])
         if node.op == "/":
@@ -206,13 +228,9 @@ class _Lowering:
         return self.finite(tree) if want else tree
 
     def within_64_bits(self, tree: exp.Expr) -> exp.Expr:
-        if self.dialect.typed:
-            return exp.Try(this=tree)
-        kind = exp.EQ(
-            this=exp.Anonymous(this="typeof", expressions=[tree.copy()]),
-            expression=exp.Literal.string("integer"),
-        )
-        return exp.Case(ifs=[exp.If(this=kind, true=tree)])
+        if self.dialect.guarded:
+            return tree
+        return exp.Try(this=tree) if self.dialect.typed else within_64_bits(tree)
 
     def operands(self, node: Node) -> list[exp.Expr]:
         """The arguments, brought to one type and put in parentheses where they are operators."""

@@ -13,11 +13,25 @@ from typing import Literal
 
 from sqlglot import exp
 
+from tacit.aggregates.algebra import base_key
 from tacit.operations import View, Window
-from tacit.plan.sql import SQLITE, Dialect, column_of, not_null, table_as, view_select, whole
+from tacit.plan.nested_sql import LISTS, NESTED, nested
+from tacit.plan.sql import (
+    SQLITE,
+    Dialect,
+    column_of,
+    not_null,
+    table_as,
+    view_select,
+    whole,
+    within_64_bits,
+)
 from tacit.values import Type
 
-AGGREGATES = frozenset(("count", "sum", "mean", "min", "max", "first", "last", "distinct"))
+AGGREGATES = frozenset(
+    ("count", "sum", "mean", "min", "max", "first", "last", "distinct", "since", *NESTED)
+)
+_ALONE = ("first", "last", *NESTED)  # take a statement each
 _CHUNK = 100  # signals a statement: far below every engine's limits on columns and aggregates
 
 
@@ -26,10 +40,12 @@ class Statement:
     """One query of the pure-SQL form.
 
     ``wide``: columns ``row``, then one a signal. ``map``: columns ``map`` (the row), ``by`` and the
-    one signal; a row of the spine may have several rows, or none. Rows come in no order.
+    one signal. ``list``: columns ``list`` (the row), ``rank`` and one value of the signal;
+    ``lists``: columns ``lists`` (the row), ``by``, ``rank`` and one value. A row of the spine may
+    have several rows, or none. Rows come in no order.
     """
 
-    shape: Literal["wide", "map"]
+    shape: Literal["wide", "map", "list", "lists"]
     signals: tuple[str, ...]
     select: exp.Select
 
@@ -40,13 +56,15 @@ def window_statements(
     """The windows of a view over the spine table of that name; together they yield every signal."""
     rows = view_select(view, types, dialect)
     build = _Windows(view, rows, spine, dialect)
-    plain = [w for w in view.windows if w.by is None and w.aggregate not in ("first", "last")]
+    plain = [w for w in view.windows if w.by is None and base_key(w.aggregate) not in _ALONE]
     found = [
         Statement("wide", tuple(w.signal for w in chunk), build.wide(chunk))
         for chunk in _chunks(plain)
     ]
     for window in view.windows:
-        if window.by is not None:
+        if base_key(window.aggregate) in NESTED:
+            found.append(build.nested(window))
+        elif window.by is not None:
             found.append(Statement("map", (window.signal,), build.single(window)))
         elif window.aggregate in ("first", "last"):
             found.append(Statement("wide", (window.signal,), build.single(window)))
@@ -100,6 +118,26 @@ class _Windows:
         tree = self.aggregate(window, [])
         select = exp.select(*columns, exp.alias_(tree, window.signal, quoted=True))
         return self.joined(select, on).group_by(*(tree.copy() for _, tree in groups))
+
+    def nested(self, window: Window) -> Statement:
+        """One window whose aggregate stands on the rows themselves."""
+        assert window.value is not None, "these are of a value"
+        on = self.matches(window.length, window.hop)
+        if window.where is not None:
+            on.append(self.computed(window.where))
+        shape: Literal["wide", "map", "list", "lists"] = "wide" if window.by is None else "map"
+        if base_key(window.aggregate) in LISTS:
+            shape = "list" if window.by is None else "lists"
+        first = "row" if shape == "wide" else shape
+        columns = {first: column_of("s", "row"), "value": self.computed(window.value)}
+        if window.by is not None:
+            columns["by"] = self.computed(window.by)
+            on.append(not_null(self.computed(window.by)))
+        columns |= {"at": column_of("r", "at"), "now": column_of("s", "at")}
+        select = exp.select(*(exp.alias_(tree, name) for name, tree in columns.items()))
+        groups = [first] if window.by is None else [first, "by"]
+        found = nested(window, self.joined(select, on), groups)
+        return Statement(shape, (window.signal,), found)
 
     def ranked(
         self,
@@ -166,6 +204,10 @@ class _Windows:
     def aggregate(self, window: Window, tests: list[exp.Expr]) -> exp.Expr:
         """The aggregate of the rows that pass the tests (all of a map's rows do)."""
         value = whole(1) if window.value is None else self.computed(window.value)
+        if window.aggregate == "since":
+            if window.value is not None:
+                tests = [*tests, not_null(value)]
+            value = column_of("r", "at")
         if tests:
             value = exp.Case(ifs=[exp.If(this=exp.and_(*tests), true=value)])
         match window.aggregate:
@@ -179,6 +221,9 @@ class _Windows:
                 return exp.Max(this=value)
             case "mean":
                 return self.number(exp.Avg(this=value))
+            case "since":
+                gone = exp.Sub(this=column_of("s", "at"), expression=exp.Max(this=value))
+                return within_64_bits(gone)
         assert window.aggregate == "sum", "the plan places only what AGGREGATES names"
         assert window.value is not None, "a sum is of a value"
         if self.view.column(window.value).type is Type.FLOAT:

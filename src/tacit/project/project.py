@@ -17,7 +17,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tacit.declare import Declarations, Events, Purpose, Source, Table
+from tacit.declare import Declarations, Events, Place, Purpose, Source, Table
 from tacit.errors import BundleError, DataError
 from tacit.plan import Difference, Plan, compile_plan, difference, document
 from tacit.plan.sources import key_columns, retention
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from tacit.device.bundle import Bundle
     from tacit.device.keys import SigningKey
     from tacit.device.population import Population
+    from tacit.engines.base import Computing
     from tacit.engines.scan import Source as Scannable
     from tacit.govern.ledger import Ledger
     from tacit.learn.consent import Consent
@@ -98,7 +99,7 @@ class Project:
     @cached_property
     def plan(self) -> Plan:
         """The checked plan. Raises Refused with everything that is wrong."""
-        return compile_plan(self.declarations)
+        return compile_plan(self.declarations, self.settings.engine.name)
 
     def change(self) -> Difference | None:
         """What differs from the plan last applied; None when none was."""
@@ -346,18 +347,22 @@ class Project:
 
     # ------------------------------------------------------------------ features
 
+    @cached_property
+    def engine(self) -> Computing:
+        """The engine of the cloud. Raises EngineError T411 or T412 where it cannot start."""
+        return self.settings.engine.start()
+
     def features(self, signals: Iterable[str], spine: pa.Table) -> pa.Table:
         """Cloud-placed signals and formulas, point-in-time correct, for every row of a spine.
 
         `spine` has a column per entity of the signals, and `at` (µs, UTC). Rows come out as they
         went in. Raises DataError T313 for a signal that is not in the cloud: on a device it stays.
         """
-        from tacit.engines.local import Local
-
         wanted = set(signals)
         for name in wanted:
             node = self.plan.nodes.get(name)
-            if node is None or node.kind not in ("signal", "formula") or node.engine != "local":
+            known = node is not None and node.kind in ("signal", "formula")
+            if node is None or not known or node.place is not Place.CLOUD:
                 raise DataError(
                     f"{name!r} is not a signal of the cloud",
                     code="T313",
@@ -372,16 +377,15 @@ class Project:
                     fix="ask for it with training_set(…, labels=…)",
                 )
         views, formulas = views_of(self.plan, wanted), formulas_of(self.plan, wanted)
-        engine = Local()
         with ExitStack() as held:
             tables = {name: self._scannable(name, held) for name in sources_of(views)}
-            found = engine.derive(engine.features(views, tables, spine), formulas)
+            found = self.engine.derive(self.engine.features(views, tables, spine), formulas)
         unasked = {w.signal for view in views for w in view.windows} - wanted
         return found.select([name for name in found.column_names if name not in unasked])
 
     def _scannable(self, source: str, held: ExitStack) -> Scannable:
-        """A source as the local engine reads it: what is in the lake is not loaded first."""
-        if not self.in_lake(source):
+        """A source as the engine reads it: for the local one, the lake's is not loaded first."""
+        if self.settings.engine.name != "local" or not self.in_lake(source):
             return self.rows(source).table
         from tacit.project.lake import scannable
 

@@ -40,8 +40,7 @@ from tacit.aggregates.profile import (
     profile,
     published,
 )
-from tacit.declare import Events
-from tacit.engines.local import Local
+from tacit.declare import Events, Place
 from tacit.errors import DataError
 from tacit.learn.drift import distance
 from tacit.learn.known import features_as_known
@@ -127,7 +126,7 @@ def look(
     names = [
         node.id
         for node in project.plan.of("signal")
-        if node.engine == "local" and "ahead" not in node.spec
+        if node.place is Place.CLOUD and "ahead" not in node.spec
         if node.columns[0].type != Type.VECTOR  # a profile is of values that have an order
     ]
     now = project.now()
@@ -230,8 +229,8 @@ def _by_day(project: Project, view: View, begin: int, end: int) -> dict[str, dic
         {entity: asked.column(column) for entity, column in view.keys}
         | {AT: asked.column(declared.time)}
     )
-    table = Local().features([view], tables, spine)
-    newest = Local().features([newest_view(view)], tables, spine)
+    table = project.engine.features([view], tables, spine)
+    newest = project.engine.features([newest_view(view)], tables, spine)
     times = read(spine[AT]).numbers
     found = {}
     for window in view.windows:
@@ -289,9 +288,9 @@ def skew(project: Project, names: Sequence[str], served: Path) -> dict[str, tupl
         for name in sources_of(views)
     }
     if arrivals:
-        trained = features_as_known(Local(), views, tables, spine.asked, arrivals)
+        trained = features_as_known(project.engine, views, tables, spine.asked, arrivals)
     else:
-        trained = Local().features(views, tables, spine.asked)
+        trained = project.engine.features(views, tables, spine.asked)
     found = {}
     for name in present:
         rows = spine.table.num_rows

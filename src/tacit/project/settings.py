@@ -16,6 +16,8 @@
     [lake]                              # left out: Iceberg with a SQLite catalog in .tacit/lake
     catalog = "prod"                    # the properties of a pyiceberg catalog; secrets belong in
     uri = "https://catalog.example"     # its own PYICEBERG_CATALOG__PROD__… variables
+
+The engine of the cloud, and its settings: see `project.engine`.
 """
 
 from __future__ import annotations
@@ -30,6 +32,7 @@ from pathlib import Path
 from typing import Any
 
 from tacit.errors import DataError
+from tacit.project.engine import Chosen, chosen
 from tacit.values import moment
 
 FILE = "tacit.toml"
@@ -54,6 +57,7 @@ class Settings:
     sources: Mapping[str, Binding]
     as_of: int | None = None
     lake: Mapping[str, str] = field(default_factory=dict)
+    engine: Chosen = field(default_factory=Chosen)
 
 
 def read_settings(root: Path) -> Settings:
@@ -88,7 +92,7 @@ def read_settings(root: Path) -> Settings:
 
 
 def _settings(root: Path, path: Path, raw: Mapping[str, Any]) -> Settings:
-    known = ("name", "module", "as_of", "sources", "lake")
+    known = ("name", "module", "as_of", "sources", "lake", "engine", "engines")
     unknown = sorted(set(raw) - set(known))
     if unknown:
         close = difflib.get_close_matches(unknown[0], known, 1)
@@ -115,6 +119,7 @@ def _settings(root: Path, path: Path, raw: Mapping[str, Any]) -> Settings:
         {key: _binding(root, path, key, bound) for key, bound in sources.items()},
         None if as_of is None else moment(as_of),
         dict(lake),
+        chosen(raw, lambda message, fix: _wrong(path, message, fix)),
     )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
 
-from tacit.declare import Basis, Events, Formula, Purpose, Signal
+from tacit.declare import Basis, Events, Formula, Place, Purpose, Signal
 from tacit.errors import DataError
 from tacit.plan import Node
 from tacit.plan.sources import key_columns, retention
@@ -41,7 +41,6 @@ def make_training_set(
     consent: Consent | None = None,
 ) -> TrainingSet:
     """See `Project.training_set`."""
-    from tacit.engines.local import Local
     from tacit.learn.spine import read_spine
     from tacit.learn.training import Question, make
 
@@ -83,7 +82,7 @@ def make_training_set(
         personal=frozenset(personal),
         allowed=allowed,
     )
-    return make(Local(), question, names)
+    return make(project.engine, question, names)
 
 
 def _named(project: Project, signal: str | Signal | Formula) -> str:
@@ -94,7 +93,7 @@ def _named(project: Project, signal: str | Signal | Formula) -> str:
         if each is signal:
             name = known
     node = project.plan.nodes.get(name or "")
-    if node is None or node.kind not in ("signal", "formula") or node.engine != "local":
+    if node is None or node.kind not in ("signal", "formula") or node.place is not Place.CLOUD:
         raise DataError(
             f"{name or 'a signal'!r} is not a signal of the cloud",
             code="T313",
