@@ -18,7 +18,7 @@ from tacit.collect.dap.database import Database, open_database
 from tacit.collect.dap.helper import Helper
 from tacit.collect.dap.helper_store import HELPER_SCHEMA
 from tacit.collect.dap.leader import Leader
-from tacit.collect.dap.leader_store import LEADER_SCHEMA
+from tacit.collect.dap.leader_store import LEADER_SCHEMA, release_leases
 from tacit.collect.dap.messages import BatchMode, Report, Role
 from tacit.collect.dap.peer import Response, Token, unreachable
 from tacit.collect.dap.profile import profile
@@ -75,7 +75,13 @@ class World:
     """A leader, a helper, and what a test needs to drive them. `now` is everybody's clock."""
 
     def __init__(
-        self, task: Task, folder: Path, *, job_size: int = 512, places: Sequence[str] = ()
+        self,
+        task: Task,
+        folder: Path,
+        *,
+        job_size: int = 512,
+        places: Sequence[str] = (),
+        like: World | None = None,
     ) -> None:
         self.task, self.folder, self.now = task, folder, NOW
         self.network, self.job_size = Network(), job_size
@@ -87,6 +93,9 @@ class World:
         self.peer_token, self.collector_token = (
             Token(Secret(RANDOM.bytes(16).hex().encode())) for _ in range(2)
         )
+        if like is not None:  # the same secrets: its clients' reports are for these parties too
+            self.verify_key, self.keys = like.verify_key, like.keys
+            self.collector_keys = like.collector_keys
         self.client = Client(task, self.network, clock=lambda: self.now)
         self.start()
 
@@ -96,6 +105,8 @@ class World:
             open_database(self.places[0], LEADER_SCHEMA),
             open_database(self.places[1], HELPER_SCHEMA),
         ]
+        with self.databases[0].transaction(b"leases") as session:
+            release_leases(session)
         self.writer = ReportWriter(self.databases[0])
         self.leader = Leader(self.party(Role.LEADER), self.databases[0], self.writer, RANDOM)
         self.helper = Helper(self.party(Role.HELPER), self.databases[1])

@@ -132,7 +132,9 @@ class Aggregation:
             body = self._request(job, reports, begun)
             with self._leader.database.transaction(self.task.id) as session:
                 leader_store.set_request(session, self.task.id, job.id, body)
-        sent = [init.metadata.id for init in profile.read_job(body, self.task).inits]
+            sent = [reports[i].metadata.id for i in sorted(begun.shares)]
+        else:
+            sent = [init.metadata.id for init in profile.read_job(body, self.task).inits]
         responses = self._send(job, body, sent)
         self._finish(job, self._outputs(job, reports, begun, responses))
 

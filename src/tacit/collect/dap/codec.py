@@ -37,7 +37,12 @@ class Reader:
 
     def number(self, size: int) -> int:
         """The next `size` bytes as an unsigned integer."""
-        return int.from_bytes(self.take(size), "big")
+        start = self.at
+        stop = start + size
+        if stop > self.end:
+            raise malformed("a message is cut short")
+        self.at = stop
+        return int.from_bytes(self._data[start:stop], "big")
 
     def part(self, size: int) -> Reader:
         """A reader of the next `size` bytes, which this one skips."""
@@ -78,6 +83,20 @@ def decode(codec: Codec[T], data: bytes) -> T:
     if reader.at != reader.end:
         raise malformed(f"a message has {reader.end - reader.at} bytes too many")
     return value
+
+
+def decode_each(codec: Codec[T], data: bytes, most: int) -> list[tuple[T, bytes]]:
+    """The values that follow each other in all of the bytes, each with its own bytes.
+
+    Raises CollectError T801, also for more than `most`.
+    """
+    reader, found = Reader(data), list[tuple[T, bytes]]()
+    while reader.at < reader.end:
+        if len(found) == most:
+            raise malformed(f"a list has more than {most} items")
+        start = reader.at
+        found.append((codec.read(reader), reader.since(start)))
+    return found
 
 
 class Number:
@@ -136,7 +155,8 @@ class Opaque:
 
     def read(self, reader: Reader) -> bytes:
         size = reader.number(self._prefix)
-        self._check(size)
+        if size < self._least:
+            self._check(size)
         return reader.take(size)
 
     def _check(self, size: int) -> None:
@@ -167,7 +187,12 @@ class Items(Generic[T]):
                 raise malformed(f"a list of {size} bytes is too long") from None
 
     def read(self, reader: Reader) -> tuple[T, ...]:
-        part = reader.part(reader.number(self._prefix)) if self._prefix else reader
+        part = reader
+        if self._prefix:
+            size = reader.number(self._prefix)
+            if not size and not self._least:
+                return ()
+            part = reader.part(size)
         items: list[T] = []
         read = self._item.read
         while part.at < part.end:

@@ -7,6 +7,7 @@ because there is one writer, in PostgreSQL by an advisory lock on the scope.
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import threading
 from collections.abc import Iterable, Iterator, Sequence
@@ -69,6 +70,7 @@ class SqliteDatabase:
     def __init__(self, path: str | Path, schema: str) -> None:
         self._path = str(path)
         self._lock = threading.RLock()
+        _own(path)
         try:
             self._connection = sqlite3.connect(
                 path, isolation_level=None, check_same_thread=False, timeout=_PATIENCE
@@ -193,6 +195,19 @@ def open_database(place: str, schema: str) -> Database:
     if place.startswith(("postgresql:", "postgres:")):
         return PostgresDatabase(place, schema)
     return SqliteDatabase(place, schema)
+
+
+def _own(path: str | Path) -> None:
+    """Make the file, if it is not there, so that nobody else may read it: it holds shares."""
+    try:
+        os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+    except OSError as error:
+        raise StoreError(
+            f"the file cannot be opened: {error.strerror}",
+            code="T704",
+            where=str(path),
+            fix="create its folder, and allow access",
+        ) from None
 
 
 def _import_psycopg() -> Any:

@@ -226,8 +226,8 @@ class Draft09:
             raise malformed("draft 09 uploads one report at a time")
         return encode(_REPORT, reports[0])
 
-    def read_upload(self, body: bytes) -> tuple[Report, ...]:
-        return (decode(_REPORT, body),)
+    def read_upload(self, body: bytes) -> list[tuple[Report, bytes]]:
+        return [(decode(_REPORT, body), body)]
 
     def write_upload_errors(self, statuses: Sequence[UploadStatus]) -> bytes:
         raise malformed("draft 09 has no upload errors")

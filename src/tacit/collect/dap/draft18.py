@@ -18,6 +18,7 @@ from tacit.collect.dap.codec import (
     Reader,
     Struct,
     decode,
+    decode_each,
     encode,
 )
 from tacit.collect.dap.errors import ReportError, malformed, refuse
@@ -196,8 +197,8 @@ class Draft18:
     def write_upload(self, reports: Sequence[Report]) -> bytes:
         return encode(_UPLOAD, tuple(reports))
 
-    def read_upload(self, body: bytes) -> tuple[Report, ...]:
-        return decode(_UPLOAD, body)
+    def read_upload(self, body: bytes) -> list[tuple[Report, bytes]]:
+        return decode_each(REPORT, body, MOST_REPORTS)
 
     def write_upload_errors(self, statuses: Sequence[UploadStatus]) -> bytes:
         return encode(_STATUSES, tuple(statuses))

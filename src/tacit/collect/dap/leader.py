@@ -51,8 +51,7 @@ class Leader:
         reports = profile.read_upload(body)
         verdicts: Verdicts = []
         rows = []
-        for report in reports:
-            encoded = profile.write_report(report)
+        for report, encoded in reports:
             verdict = self._check(report, len(encoded), now)
             verdicts.append(verdict)
             if verdict is None:
@@ -60,7 +59,7 @@ class Leader:
                 rows.append((key, report.metadata.id, encoded))
         written = iter(self._writer.write(self.task.id, rows) if rows else ())
         statuses = []
-        for report, verdict in zip(reports, verdicts, strict=True):
+        for (report, _), verdict in zip(reports, verdicts, strict=True):
             error = next(written) if verdict is None else verdict
             if error is not None:
                 statuses.append(UploadStatus(report.metadata.id, error))

@@ -1,0 +1,98 @@
+"""Two processes for real: killed in the middle of their work and started again, they lose nothing
+and count nothing twice."""
+
+from __future__ import annotations
+
+import stat
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from dap_processes import Parties
+from dap_world import RANDOM
+
+from tacit.collect.dap.messages import BatchMode
+from tacit.collect.dap.task import Task, Vdaf
+from tacit.errors import CollectError
+
+VALUES = [i % 7 for i in range(1500)]
+TOTAL = [VALUES.count(i) for i in range(8)]
+
+
+def histogram(urls: list[str]) -> Task:
+    vdaf = Vdaf("histogram", {"length": 8, "chunk_length": 3})
+    return Task(RANDOM.bytes(32), urls[0], urls[1], 3600, 100, BatchMode.TIME_INTERVAL, vdaf)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("victim", ["helper", "leader"])
+def test_kill_9_in_the_middle_of_jobs(tmp_path: Path, victim: str) -> None:
+    """Jobs are small, so that every kill meets one under way; the log says that some failed."""
+    with Parties(tmp_path / "task", histogram, "job_size = 15") as parties:
+        client, start = parties.client(), int(time.time())
+        reports = client.reports(VALUES)
+
+        def upload() -> None:
+            for at in range(0, len(reports), 50):
+                part = reports[at : at + 50]
+                for _ in range(100):
+                    try:
+                        statuses = client.upload(part)
+                    except CollectError as error:
+                        if error.code != "T820":
+                            raise
+                        continue
+                    # A retry of what had arrived is told so, and is not counted again.
+                    assert {s.error.name for s in statuses} <= {"REPORT_REPLAYED"}
+                    break
+                else:
+                    raise AssertionError("the leader never came back")
+
+        uploading = threading.Thread(target=upload)
+        uploading.start()
+        for _ in range(4):
+            time.sleep(0.7)
+            parties.kill(victim)
+            time.sleep(0.2)
+            parties.start(victim)
+            parties.wait(victim)
+        uploading.join()
+        collector = parties.collector()
+        found = collector.collect(collector.interval(start, int(time.time()) + 1), patience=120)
+        log = parties.log("leader")
+    assert (found.value, found.reports) == (TOTAL, len(VALUES))
+    assert "T820" in log if victim == "helper" else log.count("the leader listens") == 5
+
+
+@pytest.mark.slow
+def test_the_commands(tmp_path: Path) -> None:
+    """`tacit dap upload` and `collect`, a graceful end, and files that nobody else reads."""
+    with Parties(tmp_path / "task", histogram) as parties:
+        folder = parties.folder
+        (tmp_path / "values").write_text("\n".join(map(str, VALUES[:200])))
+
+        def tacit(*arguments: str) -> subprocess.CompletedProcess[str]:
+            command = [sys.executable, "-m", "tacit.cli", "dap", *arguments]
+            return subprocess.run(command, capture_output=True, text=True, timeout=120)
+
+        start = int(time.time())
+        sent = tacit("upload", str(folder / "client.toml"), str(tmp_path / "values"))
+        assert (sent.returncode, sent.stdout) == (
+            0,
+            "200 reports are with the leader, 0 were refused\n",
+        )
+        for name in ("leader", "helper"):
+            for path in (folder / f"{name}.toml", folder / f"{name}.db"):
+                assert stat.S_IMODE(path.stat().st_mode) == 0o600
+        second = tacit("helper", str(folder / "helper.toml"))
+        assert second.returncode == 1
+        assert "T703" in second.stderr  # one process a file
+        ends = ["--start", str(start), "--end", str(start + 1)]
+        got = tacit("collect", str(folder / "collector.toml"), *ends)
+        assert '"reports": 200' in got.stdout, got.stderr
+        parties.running["leader"].terminate()
+        assert parties.running["leader"].wait(30) in (0, -15)
+        assert "Traceback" not in parties.log("leader")
