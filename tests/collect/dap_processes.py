@@ -32,16 +32,25 @@ class Parties:
     def __init__(
         self, folder: Path, task_of: Callable[[list[str]], Task], more: str = "", **places: str
     ) -> None:
-        self.folder, self.ports = folder, {name: port() for name in ("leader", "helper")}
-        urls = [f"http://127.0.0.1:{number}/{name}" for name, number in self.ports.items()]
-        listen = [f"127.0.0.1:{number}" for number in self.ports.values()]
+        ports = {name: port() for name in ("leader", "helper")}
+        urls = [f"http://127.0.0.1:{number}/{name}" for name, number in ports.items()]
+        listen = [f"127.0.0.1:{number}" for number in ports.values()]
         new_task(folder, task_of(urls), system(), listen)
-        for name in self.ports:
-            path = folder / f"{name}.toml"
-            text = path.read_text().replace(
-                f'database = "{name}.db"', f'database = "{places.get(name, name + ".db")}"'
-            )
+        for name in ports:
+            path, place = folder / f"{name}.toml", places.get(name, f"{name}.db")
+            text = path.read_text().replace(f'"{name}.db"', f'"{place}"')
             path.write_text(text.replace("\n[[keys]]", f"{more}\n[[keys]]", 1))
+        self._take(folder, ports)
+
+    @classmethod
+    def of(cls, folder: Path, ports: dict[str, int]) -> Parties:
+        """Those of a folder that `tacit dap new` made."""
+        made = cls.__new__(cls)
+        made._take(folder, ports)
+        return made
+
+    def _take(self, folder: Path, ports: dict[str, int]) -> None:
+        self.folder, self.ports = folder, ports
         self.running: dict[str, subprocess.Popen[bytes]] = {}
         self.peer = HttpPeer()
         self.task = read_client(folder / "client.toml")

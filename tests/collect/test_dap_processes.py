@@ -3,6 +3,7 @@ and count nothing twice."""
 
 from __future__ import annotations
 
+import json
 import stat
 import subprocess
 import sys
@@ -11,7 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
-from dap_processes import Parties
+from dap_processes import Parties, port
 from dap_world import RANDOM
 
 from tacit.collect.dap.messages import BatchMode
@@ -96,3 +97,49 @@ def test_the_commands(tmp_path: Path) -> None:
         parties.running["leader"].terminate()
         assert parties.running["leader"].wait(30) in (0, -15)
         assert "Traceback" not in parties.log("leader")
+
+
+@pytest.mark.slow
+def test_a_release_by_command(tmp_path: Path) -> None:
+    """Noise, budget and ledger from `tacit dap new` to the sum; the same query costs once."""
+    folder = tmp_path / "task"
+    ports = {name: port() for name in ("leader", "helper")}
+    urls = [f"http://127.0.0.1:{number}/{name}" for name, number in ports.items()]
+    listen = [f"127.0.0.1:{number}" for number in ports.values()]
+
+    def tacit(*arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "tacit.cli", "dap", *arguments]
+        return subprocess.run(command, capture_output=True, text=True, timeout=120)
+
+    new = [
+        "new",
+        str(folder),
+        "histogram",
+        "--length",
+        "8",
+        "--leader",
+        urls[0],
+        "--helper",
+        urls[1],
+    ]
+    new += ["--listen", *listen, "--min-batch-size", "50"]
+    alone = tacit(*new, "--noise", "gaussian", "25")
+    assert (alone.returncode, "T825" in alone.stderr) == (1, True)
+    made = tacit(*new, "--noise", "gaussian", "25", "--budget", "measure", "1.2", "1e-6")
+    assert made.returncode == 0, made.stderr
+    (tmp_path / "values").write_text("\n".join(map(str, VALUES[:70])))
+    with Parties.of(folder, ports):
+        start = int(time.time())
+        assert (
+            tacit("upload", str(folder / "client.toml"), str(tmp_path / "values")).returncode == 0
+        )
+        ask = ["collect", str(folder / "collector.toml"), "--start"]
+        first = tacit(*ask, str(start), "--end", str(start + 1))
+        assert first.returncode == 0, first.stderr
+        found = json.loads(first.stdout)
+        assert found["reports"] == 70
+        assert found["sigma"] == pytest.approx(50**0.5)
+        assert all(abs(value - 10) < 60 for value in found["value"])
+        assert tacit(*ask, str(start), "--end", str(start + 1)).stdout == first.stdout
+        over = tacit(*ask, str(start - 9000), "--end", str(start - 8000))
+        assert (over.returncode, "T501" in over.stderr) == (1, True)

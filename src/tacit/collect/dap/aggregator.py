@@ -11,9 +11,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tacit.collect.dap import store
+from tacit.collect.dap.codec import encode
 from tacit.collect.dap.database import Session
 from tacit.collect.dap.errors import ReportError, malformed, refuse
 from tacit.collect.dap.messages import (
+    HPKE_CONFIG,
     CollectionRequest,
     HpkeCiphertext,
     HpkeConfig,
@@ -98,8 +100,9 @@ class Aggregator:
 
     @property
     def key_mark(self) -> bytes:
-        """A digest of the verification key."""
-        return hashlib.sha256(b"verify key" + self._verify_key.reveal()).digest()
+        """A digest of the verification key and of the collector's configuration."""
+        collector = encode(HPKE_CONFIG, self.collector)
+        return hashlib.sha256(b"keys" + self._verify_key.reveal() + collector).digest()
 
     def begin(self, reports: Sequence[Share]) -> Begun:
         """Open, check and begin to verify each report; a bad one never stops the others."""

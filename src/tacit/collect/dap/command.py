@@ -25,10 +25,11 @@ def add_dap(commands: Any) -> None:
         "measurements", type=argparse.FileType("r"), metavar="FILE", help="- : stdin"
     )
     upload.set_defaults(command=_upload)
-    collect = verbs.add_parser("collect", help="collect an exact sum")
+    collect = verbs.add_parser("collect", help="collect a sum; with noise, it is paid for first")
     collect.add_argument("settings", type=Path, metavar="COLLECTOR.toml")
     collect.add_argument("--start", type=int, help="seconds since 1970; leader-selected: left out")
     collect.add_argument("--end", type=int)
+    collect.add_argument("--epoch", help="leader-selected: names the release in the ledger")
     collect.add_argument("--patience", type=float, default=300.0, help="seconds to wait (300)")
     collect.set_defaults(command=_collect)
 
@@ -47,7 +48,18 @@ def _add_new(verbs: Any) -> None:
     new.add_argument("--time-precision", type=int, default=3600, help="seconds (3600)")
     new.add_argument("--min-batch-size", type=int, default=100, help="reports (100)")
     new.add_argument("--leader-selected", action="store_true", help="batches as the leader fills")
-    new.add_argument("--noise", nargs=2, metavar=("KIND", "PARAMETER"), help="gaussian 25, …")
+    new.add_argument(
+        "--noise",
+        nargs=2,
+        metavar=("KIND", "PARAMETER"),
+        help="of each aggregator: gaussian VARIANCE, or laplace SCALE",
+    )
+    new.add_argument(
+        "--budget",
+        nargs=3,
+        metavar=("PURPOSE", "EPSILON", "DELTA"),
+        help="with noise: what all releases may cost",
+    )
     new.add_argument("--draft", type=int, choices=[18, 9], default=18)
     new.set_defaults(command=_new)
 
@@ -59,16 +71,20 @@ def _new(given: argparse.Namespace) -> int:
     from tacit.collect.dap.profile import profile
     from tacit.collect.dap.settings import new_task
     from tacit.collect.dap.task import Task, Vdaf
+    from tacit.govern.ledger import Budget
     from tacit.privacy.randomness import system
     from tacit.privacy.sum_noise import SumNoise
 
     randomness = system()
-    noise = None
+    noise = budget = None
+    if bool(given.noise) != bool(given.budget):
+        raise refuse("T825", "noise and budget go together", "give both, or neither")
     if given.noise:
         try:
             noise = SumNoise(given.noise[0], Fraction(given.noise[1]))
-        except (ValueError, ZeroDivisionError):
-            raise refuse("T825", f"{given.noise[1]} is no number", "write 25 or 25/4") from None
+            budget = Budget(given.budget[0], float(given.budget[1]), float(given.budget[2]))
+        except (ValueError, ZeroDivisionError) as error:
+            raise refuse("T825", f"no number: {error}", "write 25, 25/4 or 0.5") from None
     task = Task(
         id=randomness.bytes(32),
         leader=given.leader,
@@ -80,7 +96,7 @@ def _new(given: argparse.Namespace) -> int:
         noise=noise,
         version=given.draft,
     )
-    new_task(given.folder, task, randomness, given.listen)
+    new_task(given.folder, task, randomness, given.listen, budget)
     print(f"made leader.toml, helper.toml, collector.toml and client.toml in {given.folder}")
     print("give each party its own file, and no other")
     return 0
@@ -148,7 +164,31 @@ def _collect(given: argparse.Namespace) -> int:
         raise refuse("T825", "no interval is given", "give --start and --end, in seconds")
     else:
         query = collector.interval(given.start, given.end)
-    found = collector.collect(query, patience=given.patience)
+    if one.task.noise is None:
+        found = collector.collect(query, patience=given.patience)
+    else:
+        found = _release(given, one, collector, query)
     interval = [found.interval.start, found.interval.duration]
-    print(json.dumps({"value": found.value, "reports": found.reports, "interval": interval}))
+    answer = {"value": found.value, "reports": found.reports, "interval": interval}
+    print(json.dumps(answer | ({"sigma": found.sigma} if found.sigma else {})))
     return 0
+
+
+def _release(given: argparse.Namespace, one: Any, collector: Any, query: Any) -> Any:
+    """The sum of a task with noise, through the ledger beside the collector's settings. The same
+    query again is the same release, and costs nothing more."""
+    from tacit.collect.dap.settings import LEDGER
+    from tacit.govern.ledger import Ledger
+    from tacit.store.control import ControlStore
+
+    if one.budget is None:
+        raise refuse("T825", "the collector has no budget for the task", "write [tasks.budget]")
+    epoch = given.epoch or (query.interval and f"{query.interval.start}+{query.interval.duration}")
+    if not epoch:
+        raise refuse("T825", "the release has no name", "give --epoch; each batch wants its own")
+    with ControlStore.open(given.settings.parent / LEDGER) as store:
+        claim = collector.claim(one.task.name, one.budget.delta)
+        ledger = Ledger(store, [one.budget])
+        reservation = ledger.reserve(one.budget.purpose, one.task.name, claim, epoch)
+        found, _ = collector.release(query, reservation, patience=given.patience)
+    return found

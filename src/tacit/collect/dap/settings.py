@@ -21,6 +21,11 @@ no other: whoever has leader's and helper's can open every report::
 
     [tasks.task]                        # the task itself, the same in every file
     …
+
+    [tasks.budget]                      # at the collector, for a task with noise
+    purpose = "measure"
+    epsilon = 3.0
+    delta = 1e-06
 """
 
 from __future__ import annotations
@@ -28,7 +33,7 @@ from __future__ import annotations
 import os
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -38,12 +43,15 @@ from tacit.collect.dap.messages import HPKE_CONFIG, HpkeConfig
 from tacit.collect.dap.peer import Token
 from tacit.collect.dap.sealing import KeyPair
 from tacit.collect.dap.task import Task
-from tacit.errors import CollectError, SecurityError
+from tacit.errors import CollectError, PrivacyError, SecurityError
+from tacit.govern.ledger import Budget
 from tacit.privacy.hpke import PrivateKey, Suite
 from tacit.privacy.randomness import Randomness
+from tacit.store.control import ControlStore
 from tacit.values import Secret
 
 PARTIES: Final = ("leader", "helper", "collector")
+LEDGER: Final = "ledger.db"  # beside the collector's file
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +63,7 @@ class TaskSettings:
     token: Token | None = None
     accept: tuple[Secret, ...] = ()
     collector: HpkeConfig | None = None
+    budget: Budget | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +102,7 @@ def read_settings(path: Path, party: str) -> Settings:
         raise _wrong(f"these are settings of {raw.get('party')!r}", f"use {party}.toml", where)
     try:
         return _settings(path, raw)
-    except (KeyError, TypeError, ValueError, AttributeError, SecurityError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, PrivacyError, SecurityError) as error:
         raise _wrong(f"the settings are incomplete: {error!r}", "correct them", where) from error
 
 
@@ -127,6 +136,7 @@ def _task(raw: Mapping[str, Any]) -> TaskSettings:
         token=None if token is None else Token(_token(token)),
         accept=tuple(map(_token, raw.get("accept", ()))),
         collector=None if collector is None else decode(HPKE_CONFIG, bytes.fromhex(collector)),
+        budget=None if "budget" not in raw else Budget(**raw["budget"]),
     )
 
 
@@ -136,9 +146,17 @@ def _token(text: str) -> Secret:
     return Secret(text.encode())
 
 
-def new_task(folder: Path, task: Task, randomness: Randomness, listen: Sequence[str]) -> None:
+def new_task(
+    folder: Path,
+    task: Task,
+    randomness: Randomness,
+    listen: Sequence[str],
+    budget: Budget | None = None,
+) -> None:
     """Files for all parties of a task, with fresh keys and tokens. `listen`: the addresses of
-    leader and helper. Raises CollectError T825 when a file is there already."""
+    leader and helper. `budget`: what all releases of the task may cost together; with it, the
+    collector gets a new ledger. Raises CollectError T825, StoreError T707 for files that are there.
+    """
     verify_key = randomness.bytes(task.vdaf.prio3.verify_key_bytes).hex()
     peer, collecting = (randomness.bytes(24).hex() for _ in range(2))
     keys = {name: KeyPair.generate(id, randomness) for id, name in enumerate(PARTIES, start=1)}
@@ -156,7 +174,12 @@ def new_task(folder: Path, task: Task, randomness: Randomness, listen: Sequence[
             head |= {"listen": at, "database": f"{party}.db"}
         key = {"id": keys[party].config.id, "aead": 1, "secret": keys[party].key.secret}
         text = _table(head) + "\n[[keys]]\n" + _table(key) + "\n[[tasks]]\n" + _table(own[party])
-        _write(folder / f"{party}.toml", text + "\n" + _task_table(task), 0o600)
+        text += "\n" + _task_table(task)
+        if budget is not None and party == "collector":
+            text += "\n[tasks.budget]\n" + _table(asdict(budget))
+        _write(folder / f"{party}.toml", text, 0o600)
+    if budget is not None:
+        ControlStore.create(folder / LEDGER).close()
     _write(folder / "client.toml", _task_table(task, "task"), 0o644)
 
 
@@ -182,10 +205,10 @@ def _table(values: Mapping[str, Any]) -> str:
 
 
 def _value(value: Any) -> str:
-    """A TOML value: a whole number, a text of printable ASCII, or a list of them."""
+    """A TOML value: a number, a text of printable ASCII, or a list of them."""
     match value:
-        case int():
-            return str(value)
+        case int() | float():
+            return repr(value)
         case Secret():
             return f'"{value.reveal().hex()}"'
         case str() if value.isascii() and value.isprintable() and not set(value) & set('"\\'):

@@ -81,7 +81,7 @@ def combine(buckets: Sequence[Bucket], merge: Merge) -> Bucket:
 def register(session: Session, task: Task, secret_mark: bytes) -> None:
     """Hold a task to the parameters it was first served with. Raises CollectError T822.
 
-    `secret_mark` is a digest of its verification key: to change that is to change the task.
+    `secret_mark` is a digest of its keys: to change one is to change the task.
     """
     mark = hashlib.sha256(
         bytes((task.version,)) + task.configuration + repr(task.noise).encode() + secret_mark
