@@ -77,9 +77,8 @@ def parties(folder: Path, task_of: Any) -> Iterator[tuple[Task, list[subprocess.
             until(lambda url=url: answers(url), 120)
         yield task, running
     finally:
-        for process in running:
+        for process in reversed(running):  # the leader first: it asks the helper
             process.send_signal(signal.SIGTERM)
-        for process in running:
             process.wait(60)
 
 
@@ -102,6 +101,12 @@ def cpu(process: subprocess.Popen[bytes]) -> float:
     """Seconds of processor time, user and system."""
     fields = Path(f"/proc/{process.pid}/stat").read_text().rsplit(")", 1)[1].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def queued(pid: int) -> float:
+    """Seconds that the process's threads were ready to run and got no processor."""
+    delays = [path.read_text().split()[1] for path in Path(f"/proc/{pid}/task").glob("*/schedstat")]
+    return sum(map(int, delays)) / 1e9
 
 
 def rounds(
@@ -159,19 +164,6 @@ def npm_shard(length: int, n: int = 20) -> float | None:
         return float(out.stdout)
 
 
-def client_cost(task: Task, client: Client, n: int = 60) -> tuple[float, float]:
-    """Milliseconds to shard and seal one report: one at a time, and in compiled batches."""
-    client.report(0)
-    alone = []
-    for value in range(n // 4):
-        start = time.perf_counter()
-        client.reports([value])
-        alone.append((time.perf_counter() - start) * 1e3)
-    start = time.perf_counter()
-    client.reports([value % 7 for value in range(n)])
-    return min(alone), (time.perf_counter() - start) * 1e3 / n
-
-
 def histogram(length: int, urls: list[str]) -> Task:
     return Task(
         id=system().bytes(32),
@@ -211,15 +203,21 @@ def measure(
     client = Client(task, HttpPeer())
     hour = int(time.time()) // 3600 * 3600
     values = [i % given.length for i in range(given.reports)]
-    start = time.perf_counter()
+    client.reports(values[:8])
+    start = time.process_time()
     reports = client.reports(values, at=hour - 7200)
-    made = (time.perf_counter() - start) / len(reports)
-    print(f"{len(reports)} reports made, {made * 1e6:.0f} µs each: shard and seal")
+    made = (time.process_time() - start) / len(reports)
+    print(
+        f"{len(reports)} reports made, {made * 1e6:.0f} µs of processor time each: shard and seal"
+    )
     rounds(task, folder, client.reports([0] * 600, at=hour - 14400), 200, hour - 14400)  # warm
     before = [cpu(process) for process in running]
     own = resource.getrusage(resource.RUSAGE_SELF)
+    pids = [process.pid for process in running] + [os.getpid()]
+    ready = [queued(pid) for pid in pids]
     uploaded, whole, found = rounds(task, folder, reports, given.group, hour - 7200)
     after = resource.getrusage(resource.RUSAGE_SELF)
+    kept = [queued(pid) - was for pid, was in zip(pids, ready, strict=True)]
     spent = [cpu(process) - was for process, was in zip(running, before, strict=True)]
     assert found.value == [values.count(i) for i in range(given.length)]
     client_cpu = after.ru_utime + after.ru_stime - own.ru_utime - own.ru_stime
@@ -227,6 +225,7 @@ def measure(
     rate = len(reports) / whole
     print(f"uploaded in {uploaded:.2f} s, summed and opened after {whole:.2f} s: {rate:.0f}/s")
     print("processor time a report, µs: helper {}, leader {}, uploader {}".format(*per_report))
+    print("waited for a processor, s: helper {:.1f}, leader {:.1f}, uploader {:.1f}".format(*kept))
     quiet = latency(task, client.reports([0] * 400, at=hour - 3600), 1)
     load = client.reports([0] * 4000, at=hour - 10800)
     filling = threading.Thread(target=client.upload, args=(load,))
@@ -243,7 +242,8 @@ def measure(
         "dap_upload_busy_p99_ms": round(quantile(busy, 0.99), 2),
         "dap_helper_cpu_us": per_report[0],
         "dap_leader_cpu_us": per_report[1],
-        "dap_client_us": round(made * 1e6),
+        "dap_client_cpu_us": round(made * 1e6),
+        "dap_waited_for_cpu_s": [round(seconds, 1) for seconds in kept],
     }
 
 

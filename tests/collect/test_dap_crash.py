@@ -49,7 +49,7 @@ class Fused:
     def __init__(self, database: Database, fuse: Fuse) -> None:
         self.database, self.fuse = database, fuse
 
-    def transaction(self, scope: bytes) -> Any:
+    def transaction(self, scope: bytes, *, durable: bool = True) -> Any:
         return self.fuse.transaction(self.database, scope)
 
     def close(self) -> None:

@@ -80,7 +80,7 @@ class Aggregation:
 
     def backlog(self) -> int:
         """How many reports are in no job, counted up to one job's size."""
-        with self._leader.database.transaction(self.task.id) as session:
+        with self._leader.database.transaction(self.task.id, durable=False) as session:
             return leader_store.waiting(session, self.task.id, self.job_size)
 
     def work(self) -> bool:
@@ -100,9 +100,10 @@ class Aggregation:
         return True
 
     def _take(self) -> Job | None:
-        """A job that was left by somebody, or a new one."""
+        """A job that was left by somebody, or a new one. It need not be durable: before `_do` sends
+        anything, it makes it so; and until then, nobody misses it."""
         task, now = self.task.id, milliseconds()
-        with self._leader.database.transaction(task) as session:
+        with self._leader.database.transaction(task, durable=False) as session:
             left = leader_store.abandoned(session, task, now, now + self._lease)
             if left is not None:
                 return left
@@ -204,8 +205,9 @@ class Aggregation:
         return outputs
 
     def _finish(self, job: Job, outputs: Sequence[Output]) -> None:
+        # Undone by a power failure, the job is sent again, and its answer is the same.
         task = self.task.id
-        with self._leader.database.transaction(task) as session:
+        with self._leader.database.transaction(task, durable=False) as session:
             if not leader_store.finish(session, task, job.id):
                 return  # another process had taken the job up, and has finished it
             self._party.commit(session, outputs)
