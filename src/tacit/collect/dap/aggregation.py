@@ -29,7 +29,7 @@ from tacit.collect.dap.messages import (
     VerifyInit,
     VerifyResp,
 )
-from tacit.collect.dap.peer import Peer, Token, ask, check_media
+from tacit.collect.dap.peer import Peer, Token, answered, ask
 from tacit.collect.dap.task import to_base64
 from tacit.errors import CollectError
 from tacit.privacy.randomness import Randomness
@@ -163,15 +163,8 @@ class Aggregation:
             media=profile.media["aggregation-job-init-req"],
             token=self._token,
         )
-        if not response.body:
-            raise refuse("T823", "the helper defers its answer", "use a helper that does not")
-        check_media(response, profile.media["aggregation-job-resp"])
-        try:
-            responses = profile.read_responses(response.body)
-        except CollectError as error:
-            raise refuse("T823", f"the helper's answer is none: {error.message}", error.fix) from (
-                error
-            )
+        media = profile.media["aggregation-job-resp"]
+        responses = answered(response, media, profile.read_responses)
         if [response.id for response in responses] != list(sent):
             raise refuse("T823", "the helper answers about other reports", "check the helper")
         if any(response.kind is RespKind.FINISH for response in responses):

@@ -11,7 +11,7 @@ from dataclasses import replace
 from tacit.collect.dap import leader_store, store
 from tacit.collect.dap.aggregation import LEASE, Pauses, milliseconds
 from tacit.collect.dap.database import Session
-from tacit.collect.dap.errors import PROBLEMS, refuse
+from tacit.collect.dap.errors import PROBLEMS
 from tacit.collect.dap.helper import check_size
 from tacit.collect.dap.leader import Leader, overlap
 from tacit.collect.dap.leader_store import ASKING, DONE, FAILED, WAITING, CollectionJob
@@ -22,7 +22,7 @@ from tacit.collect.dap.messages import (
     Selector,
     ShareRequest,
 )
-from tacit.collect.dap.peer import Peer, Token, ask, check_media
+from tacit.collect.dap.peer import Peer, Token, answered, ask
 from tacit.errors import CollectError
 
 _SOON = 100  # milliseconds until a collection that must wait for jobs is looked at again
@@ -134,15 +134,7 @@ class Collecting:
             media=profile.media["aggregate-share-req"],
             token=self._token,
         )
-        if not response.body:
-            raise refuse("T823", "the helper defers its answer", "use a helper that does not")
-        check_media(response, profile.media["aggregate-share"])
-        try:
-            return profile.read_share(response.body)
-        except CollectError as error:
-            raise refuse("T823", f"the helper's share is none: {error.message}", error.fix) from (
-                error
-            )
+        return answered(response, profile.media["aggregate-share"], profile.read_share)
 
     def _postpone(self, job: CollectionJob) -> None:
         until = milliseconds() + self._pauses.next(job.id)

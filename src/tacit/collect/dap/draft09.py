@@ -21,6 +21,7 @@ from tacit.collect.dap.codec import (
 from tacit.collect.dap.errors import ReportError, malformed
 from tacit.collect.dap.messages import (
     BATCH_ID,
+    BATCH_MODE,
     CHECKSUM_BYTES,
     CIPHERTEXT,
     EXTENSIONS,
@@ -30,13 +31,15 @@ from tacit.collect.dap.messages import (
     BatchMode,
     Collection,
     CollectionRequest,
+    Continue,
+    ErrorCode,
     HpkeCiphertext,
     JobContinue,
     JobInit,
     PlaintextInputShare,
     Report,
     ReportMetadata,
-    RespKind,
+    Response,
     Selector,
     ShareRequest,
     UploadStatus,
@@ -82,27 +85,6 @@ class _Metadata:
         return ReportMetadata(REPORT_ID.read(reader), U64.read(reader))
 
 
-class _Response:
-    """`PrepareResp`, whose last field depends on its state."""
-
-    def write(self, out: bytearray, value: VerifyResp) -> None:
-        REPORT_ID.write(out, value.id)
-        out.append(value.kind)
-        if value.kind is RespKind.CONTINUE:
-            _BYTES.write(out, value.payload)
-        elif value.kind is RespKind.REJECT:
-            assert value.error is not None
-            out.append(_ERRORS[value.error])
-
-    def read(self, reader: Reader) -> VerifyResp:
-        report, kind = REPORT_ID.read(reader), RespKind(_KINDS.read(reader))
-        if kind is RespKind.CONTINUE:
-            return VerifyResp(report, kind, _BYTES.read(reader))
-        if kind is RespKind.REJECT:
-            return VerifyResp(report, kind, error=_READ[_ERROR_CODES.read(reader)])
-        return VerifyResp(report, kind)
-
-
 class _SelectorCodec:
     """`BatchSelector`: a mode, and an interval or a batch id."""
 
@@ -115,7 +97,7 @@ class _SelectorCodec:
             BATCH_ID.write(out, value.batch_id)
 
     def read(self, reader: Reader) -> Selector:
-        mode = BatchMode(_MODE.read(reader))
+        mode = BatchMode(BATCH_MODE.read(reader))
         if mode is BatchMode.TIME_INTERVAL:
             return Selector(mode, interval=INTERVAL.read(reader))
         return Selector(mode, batch_id=BATCH_ID.read(reader))
@@ -130,7 +112,7 @@ class _Partial:
             BATCH_ID.write(out, value)
 
     def read(self, reader: Reader) -> bytes | None:
-        if _MODE.read(reader) == BatchMode.TIME_INTERVAL:
+        if BATCH_MODE.read(reader) == BatchMode.TIME_INTERVAL:
             return None
         return BATCH_ID.read(reader)
 
@@ -143,18 +125,6 @@ class _JobInitReq:
 
 
 @dataclass(frozen=True, slots=True)
-class _Continue:
-    id: bytes
-    payload: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class _JobContinueReq:
-    step: int
-    continues: tuple[_Continue, ...]
-
-
-@dataclass(frozen=True, slots=True)
 class _ShareReq:
     selector: Selector
     agg_param: bytes
@@ -162,9 +132,6 @@ class _ShareReq:
     checksum: bytes
 
 
-_MODE = Number(1, tuple(map(int, BatchMode)))
-_KINDS = Number(1, tuple(map(int, RespKind)))
-_ERROR_CODES = Number(1, tuple(_READ))
 _BYTES = Opaque(4)
 _METADATA = _Metadata()
 _SELECTOR = _SelectorCodec()
@@ -182,10 +149,12 @@ _JOB = Struct(
     inits=Items(_INIT, prefix=4, least=1, most=MOST_REPORTS),
 )
 _CONTINUES = Items(
-    Struct(_Continue, id=REPORT_ID, payload=_BYTES), prefix=4, least=1, most=MOST_REPORTS
+    Struct(Continue, id=REPORT_ID, payload=_BYTES), prefix=4, least=1, most=MOST_REPORTS
 )
-_JOB_CONTINUE = Struct(_JobContinueReq, step=U16, continues=_CONTINUES)
-_RESPONSES = Items(_Response(), prefix=4, least=1, most=MOST_REPORTS)
+_JOB_CONTINUE = Struct(JobContinue, step=U16, continues=_CONTINUES)
+_RESPONSES = Items(
+    Response(_BYTES, ErrorCode(_ERRORS, _READ)), prefix=4, least=1, most=MOST_REPORTS
+)
 _SHARE_REQ = Struct(
     _ShareReq,
     selector=_SELECTOR,
@@ -259,8 +228,7 @@ class Draft09:
         return JobInit(job.agg_param, job.batch_id, job.inits)
 
     def read_continue(self, body: bytes) -> JobContinue:
-        request = decode(_JOB_CONTINUE, body)
-        return JobContinue(request.step, tuple(one.id for one in request.continues))
+        return decode(_JOB_CONTINUE, body)
 
     def write_responses(self, responses: Sequence[VerifyResp]) -> bytes:
         return encode(_RESPONSES, tuple(responses))
@@ -279,7 +247,7 @@ class Draft09:
 
     def read_query(self, body: bytes, task: Task) -> CollectionRequest:
         reader = Reader(body)
-        mode, interval = BatchMode(_MODE.read(reader)), None
+        mode, interval = BatchMode(BATCH_MODE.read(reader)), None
         if mode is BatchMode.TIME_INTERVAL:
             interval = INTERVAL.read(reader)
         else:

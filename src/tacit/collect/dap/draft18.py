@@ -24,6 +24,7 @@ from tacit.collect.dap.codec import (
 from tacit.collect.dap.errors import ReportError, malformed, refuse
 from tacit.collect.dap.messages import (
     BATCH_ID,
+    BATCH_MODE,
     CHECKSUM_BYTES,
     CIPHERTEXT,
     EXTENSION,
@@ -35,6 +36,8 @@ from tacit.collect.dap.messages import (
     BatchMode,
     Collection,
     CollectionRequest,
+    Continue,
+    ErrorCode,
     Extension,
     HpkeCiphertext,
     Interval,
@@ -43,7 +46,7 @@ from tacit.collect.dap.messages import (
     PlaintextInputShare,
     Report,
     ReportMetadata,
-    RespKind,
+    Response,
     Selector,
     ShareRequest,
     UploadStatus,
@@ -56,38 +59,6 @@ if TYPE_CHECKING:
     from tacit.collect.dap.task import Task
 
 LEADER_SELECTED_BATCH_ID: Final = 1  # an aggregation job extension
-_ERRORS: Final = tuple(map(int, ReportError))
-
-
-class _ErrorCode:
-    """`ReportError`, as an enum of ours."""
-
-    def write(self, out: bytearray, value: ReportError) -> None:
-        out.append(value)
-
-    def read(self, reader: Reader) -> ReportError:
-        return ReportError(Number(1, _ERRORS).read(reader))
-
-
-class _Response:
-    """`VerifyResp`, whose last field depends on its type."""
-
-    def write(self, out: bytearray, value: VerifyResp) -> None:
-        REPORT_ID.write(out, value.id)
-        out.append(value.kind)
-        if value.kind is RespKind.CONTINUE:
-            _PAYLOAD.write(out, value.payload)
-        elif value.kind is RespKind.REJECT:
-            assert value.error is not None
-            out.append(value.error)
-
-    def read(self, reader: Reader) -> VerifyResp:
-        report, kind = REPORT_ID.read(reader), RespKind(_KINDS.read(reader))
-        if kind is RespKind.CONTINUE:
-            return VerifyResp(report, kind, _PAYLOAD.read(reader))
-        if kind is RespKind.REJECT:
-            return VerifyResp(report, kind, error=_ErrorCode().read(reader))
-        return VerifyResp(report, kind)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,18 +85,6 @@ class _JobInitReq:
 
 
 @dataclass(frozen=True, slots=True)
-class _Continue:
-    id: bytes
-    payload: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class _JobContinueReq:
-    step: int
-    continues: tuple[_Continue, ...]
-
-
-@dataclass(frozen=True, slots=True)
 class _CollectionJobResp:
     report_count: int
     interval: Interval
@@ -133,15 +92,14 @@ class _CollectionJobResp:
     helper: HpkeCiphertext
 
 
-_MODE = Number(1, tuple(map(int, BatchMode)))
-_KINDS = Number(1, tuple(map(int, RespKind)))
 _PAYLOAD, _SHARE = Opaque(4, 1), Opaque(4)
+_ERROR = ErrorCode({one: one for one in ReportError}, {int(one): one for one in ReportError})
 METADATA = Struct(ReportMetadata, id=REPORT_ID, time=U64, extensions=EXTENSIONS)
 REPORT = Struct(
     Report, metadata=METADATA, public_share=_SHARE, leader=CIPHERTEXT, helper=CIPHERTEXT
 )
 _UPLOAD = Items(REPORT, most=MOST_REPORTS)
-_STATUSES = Items(Struct(UploadStatus, id=REPORT_ID, error=_ErrorCode()), most=MOST_REPORTS)
+_STATUSES = Items(Struct(UploadStatus, id=REPORT_ID, error=_ERROR), most=MOST_REPORTS)
 _INPUT = Struct(PlaintextInputShare, extensions=EXTENSIONS, payload=Opaque(4, 1))
 _INIT = Struct(
     VerifyInit, metadata=METADATA, public_share=_SHARE, encrypted=CIPHERTEXT, payload=_PAYLOAD
@@ -153,10 +111,10 @@ _JOB = Struct(
     extensions=EXTENSIONS,
     inits=Items(_INIT, most=MOST_REPORTS),
 )
-_CONTINUES = Items(Struct(_Continue, id=REPORT_ID, payload=_PAYLOAD), most=MOST_REPORTS)
-_JOB_CONTINUE = Struct(_JobContinueReq, step=U16, continues=_CONTINUES)
-_RESPONSES = Items(_Response(), most=MOST_REPORTS)
-_CONFIG = Struct(_Config, mode=_MODE, config=Opaque(2))
+_CONTINUES = Items(Struct(Continue, id=REPORT_ID, payload=_PAYLOAD), most=MOST_REPORTS)
+_JOB_CONTINUE = Struct(JobContinue, step=U16, continues=_CONTINUES)
+_RESPONSES = Items(Response(_PAYLOAD, _ERROR), most=MOST_REPORTS)
+_CONFIG = Struct(_Config, mode=BATCH_MODE, config=Opaque(2))
 _QUERY = Struct(_CollectionJobReq, query=_CONFIG, agg_param=_SHARE, extensions=EXTENSIONS)
 _COLLECTION = Struct(
     _CollectionJobResp, report_count=U64, interval=INTERVAL, leader=CIPHERTEXT, helper=CIPHERTEXT
@@ -239,8 +197,7 @@ class Draft18:
         return JobInit(job.agg_param, batch_id, job.inits, job.key_id)
 
     def read_continue(self, body: bytes) -> JobContinue:
-        request = decode(_JOB_CONTINUE, body)
-        return JobContinue(request.step, tuple(one.id for one in request.continues))
+        return decode(_JOB_CONTINUE, body)
 
     def write_responses(self, responses: Sequence[VerifyResp]) -> bytes:
         return encode(_RESPONSES, tuple(responses))

@@ -90,7 +90,7 @@ class Helper:
         request = self.task.profile.read_continue(body)
         if request.step == 0:
             raise malformed("a job is not continued to step 0")
-        if request.report_ids:
+        if request.continues:
             raise malformed("none of these reports waits for another step")
         raise refuse("T808", "the job has no further step", "take the answer it has given")
 

@@ -6,11 +6,23 @@ Times are as on the wire: multiples of the task's time precision in draft 18, se
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final
 
-from tacit.collect.dap.codec import U8, U16, U64, Fixed, Items, Opaque, Struct
+from tacit.collect.dap.codec import (
+    U8,
+    U16,
+    U64,
+    Codec,
+    Fixed,
+    Items,
+    Number,
+    Opaque,
+    Reader,
+    Struct,
+)
 from tacit.collect.dap.errors import ReportError
 
 TASK_ID_BYTES: Final = 32
@@ -143,11 +155,19 @@ class JobInit:
 
 
 @dataclass(frozen=True, slots=True)
+class Continue:
+    """The leader's next message about a report."""
+
+    id: bytes
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class JobContinue:
     """The next step of a job; for VDAFs of more than one round, which none here is."""
 
     step: int
-    report_ids: tuple[bytes, ...]
+    continues: tuple[Continue, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,4 +230,46 @@ EXTENSION = Struct(Extension, kind=U16, data=Opaque(2))
 EXTENSIONS = Items(EXTENSION, prefix=2, most=_MOST_EXTENSIONS)
 INTERVAL = Struct(Interval, start=U64, duration=U64)
 REPORT_ID, BATCH_ID = Fixed(REPORT_ID_BYTES), Fixed(BATCH_ID_BYTES)
+BATCH_MODE = Number(1, tuple(map(int, BatchMode)))
 EMPTY_CHECKSUM: Final = bytes(CHECKSUM_BYTES)
+
+
+class ErrorCode:
+    """`ReportError` by its numbers in a draft: `codes` to write, `meanings` to read."""
+
+    def __init__(
+        self, codes: Mapping[ReportError, int], meanings: Mapping[int, ReportError]
+    ) -> None:
+        self._codes, self._meanings = codes, meanings
+        self._number = Number(1, tuple(meanings))
+
+    def write(self, out: bytearray, value: ReportError) -> None:
+        out.append(self._codes[value])
+
+    def read(self, reader: Reader) -> ReportError:
+        return self._meanings[self._number.read(reader)]
+
+
+class Response:
+    """`VerifyResp`, whose last field depends on its type."""
+
+    def __init__(self, payload: Codec[bytes], error: Codec[ReportError]) -> None:
+        self._payload, self._error = payload, error
+        self._kind = Number(1, tuple(map(int, RespKind)))
+
+    def write(self, out: bytearray, value: VerifyResp) -> None:
+        REPORT_ID.write(out, value.id)
+        out.append(value.kind)
+        if value.kind is RespKind.CONTINUE:
+            self._payload.write(out, value.payload)
+        elif value.kind is RespKind.REJECT:
+            assert value.error is not None
+            self._error.write(out, value.error)
+
+    def read(self, reader: Reader) -> VerifyResp:
+        report, kind = REPORT_ID.read(reader), RespKind(self._kind.read(reader))
+        if kind is RespKind.CONTINUE:
+            return VerifyResp(report, kind, self._payload.read(reader))
+        if kind is RespKind.REJECT:
+            return VerifyResp(report, kind, error=self._error.read(reader))
+        return VerifyResp(report, kind)

@@ -155,6 +155,18 @@ def media_type(text: str) -> tuple[str, str | None]:
     return kind.strip().lower(), message
 
 
+def answered(response: Response, media: str, read: Callable[[bytes], T]) -> T:
+    """The message in an answer. Raises CollectError T823 for an answer that is deferred, of another
+    media type, or malformed: of such a one, nothing is used."""
+    if not response.body:
+        raise refuse("T823", "the answer is deferred", "use a helper that answers at once")
+    check_media(response, media)
+    try:
+        return read(response.body)
+    except CollectError as error:
+        raise refuse("T823", f"the answer is malformed: {error.message}", error.fix) from error
+
+
 def last_segment(response: Response) -> str:
     """The name of the resource that an answer's Location ends in. Raises CollectError T823.
 
