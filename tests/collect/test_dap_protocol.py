@@ -228,9 +228,10 @@ def test_what_the_helper_says_to_leaders(world: World) -> None:
     job, body = job_of(world, GOOD)
     twice = profile.write_job(replace(job, inits=(*job.inits, job.inits[0])))
     parameter = profile.write_job(replace(job, agg_param=b"x"))
+    empty = profile.write_job(replace(job, inits=()))
     other_key = profile.write_job(replace(job, key_id=1))
     batch = profile.write_job(replace(job, batch_id=bytes(32)))
-    for bad in (b"", body[:-1], body + b"\0", twice, other_key):
+    for bad in (b"", body[:-1], body + b"\0", twice, other_key, empty):
         assert wire.error(*wire.job(bad)) == (400, "invalidMessage")
     assert wire.error(*wire.job(parameter)) == (400, "invalidAggregationParameter")
     assert wire.error(*wire.job(batch)) == (400, "unsupportedExtension")

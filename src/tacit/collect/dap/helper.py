@@ -66,8 +66,8 @@ class Helper:
         job = self.task.profile.read_job(body, self.task)
         self._party.check_parameter(job.agg_param)
         ids = [init.metadata.id for init in job.inits]
-        if len(set(ids)) != len(ids):
-            raise malformed("a report comes twice in one job")
+        if not ids or len(set(ids)) != len(ids):
+            raise malformed("a job has no reports, or one of them twice")
         if job.key_id != KEY_ID:
             raise malformed("the verification key is not known here")
         outputs, responses = self._verify(job)
