@@ -17,8 +17,9 @@ same release, epoch and claim again resumes the same reservation, after a crash 
 Two different results under one reservation would be two releases for the price of one; the second
 `commit` is refused (T564). There is no refill by time: a clock that jumps changes nothing.
 
-Composition is that of `privacy.loss` (zCDP and pure DP add, adaptively chosen or not), converted to
-ε at the budget's δ. Charged is `claim.loss`: the loss against everybody who sees the result.
+Composition is that of `privacy.loss`, converted to ε at the budget's δ: the smallest of basic
+composition, Rényi divergences, and privacy loss distributions (`privacy.pld`). Charged is
+`claim.loss`: the loss against everybody who sees the result.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from tacit.errors import BudgetError, PrivacyError
 from tacit.govern.spends import Spend, State, checked, folded, number, refused, spend_of
 from tacit.privacy.loss import Loss, compose
 from tacit.privacy.mechanism import Claim
+from tacit.privacy.pld import prepare
 from tacit.store.control import ControlStore, Record
 from tacit.values import fingerprint
 
@@ -101,6 +103,8 @@ class Ledger:
             self._budget(name)
         if not purposes:
             raise refused("T560", "it has no purpose", where, "declare what the result is for")
+        if loss.terms:
+            prepare()  # others wait while a transaction is open
         with self._control.transaction():
             held = self._current().get((release, str(epoch)))
             if held and held.state != "refunded":
@@ -171,10 +175,11 @@ class Ledger:
     def _afford(self, purpose: str, release: str, epoch: str, loss: Loss) -> None:
         budget = self._budget(purpose)
         before = self.loss(purpose)
-        after = (before + loss).epsilon(budget.delta)
         # (0, δ) is a promise that something tiny can keep; a budget of 0 was meant as none.
-        if budget.epsilon > 0 and after <= budget.epsilon * (1 + _ROUNDING):
+        limit = budget.epsilon * (1 + _ROUNDING)
+        if budget.epsilon > 0 and (before + loss).fits(limit, budget.delta):
             return
+        after = (before + loss).epsilon(budget.delta)
         spent = before.epsilon(budget.delta)
         raise BudgetError(
             f"the budget of {purpose!r} is ε={budget.epsilon:g} at δ={budget.delta:g}:"

@@ -64,11 +64,11 @@ def folded(record: Record, spends: Mapping[tuple[str, str], Spend]) -> Spend:
 def checked(claim: Claim, where: str) -> tuple[Loss, dict[str, Any]]:
     """The claim's loss and its JSON, whatever class or file the claim came from."""
     loss = claim.loss
-    parts = (loss.rho, loss.pure, loss.pure_rho)
+    parts = (loss.rho, *(part for term in loss.terms for part in term))
     if not all(map(number, parts)) or not any(parts):
         raise refused(
             "T562",
-            f"a loss of ρ={loss.rho}, ε={loss.pure} cannot be charged",
+            f"a loss of ρ={loss.rho} and {loss.terms} cannot be charged",
             where,
             "use a mechanism whose loss is finite and above zero; what loses nothing about anybody"
             " needs no reservation",

@@ -13,8 +13,13 @@ P[M(x) in S] <= exp(ε) P[M(x') in S] + δ for every S; pure if δ = 0.
 - The sum of two independent discrete Gaussians is not a discrete Gaussian. `sum_rho` gives its ρ
   with the correction τ of Kairouz, Liu, Steinke 2021, "The Distributed Discrete Gaussian
   Mechanism", proposition 14 (arXiv 2102.06387). τ is below 10^-300 from a variance of 71 on.
-- Composition, also adaptive: ρ adds (Bun and Steinke 2016, lemma 1.7), pure ε adds, and pure ε is
-  ε²/2-zCDP (proposition 1.4).
+- Composition, also adaptive: ρ adds (Bun and Steinke 2016, lemma 1.7), pure ε adds, and Rényi
+  divergences add at each α (Mironov 2017, proposition 1). An ε-DP release has at most those of
+  randomized response (`response_renyi`).
+- An (ε, δ)-DP release is, but for an event of probability δ, ε-DP (Kairouz, Oh, Viswanath 2017,
+  theorem 3.1): the δ of all such releases are taken off first, and the rest counts as pure.
+- Several pure releases compose more tightly by their privacy loss distributions: see `privacy.pld`,
+  and there what it assumes.
 
 **From ρ to (ε, δ).** CKS 2020, proposition 12 with corollary 13 (the optimal conversion of one
 Rényi bound is also in Asoodeh et al. 2020): for every α > 1, ρ-zCDP is (ε, δ)-DP with
@@ -33,65 +38,132 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from fractions import Fraction
+from typing import Any, NamedTuple
 
 from tacit.errors import PrivacyError
 
 _WIDEN = 1e-12  # relative; a few thousand times the rounding of the formulas below
+_FIELDS = ("rho", "pure", "pure_rho")
+PLD_LIMIT = 64.0
+"""The Σ ε up to which distributions are convolved; past it they get long, and no budget allows it.
+"""
+
+
+class Term(NamedTuple):
+    """`times` releases, each (ε, δ)-DP and no more is known of them; δ = 0: pure DP."""
+
+    epsilon: float
+    delta: float
+    times: int
 
 
 @dataclass(frozen=True, slots=True)
 class Loss:
     """The composed cost of releases on the same data.
 
-    `rho`: Σ ρ of the releases bounded by zCDP. `pure`: Σ ε of the releases bounded by pure DP;
-    `pure_rho`: Σ ε²/2 of those same releases. All finite and >= 0. Make one with `zcdp` or
-    `pure_dp`; add them with `+` or `compose`.
+    `rho`: Σ ρ of the releases bounded by zCDP. `terms`: the releases bounded by (ε, δ)-DP, each
+    pair (ε, δ) once, in order, with how often it came. Make one with `zcdp`, `pure_dp` or
+    `approximate_dp`; add them with `+` or `compose`.
     """
 
     rho: float = 0.0
-    pure: float = 0.0
-    pure_rho: float = 0.0
+    terms: tuple[Term, ...] = ()
 
     def __post_init__(self) -> None:
-        for name, value in asdict(self).items():
-            _check(value, name, zero=True)
+        _check(self.rho, "rho", zero=True)
+        for term in self.terms:
+            _check_term(term)
+        pairs = [term[:2] for term in self.terms]
+        if pairs != sorted(set(pairs)):
+            raise _no_loss()
+
+    @property
+    def pure(self) -> float:
+        """Σ ε of the terms, rounded up."""
+        return _round_up(sum((Fraction(e) * n for e, _, n in self.terms), Fraction(0)))
+
+    @property
+    def failure(self) -> float:
+        """Σ δ of the terms, rounded up: the chance that one of them breaks its ε."""
+        return _round_up(sum((Fraction(d) * n for _, d, n in self.terms), Fraction(0)))
 
     def __add__(self, other: Loss) -> Loss:
-        return Loss(
-            _sum_up(self.rho, other.rho),
-            _sum_up(self.pure, other.pure),
-            _sum_up(self.pure_rho, other.pure_rho),
-        )
+        if not other.terms:
+            return Loss(_sum_up(self.rho, other.rho), self.terms)
+        counts = {term[:2]: term.times for term in self.terms}
+        for epsilon, delta, count in other.terms:
+            counts[epsilon, delta] = counts.get((epsilon, delta), 0) + count
+        terms = tuple(Term(*pair, count) for pair, count in sorted(counts.items()))
+        return Loss(_sum_up(self.rho, other.rho), terms)
 
     def epsilon(self, delta: float) -> float:
-        """An ε for which all of it together is (ε, δ)-DP; `delta` in (0, 1).
+        """An ε for which all of it together is (ε, δ)-DP; `delta` in (0, 1). Infinite where the
+        terms' own δ use it up.
 
-        The smaller of two true bounds: pure part added to the converted rest, and everything
-        converted as zCDP. Raises PrivacyError T520 for a bad delta.
+        The smallest of the true bounds that the module's note derives. Raises PrivacyError T520
+        for a bad delta.
         """
-        _check_delta(delta)
-        apart = _sum_up(self.pure, zcdp_epsilon(self.rho, delta))
-        together = zcdp_epsilon(_sum_up(self.rho, self.pure_rho), delta)
-        return min(apart, together)
+        return min(self._bounds(delta))
 
-    def to_json(self) -> dict[str, float]:
-        """Its fields, for `from_json`."""
-        return asdict(self)
+    def fits(self, epsilon: float, delta: float) -> bool:
+        """Whether `epsilon(delta)` is at most that: the cheap bounds first."""
+        return any(bound <= epsilon for bound in self._bounds(delta))
+
+    def _bounds(self, delta: float) -> Iterator[float]:
+        _check_delta(delta)
+        rest = delta if not self.failure else _round_down(Fraction(delta) - Fraction(self.failure))
+        if rest <= 0:
+            yield math.inf
+            return
+        yield _sum_up(self.pure, zcdp_epsilon(self.rho, rest))
+        several = sum(term.times for term in self.terms) > 1
+        if several or (self.terms and self.rho):  # of one release alone, ε is what it says
+            yield self._renyi(rest)
+        if several and self.pure <= PLD_LIMIT:
+            yield from self._by_pld(rest)
+
+    def _renyi(self, delta: float) -> float:
+        def divergence(alpha: float, over: float) -> float:
+            parts = [n * response_renyi(e, alpha, over) for e, _, n in self.terms]
+            return math.fsum((alpha * self.rho, *parts))
+
+        return renyi_epsilon(divergence, delta)
+
+    def _by_pld(self, delta: float) -> Iterator[float]:
+        from tacit.privacy.pld import responses_epsilon
+
+        pairs = tuple((term.epsilon, term.times) for term in self.terms)
+        if not self.rho:
+            yield responses_epsilon(pairs, delta)
+            return
+        for share in (0.5, 0.1, 0.9):  # δ divided between the two parts: each division is true
+            part = responses_epsilon(pairs, delta * share)
+            yield _sum_up(part, zcdp_epsilon(self.rho, delta * (1 - share) * (1 - _WIDEN)))
+
+    def to_json(self) -> dict[str, Any]:
+        """Its fields, for `from_json`. `pure` and `pure_rho` are what older ledgers wrote."""
+        squares = sum((Fraction(e) ** 2 / 2 * n for e, _, n in self.terms), Fraction(0))
+        found = {"rho": self.rho, "pure": self.pure, "pure_rho": _round_up(squares)}
+        return found | ({"terms": [list(term) for term in self.terms]} if self.terms else {})
 
     @classmethod
-    def from_json(cls, fields: dict[str, float]) -> Loss:
-        """The loss that `to_json` wrote. Raises PrivacyError T520 if it is not one."""
+    def from_json(cls, fields: Mapping[str, Any]) -> Loss:
+        """The loss that `to_json` wrote. Raises PrivacyError T520 if it is not one.
+
+        An older ledger's sum of pure losses is read as one release of that ε.
+        """
+        if not {"rho", "pure", "pure_rho"} <= fields.keys() <= {*_FIELDS, "terms"}:
+            raise _no_loss()
+        written = fields.get("terms")
+        if written is None:
+            written = [(fields["pure"], 0.0, 1)] if fields["pure"] else []
         try:
-            return cls(**fields)
+            return cls(fields["rho"], tuple(Term(*term) for term in written))
         except TypeError as error:
-            raise PrivacyError(
-                "this is not a written privacy loss",
-                code="T520",
-                fix="pass an object with the numbers rho, pure and pure_rho",
-            ) from error
+            raise _no_loss() from error
 
 
 def zcdp(rho: float) -> Loss:
@@ -101,8 +173,14 @@ def zcdp(rho: float) -> Loss:
 
 def pure_dp(epsilon: float) -> Loss:
     """The loss of one pure ε-DP release."""
+    return approximate_dp(epsilon, 0.0)
+
+
+def approximate_dp(epsilon: float, delta: float) -> Loss:
+    """The loss of one (ε, δ)-DP release of which no more is known, such as a shuffled one."""
     _check(epsilon, "epsilon", zero=True)
-    return Loss(pure=epsilon, pure_rho=_round_up(Fraction(epsilon) ** 2 / 2))
+    _check(delta, "delta", zero=True)
+    return Loss(terms=(Term(epsilon, delta, 1),) if epsilon or delta else ())
 
 
 def compose(losses: Iterable[Loss]) -> Loss:
@@ -155,14 +233,33 @@ def zcdp_epsilon(rho: float, delta: float) -> float:
     """The least ε found for which ρ-zCDP is (ε, δ)-DP: min over α of ε(α) above, at least 0."""
     _check(rho, "rho", zero=True)
     _check_delta(delta)
-    if rho == 0.0:
-        return 0.0
+    return 0.0 if rho == 0.0 else renyi_epsilon(lambda alpha, _: alpha * rho, delta)
+
+
+def response_renyi(epsilon: float, alpha: float, over: float) -> float:
+    """D_α of randomized response, the worst of all ε-DP mechanisms; `over` is α - 1 > 0.
+
+    With p = e^ε/(1+e^ε), q = 1-p:  D_α = ln(p^α q^(1-α) + q^α p^(1-α)) / (α-1)
+    = ε - (ln(1+e^-ε) - ln(1+e^(-(2α-1)ε))) / (α-1). Near α = 1 the difference loses its digits:
+    there ε²α/2 (Bun and Steinke 2016, proposition 1.4) is the smaller true bound.
+    """
+    gap = math.log1p(math.exp(-epsilon)) - math.log1p(math.exp(-(1 + 2 * over) * epsilon))
+    exact = epsilon - gap / over + (epsilon + 1 / over) * 1e-15
+    return min(epsilon, alpha * epsilon * epsilon / 2 * (1 + _WIDEN), exact)
+
+
+def renyi_epsilon(divergence: Callable[[float, float], float], delta: float) -> float:
+    """The least ε found for which Rényi bounds are (ε, δ)-DP: min over α of the module's ε(α).
+
+    `divergence(α, α - 1)` bounds D_α from above.
+    """
     log_inverse = -math.log(delta)
 
     def at(t: float) -> float:  # t = ln(α - 1), so that α near 1 keeps its digits
         over, log_alpha = math.exp(t), math.log1p(math.exp(t))
         inner = -math.log1p(math.exp(-t))  # ln(1 - 1/α)
-        terms = ((1 + over) * rho, inner, log_inverse / over, -log_alpha / over)
+        first = divergence(1 + over, over)
+        terms = (first, inner, log_inverse / over, -log_alpha / over)
         return math.fsum(terms) + _WIDEN * sum(map(abs, terms))
 
     return max(0.0, _least(at, -40.0, 300.0))
@@ -274,6 +371,28 @@ def _round_up(exact: Fraction) -> float:
         near = math.inf
     _check(near, "loss", zero=True, tiny=True)
     return near if Fraction(near) >= exact else math.nextafter(near, math.inf)
+
+
+def _round_down(exact: Fraction) -> float:
+    """The greatest double that is not above it."""
+    near = float(exact)
+    return near if Fraction(near) <= exact else math.nextafter(near, -math.inf)
+
+
+def _no_loss() -> PrivacyError:
+    return PrivacyError(
+        "this is not a written privacy loss",
+        code="T520",
+        fix="pass an object with the numbers rho, pure and pure_rho, and terms as `to_json` has",
+    )
+
+
+def _check_term(term: Term) -> None:
+    whole = isinstance(term.times, int) and not isinstance(term.times, bool)
+    if not (len(term) == 3 and whole and term.times > 0 and (term.epsilon or term.delta)):
+        raise _no_loss()
+    _check(term.epsilon, "epsilon", zero=True)
+    _check(term.delta, "delta", zero=True)
 
 
 def _sum_up(a: float, b: float) -> float:

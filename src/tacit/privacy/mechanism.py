@@ -60,7 +60,8 @@ class Claim:
 
     def to_json(self) -> dict[str, Any]:
         """Its fields as JSON values."""
-        return asdict(self) | {"trust": list(self.trust)}
+        losses = {name: getattr(self, name).to_json() for name in ("loss", "aggregator_loss")}
+        return asdict(self) | losses | {"trust": list(self.trust)}
 
 
 @dataclass(frozen=True, slots=True)
