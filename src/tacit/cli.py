@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tacit import __version__
+from tacit.collect.dap.command import add_dap
 from tacit.errors import StoreError, TacitError
 
 
@@ -74,6 +75,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_rank(commands)
     _add_demo(commands)
     _add_evaluate(commands)
+    add_dap(commands)
     return parser
 
 

@@ -13,6 +13,8 @@
     │   ├── VaultError        a device vault is unreadable, corrupt or locked
     │   └── BundleError       a bundle is tampered with, expired or downgraded
     ├── StoreError            a store is full, unreadable or rolled back         T7xx
+    ├── CollectError          a party of a collection refuses, or cannot be
+    │                         reached                                            T8xx
     └── Refused               a plan with one or more errors; carries all of them
 
 An error says four things: what is wrong, where (`file:line`, a row, a path), by which way it came
@@ -109,6 +111,10 @@ class BundleError(SecurityError):
 
 class StoreError(TacitError):
     default_code = "T700"
+
+
+class CollectError(TacitError):
+    default_code = "T800"
 
 
 class Refused(TacitError):  # noqa: N818 - a verdict, as it is called everywhere

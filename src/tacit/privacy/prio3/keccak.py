@@ -141,7 +141,7 @@ _permute_group = _permutation(GROUP)
 _permute_one = _permutation(1)
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _sponge_group(messages: Words, first: int, out: Words, state: Words) -> None:
     """Eight messages of padded words, from row `first` on, into as many rows of `out`."""
     state[:] = np.uint64(0)
@@ -158,7 +158,7 @@ def _sponge_group(messages: Words, first: int, out: Words, state: Words) -> None
                 out[first + lane, start + word] = state[word * GROUP + lane]
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _sponge_one(messages: Words, row: int, out: Words, state: Words) -> None:
     state[:] = np.uint64(0)
     for start in range(0, messages.shape[1], RATE_WORDS):
@@ -172,7 +172,7 @@ def _sponge_one(messages: Words, row: int, out: Words, state: Words) -> None:
             out[row, start + word] = state[word]
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _sponges(messages: Words, out: Words) -> None:
     rows = messages.shape[0]
     whole = rows - rows % GROUP

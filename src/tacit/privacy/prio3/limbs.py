@@ -150,19 +150,19 @@ _multiply_64 = _pairwise(_emit_multiply_64, 2)
 _multiply_128 = _pairwise(_emit_multiply_128, 2)
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def add(a: Element, b: Element, m: Modulus) -> Element:
     """a + b modulo m."""
     return _add(a, b, (m[0], m[1]))  # type: ignore[no-any-return]
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def subtract(a: Element, b: Element, m: Modulus) -> Element:
     """a - b modulo m."""
     return _subtract(a, b, (m[0], m[1]))  # type: ignore[no-any-return]
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def multiply(a: Element, b: Element, m: Modulus) -> Element:
     """a·b/R modulo m."""
     if len(m) == 3:
@@ -170,7 +170,7 @@ def multiply(a: Element, b: Element, m: Modulus) -> Element:
     return _multiply_128(a, b)  # type: ignore[no-any-return]
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def get(words: Words, i: int, m: Modulus) -> Element:
     """Element i of a vector of plain elements."""
     if len(m) == 3:
@@ -178,7 +178,7 @@ def get(words: Words, i: int, m: Modulus) -> Element:
     return words[2 * i], words[2 * i + 1]
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def put(words: Words, i: int, value: Element, m: Modulus) -> None:
     """Sets element i of a vector of plain elements."""
     if len(m) == 3:
@@ -188,13 +188,13 @@ def put(words: Words, i: int, value: Element, m: Modulus) -> None:
         words[2 * i + 1] = value[1]
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def pair(table: Words, i: int) -> Element:
     """Row i of a table of constants; shape (n, 2), whatever the field."""
     return table[i, 0], table[i, 1]
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def out_of_field(words: Words, m: Modulus) -> npt.NDArray[np.bool_]:
     """Which rows of plain elements have one that is not below the modulus; shape (rows,)."""
     bad = np.zeros(words.shape[0], np.bool_)
@@ -208,28 +208,28 @@ def out_of_field(words: Words, m: Modulus) -> npt.NDArray[np.bool_]:
     return bad
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def accumulate(total: Words, rows: Words, m: Modulus) -> None:
     """Adds every row of plain elements to `total`."""
     for row in range(rows.shape[0]):
         _add_into(total, rows[row], m)
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def add_rows(total: Words, other: Words, m: Modulus) -> None:
     """total += other, row by row; equal shapes."""
     for row in range(total.shape[0]):
         _add_into(total[row], other[row], m)
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _add_into(total: Words, other: Words, m: Modulus) -> None:
     size = 1 if len(m) == 3 else 2
     for i in range(total.shape[0] // size):
         put(total, i, add(get(total, i, m), get(other, i, m), m), m)
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def subtract_rows(total: Words, other: Words, m: Modulus) -> None:
     """total -= other, row by row; equal shapes."""
     size = 1 if len(m) == 3 else 2

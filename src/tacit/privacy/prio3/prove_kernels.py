@@ -25,19 +25,19 @@ from tacit.privacy.prio3.limbs import (
 from tacit.privacy.prio3.query_kernels import ONE, RADIX
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _butterfly(wire: Words, low: int, high: int, m: Modulus) -> None:
     u, v = pair(wire, low), pair(wire, high)
     wire[low, 0], wire[low, 1] = add(u, v, m)
     wire[high, 0], wire[high, 1] = subtract(u, v, m)
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _turn(wire: Words, i: int, factor: Element, m: Modulus) -> None:
     wire[i, 0], wire[i, 1] = multiply(pair(wire, i), factor, m)
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def spread(wire: Words, nodes: Words, coset: Words, m: Modulus) -> None:
     """Values at w^0, w^2, w^4 … become values at w^1, w^3, w^5 …, in place; w = nodes[1].
 
@@ -68,7 +68,7 @@ def spread(wire: Words, nodes: Words, coset: Words, m: Modulus) -> None:
         half <<= 1
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def add_products(a: Words, b: Words, sums: Words, first: int, m: Modulus) -> None:
     """sums[first], sums[first + 2], … += a·b/R, point by point."""
     for i in range(a.shape[0]):
@@ -77,14 +77,14 @@ def add_products(a: Words, b: Words, sums: Words, first: int, m: Modulus) -> Non
         sums[at, 0], sums[at, 1] = value
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def write_polynomial(sums: Words, proof: Words, start: int, radix: Element, m: Modulus) -> None:
     """All values but the last, freed of their 1/R, from element `start` of the proof on."""
     for i in range(sums.shape[0] - 1):
         put(proof, start + i, multiply(pair(sums, i), radix, m), m)
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def fill_bits(
     a: Words, b: Words, meas: Words, powers: Words, rs: Words, chunk: int, j: int, m: Modulus
 ) -> None:
@@ -105,7 +105,7 @@ def fill_bits(
         b[i + 1, 0], b[i + 1, 1] = subtract(element, one, m)
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def prove_bits(
     meas: Words,
     joints: Words,
@@ -152,7 +152,7 @@ def prove_bits(
             write_polynomial(sums, proof, 2 * chunk, pair(consts, RADIX), m)
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def prove_values(
     meas: Words,
     rands: Words,

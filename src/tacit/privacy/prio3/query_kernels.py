@@ -35,7 +35,7 @@ RADIX, ONE, SHARES, OFFSET, WIRE_SCALE, GADGET_SCALE = range(6)
 """Rows of `consts`: R² mod m; R mod m; plain 1/shares; plain offset/shares; R/p; R/2p."""
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def lagrange(
     weights: Words, t: Element, nodes: Words, step: int, scale: Element, one: Element, m: Modulus
 ) -> None:
@@ -57,7 +57,7 @@ def lagrange(
         product = multiply(product, subtract(t, pair(nodes, i * step), m), m)
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def is_root(t: Element, order: int, one: Element, m: Modulus) -> bool:
     """Whether t^order = 1, order a power of two; Montgomery form."""
     power = t
@@ -67,7 +67,7 @@ def is_root(t: Element, order: int, one: Element, m: Modulus) -> bool:
     return bool(power[0] == one[0] and power[1] == one[1])
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def point_weights(
     t: Element, nodes: Words, consts: Words, wire: Words, gadget: Words, m: Modulus
 ) -> None:
@@ -87,7 +87,7 @@ def point_weights(
         gadget[i, 0], gadget[i, 1] = weight
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def gadget_at(proof: Words, start: int, gadget: Words, m: Modulus) -> Element:
     """The gadget polynomial, from element `start` of the proof on, at the weights' point."""
     value = ZERO
@@ -96,7 +96,7 @@ def gadget_at(proof: Words, start: int, gadget: Words, m: Modulus) -> Element:
     return value
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def sum_check(meas: Words, length: int, tail: Words, offset: Element, m: Modulus) -> Element:
     """Σ of the first `length` elements - Σ tail·(the others) + offset; tail (n, 2)."""
     total = offset
@@ -108,7 +108,7 @@ def sum_check(meas: Words, length: int, tail: Words, offset: Element, m: Modulus
     return total
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def query_bits_row(
     meas: Words,
     proof: Words,
@@ -144,7 +144,7 @@ def query_bits_row(
             powered = multiply(powered, r, m)
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def query_bits(
     meas: Words,
     proofs: Words,
@@ -190,7 +190,7 @@ def query_bits(
             put(answer, verifier_len - 1, gadget_at(proof, 2 * chunk, gadget, m), m)
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def query_values(
     meas: Words,
     proofs: Words,
@@ -238,7 +238,7 @@ def query_values(
             put(answer, wires + 1, gadget_at(proof, wires, gadget, m), m)
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def decide(verifiers: Words, wires: int, many: int, m: Modulus) -> Flags:
     """Which rows of summed verifier shares hold, all `many` proofs of them; shape (rows,).
 
@@ -267,7 +267,7 @@ def decide(verifiers: Words, wires: int, many: int, m: Modulus) -> Flags:
     return sound
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def truncate(meas: Words, weights: Words, m: Modulus, out: Words) -> None:
     """Σ weights·(each stretch of as many elements); weights (n, 2) in Montgomery form."""
     size = 1 if len(m) == 3 else 2

@@ -1,0 +1,139 @@
+"""A sum with noise is a release: none without the ledger, and one only for one price."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import pytest
+from dap_world import World, make_task
+
+from tacit.errors import BudgetError, CollectError, PrivacyError
+from tacit.govern.ledger import Budget, Ledger, Reservation
+from tacit.privacy.sum_noise import SumNoise
+from tacit.store.control import ControlStore
+
+NOISE = SumNoise("gaussian", Fraction(9))
+VALUES = [i % 5 for i in range(40)]
+TOTAL = [VALUES.count(i) for i in range(8)]
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Ledger:
+    return Ledger(ControlStore.create(tmp_path / "control"), [Budget("measure", 3.0, 1e-6)])
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Any:
+    made = World(make_task(noise=NOISE, min_batch_size=40), tmp_path)
+    made.upload(VALUES)
+    yield made
+    made.stop()
+
+
+def reserve(world: World, ledger: Ledger, epoch: int = 0) -> Reservation:
+    claim = world.collector().claim("plays", 1e-6)
+    return ledger.reserve("measure", "plays", claim, epoch)
+
+
+def test_a_release_is_paid_for_before_it_is_opened(world: World, ledger: Ledger) -> None:
+    reservation = reserve(world, ledger)
+    found, sealed = world.collector().release(world.everything(), reservation)
+    assert reservation.state == "committed"
+    assert ledger.spent("measure") == pytest.approx(reservation.loss.epsilon(1e-6))
+    assert found.reports == 40
+    assert found.sigma == pytest.approx(18**0.5)
+    assert all(
+        abs(got - true) < 8 * found.sigma for got, true in zip(found.value, TOTAL, strict=True)
+    )
+    # The same answer opened again is the same release: it has the same noise, and costs nothing.
+    assert world.collector().open(sealed) == found
+    again, _ = world.collector().release(world.everything(), reserve(world, ledger))
+    assert again == found
+
+
+def test_no_release_without_the_ledger(world: World, ledger: Ledger) -> None:
+    with pytest.raises(CollectError, match="T827"):
+        world.collect()
+    refunded = reserve(world, ledger)
+    refunded.refund("not wanted")
+    with pytest.raises(PrivacyError, match="T543"):
+        world.collector().release(world.everything(), refunded)
+    small = replace(NOISE, parameter=Fraction(900)).claim(world.task.vdaf.prio3, "plays", 1e-6)
+    cheap = ledger.reserve("measure", "cheap", small, 0)
+    with pytest.raises(PrivacyError, match="T543"):
+        world.collector().release(world.everything(), cheap)
+    tight = Ledger(ControlStore.create(world.folder / "tight"), [Budget("measure", 0.1, 1e-6)])
+    with pytest.raises(BudgetError, match="T501"):
+        reserve(world, tight)
+
+
+def test_an_exact_sum_has_no_claim(tmp_path: Path, ledger: Ledger) -> None:
+    world = World(make_task(min_batch_size=2), tmp_path)
+    with pytest.raises(CollectError, match="T827"):
+        reserve(world, ledger)
+    world.stop()
+
+
+def test_noise_is_drawn_once(world: World) -> None:
+    """A batch asked for again, by whoever, over crashes: the same sealed shares, the same noise."""
+    collector = world.collector()
+    first = collector.fetch(world.everything())
+    world.crash()
+    assert collector.fetch(world.everything()) == first
+    assert world.helper.start_share(helper_request(world)) == world.helper.start_share(
+        helper_request(world)
+    )
+
+
+def helper_request(world: World) -> bytes:
+    with world.databases[0].transaction(world.task.id) as session:
+        return bytes(session.all("SELECT share_request FROM collections")[0][0])
+
+
+def test_sums_that_noise_made_negative(tmp_path: Path, ledger: Ledger) -> None:
+    """Buckets that nobody is in: about half of them come out below zero, none near the modulus."""
+    parameters = {"length": 200, "chunk_length": 14}
+    task = make_task(noise=NOISE, min_batch_size=3, parameters=parameters)
+    world = World(task, tmp_path)
+    world.upload([0, 0, 0])
+    found, _ = world.collector().release(world.everything(), reserve(world, ledger))
+    assert 50 < sum(value < 0 for value in found.value) < 150
+    assert max(map(abs, found.value)) < 60
+    world.stop()
+
+
+def test_another_answer_under_one_reservation_is_refused(world: World, ledger: Ledger) -> None:
+    reservation = reserve(world, ledger)
+    world.collector().release(world.everything(), reservation)
+    world.now += 100
+    world.upload(VALUES)
+    with pytest.raises(PrivacyError, match="T564"):
+        world.collector().release(world.everything(), reservation)
+
+
+def test_both_drafts(tmp_path: Path, ledger: Ledger) -> None:
+    world = World(make_task(9, "sum", parameters={"max_measurement": 15}, noise=NOISE), tmp_path)
+    world.upload([7] * 10)
+    found, _ = world.collector().release(world.everything(), reserve_sum(world))
+    assert abs(found.value - 70) < 8 * found.sigma
+    world.stop()
+
+
+def reserve_sum(world: World) -> Reservation:
+    budget = Budget("measure", 1e6, 1e-6)
+    ledger = Ledger(ControlStore.create(world.folder / "sum"), [budget])
+    return reserve(world, ledger)
+
+
+def test_the_noise_binds_the_task(world: World) -> None:
+    """Less noise is another task: neither aggregator serves it under the same id."""
+    world.stop()
+    task, world.task = world.task, replace(world.task, noise=None)
+    with pytest.raises(CollectError, match="T822"):
+        world.start()
+    world.stop()
+    world.task = task
+    world.start()
