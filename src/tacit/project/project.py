@@ -10,19 +10,19 @@ import difflib
 import os
 import re
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tacit.declare import Declarations, Events, Purpose, Source, Table
-from tacit.declare.expression import parse
 from tacit.errors import BundleError, DataError
 from tacit.operations import View
 from tacit.plan import Difference, Plan, compile_plan, difference, document
 from tacit.plan.sources import key_columns, retention
+from tacit.plan.views import view_of
 from tacit.project.catalogue import Catalogue, catalogue_of, check_keys
 from tacit.project.module import read_module
 from tacit.project.settings import FILE, Settings, read_settings
@@ -36,8 +36,12 @@ if TYPE_CHECKING:
     from tacit.device.keys import SigningKey
     from tacit.device.population import Population
     from tacit.govern.ledger import Ledger
+    from tacit.live.accept import Pushed
+    from tacit.live.online import Online, Receipt
+    from tacit.live.place import Mark
     from tacit.store.control import ControlStore
     from tacit.store.files import Rows
+    from tacit.store.online.base import Backend
 
 STATE = ".tacit"
 
@@ -293,6 +297,63 @@ class Project:
         except BundleError:
             return None
 
+    # ------------------------------------------------------------------ live
+
+    @cached_property
+    def online(self) -> Online:
+        """The online store of the signals in the cloud, made on first use.
+
+        Raises StoreError T722 for a server that cannot be reached, T727 on use when what it holds
+        is of another plan: `rebase` builds it anew.
+        """
+        from tacit.live.feeds import feeds_of
+        from tacit.live.online import Online
+        from tacit.live.online import Settings as Keeping
+
+        where, backend = self.settings.online, self._backend()
+        feeds = feeds_of(self.plan, lambda table: self.rows(table).table, where.baseline)
+        return Online(backend, feeds, Keeping(stale=where.stale))
+
+    def _backend(self) -> Backend:
+        where = self.settings.online
+        if where.redis is None:
+            from tacit.store.online.lmdb import Lmdb
+
+            return Lmdb(self.state / "online")
+        from tacit.store.online.redis import Redis
+
+        return Redis(where.redis, name=f"tacit:{self.settings.name}")
+
+    def push(
+        self,
+        source: str,
+        rows: Pushed,
+        *,
+        ids: str | Sequence[object] | None = None,
+        batch: str | None = None,
+    ) -> Receipt:
+        """Events of a source into the online store; on its disk when this returns.
+
+        ``rows`` is a table, or a list of mappings of which those that do not fit are quarantined.
+        ``ids`` names the column that identifies an event: one that comes twice counts once.
+        ``batch`` does the same for the push as a whole. Raises as `live.online.Online.push`.
+        """
+        return self.online.push(source, rows, now=self.now(), ids=ids, batch=batch)
+
+    def rebase(
+        self, source: str, *, ids: str | None = None, marks: Mapping[str, Mark] | None = None
+    ) -> None:
+        """Builds the source's baseline from its bound rows, then switches to it.
+
+        Rows that were pushed before this is called must be in the file. What the file holds of the
+        streams is said by ``ids`` or ``marks`` (see `live.baseline`).
+        """
+        from tacit.live.baseline import begin
+
+        baseline = begin(self.online, source)
+        baseline.add(self.rows(source).table, now=self.now(), ids=ids)
+        baseline.finish(now=self.now(), marks=marks)
+
     # ------------------------------------------------------------------ features
 
     def features(self, signals: Iterable[str], spine: pa.Table) -> pa.Table:
@@ -330,19 +391,6 @@ def owner(source: Source) -> tuple[str, ...]:
         return tuple(key_columns(source, source.of))
     people = people_columns(source)
     return people if len(people) == 1 else ()
-
-
-def view_of(view: View, signals: set[str]) -> View:
-    """The view with only the windows of these signals, and only what they need of columns and
-    joins: a join finds one row or none, so leaving one out leaves no event out."""
-    windows = tuple(window for window in view.windows if window.signal in signals)
-    used = {name for w in windows for name in (w.value, w.by, w.where)}
-    computed = tuple(column for column in view.computed if column.name in used)
-    read = {
-        name.partition(".")[0] for c in computed for name in parse(c.sql).columns if "." in name
-    }
-    joins = tuple(join for join in view.joins if join.table in read)
-    return replace(view, windows=windows, computed=computed, joins=joins)
 
 
 def sources_of(views: Iterable[View]) -> set[str]:

@@ -40,9 +40,10 @@ from tacit.errors import (
 from tacit.govern.ledger import Reservation
 from tacit.learn.design import design
 from tacit.plan import Node
+from tacit.plan.views import view_of
 from tacit.privacy.mechanism import Report
 from tacit.project.catalogue import Catalogue
-from tacit.project.project import Project, people_columns, view_of
+from tacit.project.project import Project, people_columns
 from tacit.store.atomic import replace_file
 from tacit.store.files import Rows
 from tacit.values import DAY, canonical_json

@@ -9,6 +9,11 @@
     [sources.orders]
     path = "data/orders.parquet"
     columns = { item = "StockCode" }    # only where the file's names differ
+
+    [online]                            # left out: LMDB in .tacit/online
+    redis = "redis://localhost:6379/0"  # a server that machines share
+    stale = "10m"                       # without news for so long, a source's values are stale
+    baseline = ["orders"]               # nothing of these is answered before a baseline is built
 """
 
 from __future__ import annotations
@@ -23,7 +28,7 @@ from pathlib import Path
 from typing import Any
 
 from tacit.errors import DataError
-from tacit.values import moment
+from tacit.values import duration, moment
 
 FILE = "tacit.toml"
 
@@ -37,6 +42,15 @@ class Binding:
 
 
 @dataclass(frozen=True, slots=True)
+class OnlineStore:
+    """Where the online store is: a Redis server, or LMDB when there is no ``redis``."""
+
+    redis: str | None = None
+    stale: int | None = None
+    baseline: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """What `tacit.toml` says."""
 
@@ -44,6 +58,7 @@ class Settings:
     module: Path
     sources: Mapping[str, Binding]
     as_of: int | None = None
+    online: OnlineStore = field(default_factory=OnlineStore)
 
 
 def read_settings(root: Path) -> Settings:
@@ -78,7 +93,7 @@ def read_settings(root: Path) -> Settings:
 
 
 def _settings(root: Path, path: Path, raw: Mapping[str, Any]) -> Settings:
-    known = ("name", "module", "as_of", "sources")
+    known = ("name", "module", "as_of", "sources", "online")
     unknown = sorted(set(raw) - set(known))
     if unknown:
         close = difflib.get_close_matches(unknown[0], known, 1)
@@ -100,7 +115,20 @@ def _settings(root: Path, path: Path, raw: Mapping[str, Any]) -> Settings:
         root / module,
         {key: _binding(root, path, key, bound) for key, bound in sources.items()},
         None if as_of is None else moment(as_of),
+        _online(path, raw.get("online", {})),
     )
+
+
+def _online(path: Path, raw: Any) -> OnlineStore:
+    fix = 'write redis = "redis://…", stale = "10m" and baseline = ["…"], or leave them out'
+    if not isinstance(raw, dict) or not set(raw) <= {"redis", "stale", "baseline"}:
+        raise _wrong(path, "[online] has settings that there are not", fix)
+    server, stale, baseline = raw.get("redis"), raw.get("stale"), raw.get("baseline", [])
+    names = isinstance(baseline, list) and all(isinstance(name, str) for name in baseline)
+    if not isinstance(server, str | None) or not isinstance(stale, str | None) or not names:
+        raise _wrong(path, "a setting of [online] is of the wrong kind", fix)
+    kept = None if stale is None else duration(stale, where=str(path))
+    return OnlineStore(server, kept, tuple(baseline))
 
 
 def _binding(root: Path, path: Path, source: str, raw: Any) -> Binding:
