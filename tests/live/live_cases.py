@@ -17,7 +17,7 @@ from tacit.live.reader import Lookup
 from tacit.operations import Computed, Join, View, Window
 from tacit.store.online.base import Backend
 from tacit.store.online.lmdb import Lmdb
-from tacit.values import DAY, HOUR, MINUTE, SECOND, Type
+from tacit.values import HOUR, MINUTE, SECOND, Type
 
 NOW = 1_750_000_000 * SECOND
 SCHEMA = {
@@ -161,6 +161,3 @@ def small(monkeypatch: Any) -> None:
     monkeypatch.setattr(heavy, "HEAD", 12)
     monkeypatch.setattr(heavy, "KEPT", 4)
     monkeypatch.setattr(heavy, "SEGMENT", 6)
-
-
-__all__ = ["DAY", "NOW"]

@@ -306,17 +306,18 @@ class Online:
         self, store: Changing, source: _Source, version: int, table: pa.Table, now: int
     ) -> tuple[int, list[Rejected]]:
         """Rows into every view of a version; how many were too late for all, and the refused."""
-        late, refused = table.num_rows, []
+        cut, refused = 2**63, []
         for segments, prepare in zip(source.segments, source.preparers, strict=True):
             view = segments.form.view
             place = Place.of(source.feed.name, version, view.name)
             rows = prepare(table)
             done: Written = write(store, segments, place, rows, now, self.settings.slack)
-            late = min(late, done.late)
+            cut = min(cut, done.cut)
             for key in done.refused:
                 reason = f"what {view.name!r} holds of its key is damaged (T724)"
                 refused.append(Rejected(-1, reason, key))
-        return (late if source.segments else 0), refused
+        at = table[source.feed.time].fill_null(cut if cut < 2**63 else 0).to_numpy()
+        return int((at < cut).sum()) if source.segments else 0, refused
 
     def _journal(self, store: Changing, standing: Standing, name: str, entry: Entry) -> None:
         standing.number += 1

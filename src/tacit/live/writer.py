@@ -17,10 +17,10 @@ from tacit.store.online.base import Changing
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """What became of rows: how many came too late for every window, and those whose key is damaged
-    (or of another meaning)."""
+    """What became of rows: before which moment they came too late for every window, and the keys
+    that are damaged or of another meaning."""
 
-    late: int
+    cut: int
     refused: list[bytes]
 
 
@@ -42,11 +42,10 @@ def write(
 ) -> Written:
     """Merges rows into their keys, and seals heads that overflow."""
     form = segments.form
-    if not rows.keys:
-        return Written(0, [])
     cut = cut_of(form, now, slack)
     drop = LEAST if form.endless else cut
-    late = 0 if form.endless else int((rows.rows[:, 0] < cut).sum())
+    if not rows.keys:
+        return Written(drop, [])
     heads = [place.head(key) for key in rows.keys]
     raws = store.get(heads)
     sizes = np.array([0 if raw is None else len(raw) // 8 for raw in raws], np.int64)
@@ -78,7 +77,7 @@ def write(
     )
     for k in over:
         seal(store, segments, place, rows.keys[k], out[ends[k] : ends[k + 1]], cut)
-    return Written(late, [rows.keys[k] for k, each in enumerate(fine) if not each])
+    return Written(drop, [rows.keys[k] for k, each in enumerate(fine) if not each])
 
 
 def seal(

@@ -16,6 +16,7 @@ from __future__ import annotations
 import os
 import shutil
 import threading
+import weakref
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -29,6 +30,10 @@ from tacit.store.online.base import full, unreachable
 
 LIMIT = 1 << 38
 """Bytes that an environment may grow to: addresses, not memory or disk."""
+
+
+_OPENED: weakref.WeakValueDictionary[str, Any] = weakref.WeakValueDictionary()
+_OPENING = threading.Lock()
 
 
 class Transaction:
@@ -86,20 +91,29 @@ class Lmdb:
         self._seen = self._stamp()
         name = self._pointer.read_text()
         try:
-            self._env = lmdb.open(
-                str(make_folder(self.folder / name)),
-                map_size=self.limit,
-                sync=self.sync,
-                metasync=self.sync,
-                max_readers=1024,
-                mode=0o600,
-            )
+            self._env = self._environment(str(make_folder(self.folder / name)))
         except lmdb.Error as error:
             raise self._refusal(error) from None
         except OSError as error:
             raise unwritable(error, self.folder) from None
         self._env.reader_check()  # places of readers that were killed
         self._name = name
+
+    def _environment(self, path: str) -> Any:
+        """LMDB wants a folder opened once in a process: objects share what is open."""
+        with _OPENING:
+            found = _OPENED.get(path)
+            if found is None:
+                found = lmdb.open(
+                    path,
+                    map_size=self.limit,
+                    sync=self.sync,
+                    metasync=self.sync,
+                    max_readers=1024,
+                    mode=0o600,
+                )
+                _OPENED[path] = found
+            return found
 
     def _stamp(self) -> tuple[int, int]:
         try:
@@ -177,7 +191,7 @@ class Lmdb:
         return int((info["last_pgno"] + 1) * stat["psize"])
 
     def close(self) -> None:
-        self._env.close()
+        self._env = None  # it closes when nobody has it
 
     def _refusal(self, error: lmdb.Error) -> StoreError:
         said = str(error)
