@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -99,6 +100,15 @@ def feed(*, endless: bool = True, keep: int | None = None, baseline: bool = Fals
     )
 
 
+def crash_feed() -> Feed:
+    """Three views of few windows: what a process that dies often writes."""
+    found = feed()
+    return replace(
+        found,
+        views=tuple(replace(v, windows=(*v.windows[:3], *v.windows[-3:])) for v in found.views),
+    )
+
+
 def online(folder: Path | Backend, given: Feed, **settings: Any) -> Online:
     backend = Lmdb(folder, sync=False) if isinstance(folder, Path) else folder
     return Online(backend, [given], Settings(**settings))
@@ -134,7 +144,8 @@ def check(
     """Every signal of every view at a moment, one by one and as a batch, is the reference's."""
     for view in given.views:
         columns = [source for _, source in view.keys]
-        keys = sorted({tuple(row[column] for column in columns) for row in rows})[:12]
+        found = {tuple(row[column] for column in columns) for row in rows}
+        keys = sorted(key for key in found if None not in key)[:12]
         keys.append(tuple("nobody" for _ in columns))
         spine: dict[str, list[Any]] = {
             name: [key[i] for key in keys] for i, (name, _) in enumerate(view.keys)

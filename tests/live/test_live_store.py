@@ -15,7 +15,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from live_cases import NOW, SCHEMA, check, events, feed, online, small, table
+from live_cases import NOW, SCHEMA, check, crash_feed, events, feed, online, small, table
 
 from tacit.errors import DataError, StoreError
 from tacit.live import scan
@@ -378,7 +378,7 @@ def _read(look: Any, now: int) -> Any:
 
 
 def test_a_full_store_keeps_nothing_of_a_change(tmp_path: Path) -> None:
-    store = online(Lmdb(tmp_path, limit=1 << 20), feed())
+    store = online(Lmdb(tmp_path, limit=1 << 20), crash_feed())
     rng, rows = random.Random(1), []
     full = False
     while not full:
@@ -392,21 +392,21 @@ def test_a_full_store_keeps_nothing_of_a_change(tmp_path: Path) -> None:
         else:
             rows += batch
     assert rows
-    check(store, feed(), rows, NOW)
+    check(store, crash_feed(), rows, NOW)
 
 
 def test_a_full_disk_keeps_nothing_of_a_change(tmp_path: Path) -> None:
-    """A process whose files may not grow past 2 MiB stands for a disk without space."""
+    """A process whose files may not grow past 1 MiB stands for a disk without space."""
     code = f"""
 import random, sys
 sys.path[:0] = {[str(Path(__file__).parent), str(Path(__file__).parents[1] / "parity")]!r}
 import resource, signal
 from pathlib import Path
-from live_cases import NOW, events, feed, online
+from live_cases import NOW, crash_feed, events, online
 from tacit.errors import StoreError
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-store = online(Path({str(tmp_path)!r}), feed())
-resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 21, 1 << 21))
+store = online(Path({str(tmp_path)!r}), crash_feed())
+resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, 1 << 20))
 rng, done = random.Random(1), 0
 try:
     while True:
@@ -424,7 +424,7 @@ except StoreError as error:
     for _ in range(int(found)):
         rows += events(rng, 100, NOW)
     assert rows
-    check(online(tmp_path, feed()), feed(), rows, NOW)
+    check(online(tmp_path, crash_feed()), crash_feed(), rows, NOW)
 
 
 # ---------------------------------------------------------------------- arithmetic

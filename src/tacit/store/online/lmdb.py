@@ -195,7 +195,8 @@ class Lmdb:
 
     def _refusal(self, error: lmdb.Error) -> StoreError:
         said = str(error)
-        disk = any(word in said for word in ("No space", "quota", "too large"))
+        # A write cut short by a full disk is an "Input/output error" to LMDB.
+        disk = any(word in said for word in ("No space", "quota", "too large", "Input/output"))
         if isinstance(error, lmdb.MapFullError) or disk:
             return full(str(self.folder), f"{said} (limit {self.limit:,} bytes)")
         if isinstance(error, lmdb.CorruptedError | lmdb.InvalidError | lmdb.PageNotFoundError):

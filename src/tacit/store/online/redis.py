@@ -130,7 +130,7 @@ class Redis:
             raise self._held() from None
         except redis.RedisError as error:
             said = str(error)
-            if "OOM" in said or "MISCONF" in said:
+            if any(word in said for word in ("OOM", "maxmemory", "MISCONF", "discarded")):
                 raise full(self.where, said) from None
             raise unreachable(self.where, said) from None
 
