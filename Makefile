@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 DEMO := $(if $(DATA),--data $(DATA)) $(if $(DEVICES),--devices $(DEVICES)) $(if $(EPSILON),--epsilon $(EPSILON)) $(ARGS)
 
-.PHONY: demo test test-slow bench bench-signals lint lock clean
+.PHONY: demo test test-slow bench bench-signals bench-live-store lint lock clean
 
 demo: $(READY)          ## the whole of it on a synthetic population, or on DATA=events.parquet
 	$(BIN)/tacit demo $(DEMO)
@@ -26,6 +26,9 @@ bench: $(READY)         ## the figures of the spine
 
 bench-signals: $(READY) ## signals beside DuckDB and Polars; takes a while and 20 GB of memory at most
 	$(BIN)/python benchmarks/signals/run.py $(ARGS)
+
+bench-live-store: $(READY) ## the online store by itself: ingestion, reads, growth
+	$(BIN)/python benchmarks/live/store.py $(ARGS)
 
 lock: $(READY)          ## choose new versions, with hashes and without download addresses
 	$(BIN)/pip install --quiet "uv>=0.6"

@@ -104,13 +104,13 @@ def test_a_writer_that_lost_its_lease_writes_nothing(server: Server) -> None:
 
 
 def test_a_full_redis_keeps_nothing_of_a_change(tmp_path: Path) -> None:
-    server = redis_server(tmp_path, "--maxmemory", "6mb", "--maxmemory-policy", "noeviction")
+    server = redis_server(tmp_path, "--maxmemory", "3mb", "--maxmemory-policy", "noeviction")
     try:
         kept = crash_feed()
         store, rng, rows = online(Redis(url(server)), kept), random.Random(1), []
         code = ""
         while not code:
-            batch = events(rng, 2000, NOW)
+            batch = events(rng, 500, NOW)
             try:
                 store.push("events", batch, now=NOW)
                 rows += batch

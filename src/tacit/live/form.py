@@ -17,6 +17,7 @@ rows before the cut may have been folded or dropped, so a window that needs them
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -169,3 +170,16 @@ def text_at(table: Array, heap: Any, code: int) -> str:
     entry = int(table[code])
     start = entry >> 32
     return bytes(heap[start : start + (entry & 0xFFFFFFFF)]).decode()
+
+
+_COUNTS = struct.Struct("<qq")  # of rows and texts, in the header
+_ENTRY = struct.Struct("<II")
+
+
+def raw_text(raw: bytes, width: int, code: int) -> str:
+    """The same from a blob's bytes."""
+    rows, texts = _COUNTS.unpack_from(raw, 8 * ROWS)
+    table = 8 * (HEADER + rows * width)
+    size, start = _ENTRY.unpack_from(raw, table + 8 * code)
+    at = table + 8 * texts + start
+    return raw[at : at + size].decode()

@@ -11,6 +11,7 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,7 +20,7 @@ from tacit.aggregates.columns import Array
 from tacit.errors import DataError, StoreError
 from tacit.live import fold, scan
 from tacit.live.feed import Feed, join_parts, key_parts
-from tacit.live.form import BOOL, FLOAT, LEAST, TEXT, Form, slot_of
+from tacit.live.form import BOOL, FLOAT, LEAST, TEXT, Form, raw_text, slot_of
 from tacit.live.heavy import Sealed, Segments, adds_up, damaged, kind_of
 from tacit.live.place import Place, glance
 from tacit.operations import Window
@@ -111,6 +112,9 @@ class _Chosen:
             else (FLOAT if op == scan.OP_MEAN else int(form.kinds[form.index[slot.value]]))
             for slot, op in zip(self.slots, ops, strict=True)
         ]  # fmt: skip
+        self.floats = [w for w, kind in enumerate(self.kinds) if kind == FLOAT]
+        self.odd = [w for w, kind in enumerate(self.kinds) if kind in (TEXT, BOOL)]
+        self.places: dict[int, Place] = {}
         self.numbers = np.array([form.slots.index(slot) for slot in self.slots], np.int64)
         self.ranks = np.array([kind_of(form, slot) for slot in self.slots], np.int64)
         self.adds = [adds_up(form, slot) for slot in self.slots]
@@ -164,6 +168,9 @@ class Lookup:
         ]
         place = {signal: i for i, signal in enumerate(self.signals)}
         self.places = [[place[w.signal] for w in view.windows] for view in self.views]
+        # From the order of the windows to that of the signals, when one view has all of them.
+        back = sorted(range(len(self.places[0])), key=self.places[0].__getitem__)
+        self._order = itemgetter(*back) if len(back) > 1 else None
         self._local = threading.local()
 
     # ------------------------------------------------------------------ one key
@@ -203,11 +210,21 @@ class Lookup:
             key = self._key(view, keys)
             found, known = self._values(store, view, place, key, at, now)
             fresh = Status.STALE if stale else Status.FRESH
+            if allowed is None and len(places) == len(values):  # all of them are of one view
+                found = self._ordered(found)
+                if known and None not in found:
+                    return Values(found, [fresh] * len(found))
+                missing = Status.MISSING
+                statuses = [missing if v is None or not known else fresh for v in found]
+                return Values(found, statuses)
             for i, value in zip(places, found, strict=True):
                 if allowed is None or allowed[i]:
                     values[i] = value
                     status[i] = fresh if known and value is not None else Status.MISSING
         return Values(values, status)
+
+    def _ordered(self, found: list[Any]) -> list[Any]:
+        return found if self._order is None else list(self._order(found))
 
     def _place(self, store: Reading, view: _Chosen, at: int) -> tuple[Place, bool]:
         version, progress = glance(store, view.feed.name)
@@ -219,7 +236,11 @@ class Lookup:
                 fix="build its baseline, or push events to a source that needs none",
             )
         stale = self.stale is not None and at - progress > self.stale
-        return Place.of(view.feed.name, version, view.form.view.name), stale
+        place = view.places.get(version)
+        if place is None:
+            place = Place.of(view.feed.name, version, view.form.view.name)
+            view.places = {version: place}
+        return place, stale
 
     def _key(self, view: _Chosen, keys: Mapping[str, object]) -> bytes:
         parts = []
@@ -238,7 +259,7 @@ class Lookup:
             if entity == scan.ABSENT:
                 return list(view.blank), False
             _check(view, entity, at)
-            found = self._convert(store, view, place, key, words, answer, at)
+            found = self._convert(store, view, place, key, raw or b"", words, answer, at)
             if found is not None:
                 return found, True
         raise StoreError(
@@ -282,6 +303,7 @@ class Lookup:
         view: _Chosen,
         place: Place,
         key: bytes,
+        raw: bytes,
         words: Array,
         answer: Answer,
         at: int,
@@ -300,22 +322,24 @@ class Lookup:
             scan.finish_all(total, view.ops[:, 0].copy(), view.ranks, at, results, states)
             states[kept == scan.FOLDED] = scan.FOLDED
             adds = [each or self._newer(view, w, answer, sealed) for w, each in enumerate(adds)]
-        numbers, floats = results.tolist(), results.view(np.float64).tolist()
-        found: list[Any] = []
-        for w, state in enumerate(states.tolist()):
-            kind = view.kinds[w]
-            if not adds[w] or state > scan.VALUE:
+        found: list[Any] = results.tolist()
+        floats = results.view(np.float64).tolist()
+        for w in view.floats:
+            found[w] = floats[w]
+        odd = list(view.odd)
+        if not (states == scan.VALUE).all() or not all(adds):
+            odd += np.flatnonzero((states != scan.VALUE) | ~np.array(adds)).tolist()
+        for w in odd:
+            if not adds[w] or states[w] > scan.VALUE:
                 rows = fold.Rows(view.form, words) if rows is None else rows
-                found.append(self._algebra(view, w, rows, answer, sealed, at))
-            elif state == scan.NONE:
-                found.append(None)
-            elif kind == TEXT:
-                rows = fold.Rows(view.form, words) if rows is None else rows
-                number = int(answer.gathered[w, scan.LAST]) if sealed else numbers[w]
-                found.append(rows.text(number))
-            else:
-                number = floats[w] if kind == FLOAT else numbers[w]
-                found.append(bool(number) if kind == BOOL else number)
+                found[w] = self._algebra(view, w, rows, answer, sealed, at)
+            elif states[w] == scan.NONE:
+                found[w] = None
+            elif view.kinds[w] == TEXT:
+                number = int(answer.gathered[w, scan.LAST]) if sealed else found[w]
+                found[w] = raw_text(raw, view.form.width, number)
+            elif view.kinds[w] == BOOL:
+                found[w] = bool(results[w])
         return found
 
     def _newer(self, view: _Chosen, w: int, answer: Answer, sealed: Sealed) -> bool:
