@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import tempfile
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from tacit.engines.reference import Reference
 from tacit.live import heavy
 from tacit.live.feed import Feed
 from tacit.live.online import Online, Settings
+from tacit.operations import Window
 from tacit.store.online.lmdb import Lmdb
 from tacit.values import DAY, HOUR, MINUTE, Type
 
@@ -142,3 +143,37 @@ def test_heavy_keys_as_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         rows += batch
     check(store, kept, rows, now)
     check(store, kept, rows, now - 12_345_678, now)
+
+
+@dataclass(frozen=True, slots=True)
+class Hopping(Window):
+    """A window whose start lies on a grid."""
+
+    hop: int | None = None
+
+
+def test_hops(tmp_path: Path) -> None:
+    """A window with a hop covers [floor((t - w) / h) * h, t)."""
+    hopping = tuple(
+        Hopping(f"{length}.{hop}", "count", None, None, None, length, hop)
+        for length in (10 * MINUTE, HOUR, 3 * HOUR)
+        for hop in (None, 7 * MINUTE, HOUR)
+    )
+    given_feed = feed(endless=False)
+    view = replace(given_feed.views[0], windows=hopping, joins=(), computed=())
+    store = online(tmp_path, replace(given_feed, views=(view,)), slack=HOUR)
+    rows, rng = [], random.Random(11)
+    for step in range(6):
+        now = NOW + step * 20 * MINUTE
+        batch = [{**row, "user": "ann"} for row in events(rng, 40, now, 4 * HOUR)]
+        store.push("events", batch, now=now)
+        rows += batch
+    look = store.lookup([window.signal for window in hopping])
+    for at in (now, now - 12_345_678, now - HOUR):
+        wanted = []
+        for window in hopping:
+            assert window.length is not None
+            start = at - window.length
+            start = start // window.hop * window.hop if window.hop else start
+            wanted.append(sum(start <= row["at"] < at for row in rows))
+        assert look.one({"user": "ann"}, at, now=now).values == wanted
