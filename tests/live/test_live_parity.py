@@ -101,7 +101,10 @@ def test_replay(seed: int, endless: bool) -> None:
             if rng.random() < 0.3:
                 store.sweep(now)
             if step % 4 == 3:
-                check(store, kept, seen, now - rng.randrange(0, HOUR), now)
+                moments = [now - rng.randrange(0, HOUR)]
+                moments += [row["at"] for row in seen if row["at"] >= now - HOUR][:1]
+                for at in moments:  # among them one that is a row's own
+                    check(store, kept, seen, at, now)
 
 
 def test_hops_and_retention(tmp_path: Path) -> None:
