@@ -172,10 +172,7 @@ def damaged(where: str) -> StoreError:
 
 
 class Segments:
-    """The segments of the keys of one view in one version. ``place`` makes their stored keys.
-
-    ``index(key)`` and ``segment(key, name)`` are given by `live.online.Place`.
-    """
+    """What is common to the segments of a view: their form, and the indexes last decoded."""
 
     def __init__(self, form: Form, size: int = 4096) -> None:
         self.form = form
@@ -235,7 +232,7 @@ def rebuild(form: Form, rows: Array, table: Array, heap: Array, old: Array | Non
 
 def with_header(words: Array, extra: bytes, cut: int, sealed: int) -> Array:
     """A blob with another extra, cut and count of sealed rows."""
-    body = int(words[ROWS]) * 0 + len(words) - (int(words[EXTRA]) + 7) // 8
+    body = len(words) - (int(words[EXTRA]) + 7) // 8
     padded = extra + bytes(-len(extra) % 8)
     found = np.concatenate([words[:body], np.frombuffer(padded, np.int64)])
     found[EXTRA], found[CUT], found[SEALED] = len(extra), cut, sealed
@@ -277,9 +274,8 @@ class Sealing:
             tiles = self._seal(tiles, kept[:-KEPT], rows)
             kept = kept[-KEPT:]
         self._keep(before, tiles)
-        extra = pack(form.endless, base) if form.endless and (past or rows.extra or base) else b""
-        if extra and all(state == nothing(s) for s, state in zip(form.endless, base, strict=True)):
-            extra = b""
+        folded = any(state != nothing(s) for s, state in zip(form.endless, base, strict=True))
+        extra = pack(form.endless, base) if folded else b""
         new = rebuild(form, kept, rows.table, rows.heap)
         sealed = sum(tile.rows for tile in tiles)
         return with_header(new, extra, max(cut, int(head[CUT])), sealed)

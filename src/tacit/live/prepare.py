@@ -19,7 +19,7 @@ from sqlglot import exp
 from tacit.aggregates.columns import Array, flat
 from tacit.aggregates.kernels import bucket_order
 from tacit.declare.expression import parse
-from tacit.engines.base import column_types
+from tacit.engines.base import ARROW, column_types
 from tacit.errors import EngineError
 from tacit.live.feed import Feed, join_parts, key_parts, owner_word, part_bytes
 from tacit.live.form import BOOL, FLOAT, TEXT, Form
@@ -51,7 +51,7 @@ class Preparer:
         self.form = form
         self.salt = salt
         self.view = form.view
-        empty = pa.schema([(name, _ARROW[kind]) for name, kind in feed.schema.items()])
+        empty = pa.schema([(name, ARROW[kind]) for name, kind in feed.schema.items()])
         tables = {feed.name: empty.empty_table(), **feed.content}
         self.types = column_types(self.view, tables)
         self.bare: dict[str, str] = {}
@@ -199,15 +199,6 @@ class Preparer:
         for i, column in enumerate(self.rest):
             found[column.name] = table[f"c{i + 1}"].take(pa.array(back))
         return found
-
-
-_ARROW: Mapping[Type, pa.DataType] = {
-    Type.INT: pa.int64(),
-    Type.FLOAT: pa.float64(),
-    Type.TEXT: pa.string(),
-    Type.BOOL: pa.bool_(),
-    Type.TIME: pa.int64(),
-}
 
 
 def _micros(table: pa.Table) -> pa.Table:
