@@ -12,7 +12,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
-from live_cases import NOW, check, events, feed, online, same, small
+from live_cases import NOW, check, events, expected, feed, online, same, small
 from parity_cases import MORE, SHARED, TABLE, Case, cases
 
 from tacit.engines.reference import Reference
@@ -180,3 +180,24 @@ def test_hops(tmp_path: Path) -> None:
             start = start // window.hop * window.hop if window.hop else start
             wanted.append(sum(start <= row["at"] < at for row in rows))
         assert look.one({"user": "ann"}, at, now=now).values == wanted
+
+
+def test_moments_that_are_rows_own(tmp_path: Path) -> None:
+    """A window ends before its moment: at each row's own, also where a sealed segment ends."""
+    given_feed = feed(endless=False)
+    chosen = tuple(w for w in given_feed.views[0].windows if w.value in ("c0", "c2"))
+    view = replace(given_feed.views[0], windows=chosen)
+    store = online(tmp_path, replace(given_feed, views=(view,)), slack=HOUR)
+    rng, rows = random.Random(4), []
+    for _ in range(6):
+        batch = [{**row, "user": "ann"} for row in events(rng, 20, NOW, HOUR)]
+        store.push("events", batch, now=NOW)
+        rows += batch
+    moments = sorted({row["at"] for row in rows})[::2]
+    moments = [at for at in moments if at >= NOW - HOUR]
+    truth = expected(view, rows, {"user": ["ann"] * len(moments), "at": moments})
+    look = store.lookup([window.signal for window in chosen])
+    for k, at in enumerate(moments):
+        found = look.one({"user": "ann"}, at, now=NOW).values
+        for window, ours in zip(chosen, found, strict=True):
+            assert same(ours, truth[window.signal][k].as_py()), (window, at)
