@@ -22,6 +22,7 @@ ROOMS = (
     ("plan",),
     ("engines",),
     ("store",),
+    ("live",),
     ("govern",),
     ("collect",),
     ("device",),

@@ -120,7 +120,7 @@ def test_expired_rows_and_values_are_not_seen(tmp_path: Path) -> None:
     assert Project.load(folder).features(["looks", "last"], asked).equals(seen)
     reference = pa.table({name: rows[name] for name in rows.column_names})
     from tacit.engines.local import Local
-    from tacit.project.views import view_of
+    from tacit.plan.views import view_of
 
     views = [
         chosen

@@ -10,7 +10,7 @@ import difflib
 import os
 import re
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -21,10 +21,10 @@ from tacit.declare import Declarations, Events, Place, Purpose, Source, Table
 from tacit.errors import BundleError, DataError
 from tacit.plan import Difference, Plan, compile_plan, difference, document
 from tacit.plan.sources import key_columns, retention
+from tacit.plan.views import formulas_of, sources_of, views_of
 from tacit.project.catalogue import Catalogue, catalogue_of, check_keys
 from tacit.project.module import read_module
 from tacit.project.settings import FILE, Settings, read_settings
-from tacit.project.views import formulas_of, sources_of, views_of
 from tacit.values import Type
 
 if TYPE_CHECKING:
@@ -40,11 +40,15 @@ if TYPE_CHECKING:
     from tacit.learn.consent import Consent
     from tacit.learn.spine import Rows as SpineRows
     from tacit.learn.training import TrainingSet
+    from tacit.live.accept import Pushed
+    from tacit.live.online import Online, Receipt
+    from tacit.live.place import Mark
     from tacit.project.training import AsOf, Labels, Names
     from tacit.store.control import ControlStore
     from tacit.store.files import Rows
     from tacit.store.lake.ingest import Ingestion
     from tacit.store.lake.lake import Lake
+    from tacit.store.online.base import Backend
 
 STATE = ".tacit"
 
@@ -344,6 +348,63 @@ class Project:
             return self.open_bundle(path, self.now() + left)
         except BundleError:
             return None
+
+    # ------------------------------------------------------------------ live
+
+    @cached_property
+    def online(self) -> Online:
+        """The online store of the signals in the cloud, made on first use.
+
+        Raises StoreError T722 for a server that cannot be reached, T727 on use when what it holds
+        is of another plan: `rebase` builds it anew.
+        """
+        from tacit.live.feeds import feeds_of
+        from tacit.live.online import Online
+        from tacit.live.online import Settings as Keeping
+
+        where, backend = self.settings.online, self._backend()
+        feeds = feeds_of(self.plan, lambda table: self.rows(table).table, where.baseline)
+        return Online(backend, feeds, Keeping(stale=where.stale))
+
+    def _backend(self) -> Backend:
+        where = self.settings.online
+        if where.redis is None:
+            from tacit.store.online.lmdb import Lmdb
+
+            return Lmdb(self.state / "online")
+        from tacit.store.online.redis import Redis
+
+        return Redis(where.redis, name=f"tacit:{self.settings.name}")
+
+    def push(
+        self,
+        source: str,
+        rows: Pushed,
+        *,
+        ids: str | Sequence[object] | None = None,
+        batch: str | None = None,
+    ) -> Receipt:
+        """Events of a source into the online store; on its disk when this returns.
+
+        ``rows`` is a table, or a list of mappings of which those that do not fit are quarantined.
+        ``ids`` names the column that identifies an event: one that comes twice counts once.
+        ``batch`` does the same for the push as a whole. Raises as `live.online.Online.push`.
+        """
+        return self.online.push(source, rows, now=self.now(), ids=ids, batch=batch)
+
+    def rebase(
+        self, source: str, *, ids: str | None = None, marks: Mapping[str, Mark] | None = None
+    ) -> None:
+        """Builds the source's baseline from its bound rows, then switches to it.
+
+        Rows that were pushed before this is called must be in the file. What the file holds of the
+        streams is said by ``ids`` or ``marks`` (see `live.baseline`).
+        """
+        from tacit.live.baseline import begin
+
+        baseline = begin(self.online, source)
+        baseline.add(self.rows(source).table, now=self.now(), ids=ids)
+        baseline.finish(now=self.now(), marks=marks)
 
     # ------------------------------------------------------------------ features
 

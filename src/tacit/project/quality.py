@@ -47,9 +47,9 @@ from tacit.learn.known import features_as_known
 from tacit.learn.spine import AT, read_spine
 from tacit.learn.training import newest_view
 from tacit.operations import View
+from tacit.plan.views import sources_of, views_of
 from tacit.project.project import Project
 from tacit.project.training import arrivals_of, keys_of
-from tacit.project.views import sources_of, views_of
 from tacit.store.atomic import replace_file
 from tacit.store.files import check_file
 from tacit.values import DAY, Type, canonical_json

@@ -17,6 +17,11 @@
     catalog = "prod"                    # the properties of a pyiceberg catalog; secrets belong in
     uri = "https://catalog.example"     # its own PYICEBERG_CATALOG__PROD__… variables
 
+    [online]                            # left out: LMDB in .tacit/online
+    redis = "redis://localhost:6379/0"  # a server that machines share
+    stale = "10m"                       # without news for so long, a source's values are stale
+    baseline = ["orders"]               # nothing of these is answered before a baseline is built
+
 The engine of the cloud, and its settings: see `project.engine`.
 """
 
@@ -33,7 +38,7 @@ from typing import Any
 
 from tacit.errors import DataError
 from tacit.project.engine import Chosen, chosen
-from tacit.values import moment
+from tacit.values import duration, moment
 
 FILE = "tacit.toml"
 
@@ -49,6 +54,15 @@ class Binding:
 
 
 @dataclass(frozen=True, slots=True)
+class OnlineStore:
+    """Where the online store is: a Redis server, or LMDB when there is no ``redis``."""
+
+    redis: str | None = None
+    stale: int | None = None
+    baseline: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """What `tacit.toml` says."""
 
@@ -58,6 +72,7 @@ class Settings:
     as_of: int | None = None
     lake: Mapping[str, str] = field(default_factory=dict)
     engine: Chosen = field(default_factory=Chosen)
+    online: OnlineStore = field(default_factory=OnlineStore)
 
 
 def read_settings(root: Path) -> Settings:
@@ -92,7 +107,7 @@ def read_settings(root: Path) -> Settings:
 
 
 def _settings(root: Path, path: Path, raw: Mapping[str, Any]) -> Settings:
-    known = ("name", "module", "as_of", "sources", "lake", "engine", "engines")
+    known = ("name", "module", "as_of", "sources", "lake", "engine", "engines", "online")
     unknown = sorted(set(raw) - set(known))
     if unknown:
         close = difflib.get_close_matches(unknown[0], known, 1)
@@ -120,7 +135,20 @@ def _settings(root: Path, path: Path, raw: Mapping[str, Any]) -> Settings:
         None if as_of is None else moment(as_of),
         dict(lake),
         chosen(raw, lambda message, fix: _wrong(path, message, fix)),
+        _online(path, raw.get("online", {})),
     )
+
+
+def _online(path: Path, raw: Any) -> OnlineStore:
+    fix = 'write redis = "redis://…", stale = "10m" and baseline = ["…"], or leave them out'
+    if not isinstance(raw, dict) or not set(raw) <= {"redis", "stale", "baseline"}:
+        raise _wrong(path, "[online] has settings that there are not", fix)
+    server, stale, baseline = raw.get("redis"), raw.get("stale"), raw.get("baseline", [])
+    names = isinstance(baseline, list) and all(isinstance(name, str) for name in baseline)
+    if not isinstance(server, str | None) or not isinstance(stale, str | None) or not names:
+        raise _wrong(path, "a setting of [online] is of the wrong kind", fix)
+    kept = None if stale is None else duration(stale, where=str(path))
+    return OnlineStore(server, kept, tuple(baseline))
 
 
 def _binding(root: Path, path: Path, source: str, raw: Any) -> Binding:

@@ -10,7 +10,7 @@ from tacit.declare import Basis, Events, Formula, Place, Purpose, Signal
 from tacit.errors import DataError
 from tacit.plan import Node
 from tacit.plan.sources import key_columns, retention
-from tacit.project.views import formulas_of, sources_of, views_of
+from tacit.plan.views import formulas_of, sources_of, views_of
 from tacit.store.lake.layout import ARRIVED
 from tacit.values import Type, moment
 

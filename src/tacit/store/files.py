@@ -70,7 +70,7 @@ def read_parquet(
     wanted = _wanted(path, columns, renamed or {})
     raw = _read(path, wanted)
     arrays = [
-        _convert(raw.column(held), name, columns[name], f"{path}, column {held!r}")
+        convert(raw.column(held), name, columns[name], f"{path}, column {held!r}")
         for name, held in wanted.items()
     ]
     table = pa.table(arrays, names=list(wanted))
@@ -148,7 +148,8 @@ def _missing(path: Path, name: str, held: str, present: list[str]) -> DataError:
     )
 
 
-def _convert(column: pa.ChunkedArray, name: str, kind: Type, where: str) -> pa.ChunkedArray:
+def convert(column: pa.ChunkedArray, name: str, kind: Type, where: str) -> pa.ChunkedArray:
+    """The column as its declared type holds it. Raises DataError T304 where that would guess."""
     held = column.type
     if pa.types.is_dictionary(held):
         held = held.value_type

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import replace
 
 from tacit.declare.expression import parse
 from tacit.operations import Derived, View
-from tacit.plan import Plan
+from tacit.plan.graph import Plan
 
 
 def views_of(plan: Plan, names: Iterable[str]) -> tuple[View, ...]:
@@ -23,7 +23,7 @@ def formulas_of(plan: Plan, names: Iterable[str]) -> tuple[Derived, ...]:
     return tuple(formula for formula in plan.formulas if formula.signal in wanted)
 
 
-def view_of(view: View, signals: set[str]) -> View:
+def view_of(view: View, signals: Collection[str]) -> View:
     """The view with only the windows of these signals, and only what they need of columns and
     joins: a join finds one row or none, so leaving one out leaves no event out."""
     windows = tuple(window for window in view.windows if window.signal in signals)

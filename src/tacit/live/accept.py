@@ -1,0 +1,124 @@
+"""Pushed rows held to their source's declaration: what fits, and what does not with the reason."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from tacit.errors import DataError
+from tacit.live.feed import Feed
+from tacit.store.files import ARROW, convert
+from tacit.values import Type
+
+Pushed: TypeAlias = pa.Table | Sequence[Mapping[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """A row that is no event of its source: to quarantine, with the reason."""
+
+    place: int  # among the rows pushed
+    reason: str
+    raw: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """The rows that are events, of the declared types, and which of those pushed they are."""
+
+    table: pa.Table
+    places: list[int]
+    rejected: list[Rejected]
+
+
+def accept(feed: Feed, rows: Pushed) -> Accepted:
+    """Rows as a table of the declared columns; other columns are left out.
+
+    A table must have every column, of its type: DataError T391 otherwise. Of rows as mappings,
+    those that do not fit are rejected, each by itself; a column that a row lacks is null.
+    """
+    if isinstance(rows, pa.Table):
+        return Accepted(_table(feed, rows), list(range(rows.num_rows)), [])
+    try:
+        return Accepted(_listed(feed, rows), list(range(len(rows))), [])
+    except _UNFIT:
+        return _one_by_one(feed, rows)
+
+
+_UNFIT = (pa.ArrowException, DataError, TypeError, ValueError, AttributeError, OverflowError)
+
+
+def _table(feed: Feed, rows: pa.Table) -> pa.Table:
+    columns = []
+    for name, kind in feed.schema.items():
+        found = rows.schema.get_all_field_indices(name)
+        if len(found) != 1:
+            raise DataError(
+                f"pushed rows have {'several columns' if found else 'no column'} {name!r}",
+                code="T391",
+                where=feed.name,
+                fix="push every column of the source, each once; null where there is no value",
+            )
+        try:
+            columns.append(convert(rows.column(found[0]), name, kind, f"{feed.name}.{name}"))
+        except DataError as error:
+            raise DataError(error.message, code="T391", where=error.where, fix=error.fix) from None
+    return pa.table(columns, names=list(feed.schema))
+
+
+def _listed(feed: Feed, rows: Iterable[Mapping[str, Any]]) -> pa.Table:
+    held = list(rows)
+    arrays = []
+    for name, kind in feed.schema.items():
+        values = [row.get(name) for row in held]
+        if kind is Type.TIME:
+            values = [
+                value if isinstance(value, int | None) else _moment(value) for value in values
+            ]
+        if kind in (Type.INT, Type.TIME) and any(type(v) not in _WHOLE for v in values):
+            raise TypeError(f"{name} is {kind}")
+        arrays.append(pa.array(values, ARROW[kind]))
+    return pa.table(arrays, names=list(feed.schema))
+
+
+_WHOLE = (int, type(None))
+
+
+def _moment(value: Any) -> int:
+    """Microseconds of ISO 8601 text, or of a datetime; without a zone it is UTC."""
+    scalar = pa.scalar(value)
+    if pa.types.is_string(scalar.type):
+        text = str(value)
+        zoned = text.endswith("Z") or "+" in text[10:] or "-" in text[10:]
+        kind = pa.timestamp("us", "UTC" if zoned else None)
+        return int(pc.cast(pa.array([text]), kind).cast(pa.int64())[0].as_py())
+    if not pa.types.is_timestamp(scalar.type):
+        raise TypeError("not a moment")
+    return int(pc.cast(scalar, pa.timestamp("us", scalar.type.tz)).cast(pa.int64()).as_py())
+
+
+def _one_by_one(feed: Feed, rows: Sequence[Mapping[str, Any]]) -> Accepted:
+    tables, places, rejected = [], [], []
+    for place, row in enumerate(rows):
+        try:
+            tables.append(_listed(feed, [row]))
+            places.append(place)
+        except _UNFIT as error:
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            rejected.append(Rejected(place, f"the row does not fit: {reason}", dump(row)))
+    empty = pa.schema([(name, ARROW[kind]) for name, kind in feed.schema.items()]).empty_table()
+    return Accepted(pa.concat_tables([empty, *tables]), places, rejected)
+
+
+def dump(row: Any) -> bytes:
+    """A rejected row as it can be kept: at most 64 KiB of JSON, or of what it prints as."""
+    try:
+        text = json.dumps(row, default=repr)
+    except (TypeError, ValueError, RecursionError):
+        text = repr(row)
+    return text.encode(errors="replace")[: 1 << 16]

@@ -1,0 +1,132 @@
+"""A folder of segments, Parquet or JSON lines: each file once, in the order of names.
+
+A segment must appear under its name whole (written aside, then renamed). Names that begin with a
+dot or an underscore are passed over. How many rows of a file are in is committed with them, so a
+crash in the middle of a file goes on in its middle. A file that is done is never read again; one
+that changed since is an error, for its rows would be lost or doubled.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tacit.errors import DataError
+from tacit.live.accept import Rejected
+from tacit.live.inputs.rows import read_json
+from tacit.live.online import Online, Receipt, Taken
+from tacit.live.place import Mark
+
+SUFFIXES = (".parquet", ".jsonl", ".ndjson")
+_BATCH = 100_000
+
+
+class Folder:
+    """A folder into one source.
+
+    Args:
+        online: the store.
+        source: the name of the source.
+        path: the folder.
+        clock: now, µs.
+    """
+
+    def __init__(
+        self,
+        online: Online,
+        source: str,
+        path: Path,
+        *,
+        clock: Callable[[], int],
+        batch: int = _BATCH,
+    ) -> None:
+        self.online, self.source, self.path = online, source, path
+        self.clock, self.batch = clock, batch
+
+    def step(self) -> Receipt | None:
+        """Takes the next rows; None when every file is done.
+
+        Raises DataError T394 for a file that cannot be read or that changed after it was taken;
+        the rows of others are not held up by calling it again once it is mended or moved away.
+        """
+        for path in sorted(self.path.iterdir()):
+            if path.suffix in SUFFIXES and path.name[0] not in "._":
+                receipt = self._file(path)
+                if receipt is not None:
+                    return receipt
+        return None
+
+    def _file(self, path: Path) -> Receipt | None:
+        stream = f"file:{path.name}"
+        mark = self.online.mark(self.source, stream)
+        size = path.stat().st_size
+        if mark.floor and mark.floor[1] != size:
+            raise _wrong(path, "it changed after rows of it were taken")
+        done = mark.floor[0] if mark.floor else 0
+        if mark.floor and mark.floor[2]:
+            return None
+        batch = next(_batches(path, done, self.batch), None)
+        rows: pa.Table | list[dict[str, Any]] = []
+        rejected: list[Rejected] = []
+        count, places = 0, []
+        if isinstance(batch, pa.Table):
+            rows, count, places = batch, batch.num_rows, list(range(batch.num_rows))
+        elif batch is not None:
+            rows, places, rejected = read_json(batch)
+            count = len(batch)
+        # A file whose rows are all in is marked as done, so that it is not opened again.
+        after = Mark((done + count, size, int(count == 0)))
+        positions = [(done + place + 1, size, 0) for place in places]
+        receipt = self.online.push(
+            self.source,
+            rows if count else [],
+            now=self.clock(),
+            taken=Taken(stream, positions, mark, after),
+            rejected=rejected,
+        )
+        return receipt if count else None
+
+
+def _batches(path: Path, done: int, size: int) -> Iterator[pa.Table | list[bytes]]:
+    """The rows after so many, some at a time."""
+    try:
+        if path.suffix == ".parquet":
+            yield from _parquet(path, done, size)
+            return
+        with path.open("rb") as file:
+            lines: list[bytes] = []
+            for number, line in enumerate(file):
+                if number >= done:
+                    lines.append(line.rstrip(b"\r\n") or b"null")
+                    if len(lines) == size:
+                        yield lines
+                        lines = []
+            if lines:
+                yield lines
+    except (OSError, pa.ArrowException) as error:
+        raise _wrong(path, f"it cannot be read: {str(error).splitlines()[0]}") from None
+
+
+def _parquet(path: Path, done: int, size: int) -> Iterator[pa.Table]:
+    with pq.ParquetFile(path) as file:
+        start = 0
+        for group in range(file.num_row_groups):
+            rows = file.metadata.row_group(group).num_rows
+            if start + rows > done:
+                table = file.read_row_group(group).slice(max(0, done - start))
+                for low in range(0, table.num_rows, size):
+                    yield table.slice(low, size)
+            start += rows
+
+
+def _wrong(path: Path, why: str) -> DataError:
+    return DataError(
+        f"the segment is not usable: {why}",
+        code="T394",
+        where=str(path),
+        fix="write segments aside and rename them when they are whole; never write one again",
+    )

@@ -1,0 +1,26 @@
+"""Messages to rows: JSON objects; what is none goes to quarantine with the reason."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from tacit.live.accept import Rejected
+
+
+def read_json(messages: Sequence[bytes]) -> tuple[list[dict[str, Any]], list[int], list[Rejected]]:
+    """The rows, which message each was, and the messages that are no JSON object."""
+    rows, places, rejected = [], [], []
+    for place, raw in enumerate(messages):
+        try:
+            row = json.loads(raw)
+        except (ValueError, RecursionError) as error:
+            rejected.append(Rejected(place, f"not JSON: {error}"[:200], raw[: 1 << 16]))
+            continue
+        if isinstance(row, dict):
+            rows.append(row)
+            places.append(place)
+        else:
+            rejected.append(Rejected(place, "not a JSON object", raw[: 1 << 16]))
+    return rows, places, rejected

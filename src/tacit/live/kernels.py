@@ -1,0 +1,233 @@
+"""Compiled loops over blobs: merging new rows into them. The form is in ``live.form``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numba import njit
+
+from tacit.live.form import CUT, EXTRA, HEADER, HEAP, LEAST, ROWS, SEALED, STAMP, TEXTS
+
+FINE, DAMAGED, FOREIGN = 0, 1, 2
+_MIX = np.uint64(0x9E3779B97F4A7C15)
+_SECOND = np.uint64(0xD6E8FEB86659FD93)
+
+
+@njit(cache=True, nogil=True)
+def checksum(words: Any) -> Any:
+    """A 64-bit mix of all words but the first, in four lanes. It finds damage, not malice."""
+    a, b, c, d = _MIX, _SECOND, _MIX ^ _SECOND, np.uint64(words.size)
+    i = 1
+    while i + 4 <= words.size:
+        a = (a ^ np.uint64(words[i])) * _MIX
+        b = (b ^ np.uint64(words[i + 1])) * _MIX
+        c = (c ^ np.uint64(words[i + 2])) * _MIX
+        d = (d ^ np.uint64(words[i + 3])) * _MIX
+        a ^= a >> np.uint64(29)
+        b ^= b >> np.uint64(29)
+        c ^= c >> np.uint64(29)
+        d ^= d >> np.uint64(29)
+        i += 4
+    while i < words.size:
+        a = (a ^ np.uint64(words[i])) * _MIX
+        a ^= a >> np.uint64(29)
+        i += 1
+    for lane in (b, c, d):
+        a = (a ^ lane) * _SECOND
+        a ^= a >> np.uint64(32)
+    return np.int64(a)
+
+
+@njit(cache=True, nogil=True)
+def state_of(words: Any, width: int, stamp: int) -> int:
+    """FINE, DAMAGED, or FOREIGN for a blob of another meaning."""
+    if words.size < HEADER or checksum(words) != words[0]:
+        return DAMAGED
+    if words[STAMP] != stamp:
+        return FOREIGN
+    size = HEADER + words[ROWS] * width + words[TEXTS] + words[HEAP] + (words[EXTRA] + 7) // 8
+    return FINE if size == words.size else DAMAGED
+
+
+@njit(cache=True, nogil=True)
+def _compare(left: Any, a: int, size: int, right: Any, b: int, other: int) -> int:
+    """Bytes in their order, which for UTF-8 is the order of code points."""
+    for i in range(min(size, other)):
+        if left[a + i] != right[b + i]:
+            return -1 if left[a + i] < right[b + i] else 1
+    return 0 if size == other else (-1 if size < other else 1)
+
+
+@njit(cache=True, nogil=True)
+def _has(row: Any, column: int) -> Any:
+    return (row[1 + column // 32] >> (column % 32)) & 1 != 0
+
+
+@njit(cache=True, nogil=True)
+def _interleave(old: Any, fresh: Any, cut: int, out: Any) -> int:
+    """Rows of both by time, those before the cut left out; how many. Old ones first in a tie."""
+    i, j, n = 0, 0, 0
+    while i < old.shape[0] and old[i, 0] < cut:
+        i += 1
+    while j < fresh.shape[0] and fresh[j, 0] < cut:
+        j += 1
+    while i < old.shape[0] or j < fresh.shape[0]:
+        if j == fresh.shape[0] or (i < old.shape[0] and old[i, 0] <= fresh[j, 0]):
+            out[n, :-1] = old[i]
+            out[n, -1] = 0
+            i += 1
+        else:
+            out[n, :-1] = fresh[j]
+            out[n, -1] = 1
+            j += 1
+        n += 1
+    return n
+
+
+@njit(cache=True, nogil=True)
+def _texts(
+    rows: Any, table: Any, heap: Any, entries: Any, bytes_: Any, columns: Any, cells: Any, out: Any
+) -> Any:
+    """Numbers the texts that the rows use, in their order; writes table and heap to ``out``.
+
+    A row's last word says whether its texts are of the old blob (0) or of the batch (1). Returns
+    how many texts there are and how many words of heap.
+    """
+    used = np.zeros(table.size, np.bool_)
+    codes = np.empty(rows.shape[0] * columns.size, np.int64)
+    count = 0
+    for i in range(rows.shape[0]):
+        for column in columns:
+            if _has(rows[i], column):
+                code = rows[i, cells[column]]
+                if rows[i, -1] == 0:
+                    used[code] = True
+                else:
+                    codes[count] = code
+                    count += 1
+    fresh = np.unique(codes[:count])
+    of_old = np.empty(table.size, np.int64)
+    of_new = np.empty(fresh.size, np.int64)
+    texts, at = np.empty(table.size + fresh.size, np.int64), 0
+    source = np.empty(table.size + fresh.size, np.int64)
+    i, j, n = 0, 0, 0
+    while True:
+        while i < table.size and not used[i]:
+            i += 1
+        if i == table.size and j == fresh.size:
+            break
+        order = 0
+        if i == table.size:
+            order = 1
+        elif j == fresh.size:
+            order = -1
+        else:
+            left, right = table[i], entries[fresh[j]]
+            order = _compare(
+                heap, left >> 32, left & 0xFFFFFFFF, bytes_, right >> 32, right & 0xFFFFFFFF
+            )
+        size = (table[i] if order <= 0 else entries[fresh[j]]) & 0xFFFFFFFF
+        texts[n] = at << 32 | size
+        source[n] = i if order <= 0 else -1 - fresh[j]
+        at += size
+        if order <= 0:
+            of_old[i] = n
+            i += 1
+        if order >= 0:
+            of_new[j] = n
+            j += 1
+        n += 1
+    out[:n] = texts[:n]
+    words = (at + 7) // 8
+    out[n : n + words] = 0
+    into = out[n : n + words].view(np.uint8)
+    for k in range(n):
+        start, size = texts[k] >> 32, texts[k] & 0xFFFFFFFF
+        if source[k] >= 0:
+            begin = table[source[k]] >> 32
+            into[start : start + size] = heap[begin : begin + size]
+        else:
+            begin = entries[-1 - source[k]] >> 32
+            into[start : start + size] = bytes_[begin : begin + size]
+    for i in range(rows.shape[0]):
+        for column in columns:
+            if _has(rows[i], column):
+                code = rows[i, cells[column]]
+                if rows[i, -1] == 0:
+                    rows[i, cells[column]] = of_old[code]
+                else:
+                    rows[i, cells[column]] = of_new[np.searchsorted(fresh, code)]
+    return n, words
+
+
+@njit(cache=True, nogil=True)
+def merge_blobs(
+    old: Any,
+    offsets: Any,
+    fresh: Any,
+    starts: Any,
+    entries: Any,
+    bytes_: Any,
+    columns: Any,
+    cells: Any,
+    cut: int,
+    stamp: int,
+    out: Any,
+) -> Any:
+    """New rows into blobs: key k has ``old[offsets[k]:offsets[k+1]]`` and ``fresh[starts[k]:…]``.
+
+    ``entries`` and ``bytes_`` are the texts of the new rows, ``columns`` those that hold text. Rows
+    before ``cut`` are left out. Writes the new blobs to ``out``; returns where each starts, how
+    many rows each has, and the state of what was there. What is not FINE stays as it was: its new
+    blob is empty.
+    """
+    keys, width = offsets.size - 1, fresh.shape[1]
+    ends = np.zeros(keys + 1, np.int64)
+    counts = np.zeros(keys, np.int64)
+    states = np.zeros(keys, np.int64)
+    none = np.zeros(HEADER, np.int64)
+    none[CUT] = LEAST
+    most = 0
+    for k in range(keys):
+        had = (offsets[k + 1] - offsets[k]) // width
+        most = max(most, had + starts[k + 1] - starts[k])
+    scratch = np.empty((most, width + 1), np.int64)
+    at = 0
+    for k in range(keys):
+        blob = old[offsets[k] : offsets[k + 1]]
+        if blob.size:
+            states[k] = state_of(blob, width, stamp)
+        else:
+            blob = none
+        if states[k] == FINE:
+            a = HEADER + blob[ROWS] * width
+            b = a + blob[TEXTS]
+            c = b + blob[HEAP]
+            had = blob[HEADER:a].reshape((blob[ROWS], width))
+            n = _interleave(had, fresh[starts[k] : starts[k + 1]], cut, scratch)
+            rows = scratch[:n]
+            end = at + HEADER + n * width
+            texts, words = 0, 0
+            if columns.size:
+                texts, words = _texts(
+                    rows, blob[a:b], blob[b:c].view(np.uint8), entries, bytes_, columns, cells,
+                    out[end:],
+                )  # fmt: skip
+            for i in range(n):
+                out[at + HEADER + i * width : at + HEADER + (i + 1) * width] = rows[i, :-1]
+            end += texts + words
+            out[end : end + blob.size - c] = blob[c:]
+            end += blob.size - c
+            out[at + ROWS] = n
+            out[at + TEXTS] = texts
+            out[at + HEAP] = words
+            out[at + EXTRA] = blob[EXTRA]
+            out[at + CUT] = max(blob[CUT], cut)
+            out[at + STAMP] = stamp
+            out[at + SEALED] = blob[SEALED]
+            out[at] = checksum(out[at:end])
+            counts[k] = n
+            at = end
+        ends[k + 1] = at
+    return ends, counts, states

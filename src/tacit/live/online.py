@@ -1,0 +1,482 @@
+"""The online store: events in, values out, one meaning (docs/live.md).
+
+`push` is durable when it returns: rows, what they do to every view, how far their stream was taken
+and which ids were seen are one change of the backend. `lookup` makes readers. `Rebase` in
+`live.baseline` builds a version from batch rows; `live.erasing` removes people.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from tacit.aggregates.columns import Array
+from tacit.errors import DataError, StoreError
+from tacit.live import kernels
+from tacit.live.accept import Accepted, Pushed, Rejected, accept, dump
+from tacit.live.feed import Feed
+from tacit.live.form import EXTRA, HEADER, ROWS, SEALED, Form
+from tacit.live.heavy import Segments
+from tacit.live.place import (
+    SALT,
+    Mark,
+    Place,
+    Standing,
+    digest,
+    mark_key,
+    read_mark,
+)
+from tacit.live.prepare import Preparer
+from tacit.live.reader import Lookup, foreign
+from tacit.live.seen import Seen, digests
+from tacit.live.writer import Written, cut_of, seal, write
+from tacit.privacy.randomness import system
+from tacit.store.files import SKEW
+from tacit.store.online.base import Backend, Changing
+from tacit.values import DAY, HOUR
+
+PUSHED = "push"
+"""The stream of rows that came by `push`; a position is the push's number."""
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """Where rows come from, for inputs that can be read again.
+
+    Attributes:
+        stream: its name.
+        positions: of each row, ascending along the stream.
+        before: the mark that was read before the rows were taken; another one now means that
+            another reader took them (StoreError T726).
+        after: the mark once they are in.
+    """
+
+    stream: str
+    positions: Sequence[tuple[int, ...]]
+    before: Mark
+    after: Mark
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What became of pushed rows. They are on the disk, and to be read unless ``parked``.
+
+    Attributes:
+        position: of this push in the source's stream of pushes; a baseline that holds it states it.
+        accepted: rows that were new.
+        duplicates: rows whose id, or whose push, was seen before.
+        late: rows past every window that could still see them; they changed nothing.
+        quarantined: rows that did not fit, were dated in the future, or belong to a damaged key.
+        parked: the rows wait in the journal until the baseline is there.
+    """
+
+    position: int
+    accepted: int
+    duplicates: int = 0
+    late: int = 0
+    quarantined: int = 0
+    parked: bool = False
+
+
+@dataclass
+class _Source:
+    """A feed, opened."""
+
+    feed: Feed
+    segments: list[Segments]
+    preparers: list[Preparer]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a store keeps.
+
+    Attributes:
+        slack: how far before now a moment may lie and still be answered exactly.
+        skew: how far ahead of now a row may be dated; beyond, it goes to quarantine.
+        remember: how long ids are remembered, by when they came.
+        stale: µs without news of a source, after which its values are stale; None is never.
+        quarantine: how long quarantined rows are kept.
+    """
+
+    slack: int = HOUR
+    skew: int = SKEW
+    remember: int = 7 * DAY
+    stale: int | None = None
+    quarantine: int = 30 * DAY
+
+
+class Online:
+    """An open online store.
+
+    Args:
+        backend: where it is kept.
+        feeds: the sources it takes, and their views.
+        settings: how it keeps.
+    """
+
+    def __init__(
+        self, backend: Backend, feeds: Iterable[Feed], settings: Settings | None = None
+    ) -> None:
+        self.backend = backend
+        self.settings = Settings() if settings is None else settings
+        self.salt = self._salt()
+        self.sources = {
+            feed.name: _Source(
+                feed,
+                [Segments(form) for form in feed.forms],
+                [Preparer(feed, form, self.salt) for form in feed.forms],
+            )
+            for feed in feeds
+        }
+        with backend.change() as store:
+            for name in self.sources:
+                self._begin(store, name)
+
+    def _salt(self) -> bytes:
+        with self.backend.change() as store:
+            found = store.get([SALT])[0]
+            if found is None:
+                found = system().bytes(32)
+                store.put([(SALT, found)])
+            return found
+
+    def _begin(self, store: Changing, name: str) -> None:
+        """A source that needs no baseline has a first version at once."""
+        feed = self.source(name).feed
+        standing = Standing.read(store, name)
+        if not standing.version and not feed.baseline:
+            standing = replace(standing, version=1, meaning=feed.meaning)
+            store.put([standing.item(name)])
+
+    def source(self, name: str) -> _Source:
+        """A source of the store. Raises DataError T392 for one that it does not take."""
+        found = self.sources.get(name)
+        if found is None:
+            raise DataError(
+                f"{name!r} is not a source that the online store takes",
+                code="T392",
+                where=name,
+                fix="push to " + (", ".join(self.sources) or "no source: none is in the cloud"),
+            )
+        return found
+
+    # ------------------------------------------------------------------ writing
+
+    def push(
+        self,
+        name: str,
+        rows: Pushed,
+        *,
+        now: int,
+        ids: str | Sequence[object] | None = None,
+        batch: str | None = None,
+        taken: Taken | None = None,
+        rejected: Sequence[Rejected] = (),
+    ) -> Receipt:
+        """Rows of a source; on the disk when this returns.
+
+        ``ids`` names the column that identifies an event, or gives the ids: one that was seen is
+        a duplicate. ``batch`` identifies the whole push. ``taken`` says how far a stream is taken,
+        ``rejected`` what of it were no rows. Raises DataError T391 for a table that does not fit,
+        T392 for an unknown source; StoreError as the backend's `change`.
+        """
+        source = self.source(name)
+        accepted = accept(source.feed, rows)
+        marks = self._ids(name, rows, accepted, ids)
+        with self.backend.change() as store:
+            standing = Standing.read(store, name)
+            self._check(standing, source.feed)
+            standing.number += 1
+            position = standing.number
+            if taken is not None:
+                self._take(store, name, taken)
+            new = np.ones(accepted.table.num_rows, np.bool_)
+            if batch is not None:
+                each = digests(self.salt, f"{name} batch", [batch])
+                new &= self._fresh(store, standing, name, each, now)[0]
+            if marks is not None and new.any():
+                new &= self._fresh(store, standing, name, marks, now)
+            receipt = self._apply(
+                store, source, standing, accepted, new, now, taken, rejected, position, marks
+            )
+            standing.progress = max(standing.progress, now)
+            store.put([standing.item(name)])
+        return receipt
+
+    def _ids(
+        self,
+        name: str,
+        rows: Pushed,
+        accepted: Accepted,
+        ids: str | Sequence[object] | None,
+    ) -> Any:
+        if ids is None:
+            return None
+        if isinstance(ids, str):
+            if isinstance(rows, pa.Table):
+                if ids not in rows.column_names:
+                    raise DataError(
+                        f"pushed rows have no column {ids!r} to identify them",
+                        code="T391",
+                        where=name,
+                        fix="name the column of the events' ids, or leave ids out",
+                    )
+                ids = rows[ids].to_pylist()
+            else:
+                ids = [row.get(ids) if isinstance(row, Mapping) else None for row in rows]
+        return digests(self.salt, name, [ids[place] for place in accepted.places])
+
+    def _check(self, standing: Standing, feed: Feed) -> None:
+        if standing.version and standing.meaning != feed.meaning and not standing.building:
+            raise foreign(feed.name)
+
+    def _take(self, store: Changing, name: str, taken: Taken) -> None:
+        stands = read_mark(store, name, taken.stream)
+        if stands != taken.before:
+            raise StoreError(
+                f"another reader took {taken.stream!r} further meanwhile",
+                code="T726",
+                where=name,
+                fix="read the mark again and skip what it holds; run one reader to a stream",
+            )
+        store.put([(mark_key(name, taken.stream), taken.after.dump().encode())])
+
+    def _fresh(self, store: Changing, standing: Standing, name: str, ids: Any, now: int) -> Any:
+        """Which ids are new; they are remembered."""
+        live = Seen(b"i" + digest(name))
+        new = live.fresh(store, ids)
+        if standing.version:
+            new &= baseline_ids(name, standing.version).fresh(store, ids)
+        live.add(store, ids[new], now, self.settings.remember)
+        return new
+
+    def _apply(
+        self,
+        store: Changing,
+        source: _Source,
+        standing: Standing,
+        accepted: Accepted,
+        new: Any,
+        now: int,
+        taken: Taken | None,
+        rejected: Sequence[Rejected],
+        position: int,
+        ids: Array | None,
+    ) -> Receipt:
+        feed, table = source.feed, accepted.table
+        duplicates = int(len(new) - new.sum())
+        at = table[feed.time].fill_null(0).to_numpy()
+        ahead = new & (at > now + self.settings.skew)
+        out = [*accepted.rejected, *rejected]
+        for k in np.flatnonzero(ahead).tolist():
+            reason = f"dated {(int(at[k]) - now) // 1_000_000} s in the future"
+            out.append(Rejected(k, reason, dump(table.slice(k, 1).to_pylist()[0])))
+        kept = new & ~ahead
+        fresh = table if kept.all() else table.filter(pa.array(kept))
+        late, parked = 0, False
+        if fresh.num_rows:
+            parked = not standing.version
+            if standing.version:
+                late, refused = self.merge(store, source, standing.version, fresh, now)
+                out += refused
+            if parked or standing.building:
+                stream = PUSHED if taken is None else taken.stream
+                whose = [
+                    (position,) if taken is None else tuple(taken.positions[accepted.places[k]])
+                    for k in np.flatnonzero(kept).tolist()
+                ]
+                self._journal(
+                    store, standing, feed.name,
+                    Entry(stream, whose, fresh, None if ids is None else ids[kept]),
+                )  # fmt: skip
+        self._quarantine(store, standing, feed.name, out, now)
+        receipt = Receipt(position, fresh.num_rows, duplicates, late, len(out), parked)
+        for what in ("accepted", "duplicates", "late", "quarantined"):
+            standing.counts[what] = standing.counts.get(what, 0) + getattr(receipt, what)
+        return receipt
+
+    def merge(
+        self, store: Changing, source: _Source, version: int, table: pa.Table, now: int
+    ) -> tuple[int, list[Rejected]]:
+        """Rows into every view of a version; how many were too late for all, and the refused."""
+        cut, refused = 2**63, []
+        for segments, prepare in zip(source.segments, source.preparers, strict=True):
+            view = segments.form.view
+            place = Place.of(source.feed.name, version, view.name)
+            rows = prepare(table)
+            done: Written = write(store, segments, place, rows, now, self.settings.slack)
+            cut = min(cut, done.cut)
+            for key in done.refused:
+                reason = f"what {view.name!r} holds of its key is damaged (T724)"
+                refused.append(Rejected(-1, reason, key))
+        at = table[source.feed.time].fill_null(cut if cut < 2**63 else 0).to_numpy()
+        return int((at < cut).sum()) if source.segments else 0, refused
+
+    def _journal(self, store: Changing, standing: Standing, name: str, entry: Entry) -> None:
+        standing.number += 1
+        store.put([(b"j" + digest(name) + standing.number.to_bytes(8, "big"), entry.dump())])
+
+    def _quarantine(
+        self, store: Changing, standing: Standing, name: str, out: Sequence[Rejected], now: int
+    ) -> None:
+        items = []
+        for each in out:
+            standing.number += 1
+            key = b"q" + digest(name) + standing.number.to_bytes(8, "big")
+            text = each.raw.decode(errors="replace")
+            items.append((key, _QUARANTINED.pack(now) + json.dumps([each.reason, text]).encode()))
+        store.put(items)
+
+    def heard(self, name: str, now: int) -> None:
+        """Says that a source was heard of and had nothing new: what is read is not stale."""
+        with self.backend.change() as store:
+            standing = Standing.read(store, name)
+            standing.progress = max(standing.progress, now)
+            store.put([standing.item(name)])
+
+    # ------------------------------------------------------------------ reading
+
+    def lookup(self, signals: Sequence[str]) -> Lookup:
+        """Some signals, ready to be read. Raises DataError T393 for one that is not kept here."""
+        known = {
+            window.signal: source.feed.name
+            for source in self.sources.values()
+            for view in source.feed.views
+            for window in view.windows
+        }
+        for signal in signals:
+            if signal not in known:
+                raise DataError(
+                    f"{signal!r} is not a signal that the online store keeps",
+                    code="T393",
+                    where=signal,
+                    fix="ask for signals of the cloud: " + ", ".join(sorted(known)[:12]),
+                )
+        chosen = [
+            (source.feed, segments.form, segments)
+            for source in self.sources.values()
+            for segments in source.segments
+        ]
+        return Lookup(self.backend, chosen, signals, self.settings.stale)
+
+    def standing(self, name: str) -> Standing:
+        """What stands of a source: its version, counts and progress."""
+        with self.backend.read() as store:
+            return Standing.read(store, name)
+
+    def mark(self, name: str, stream: str) -> Mark:
+        """How far a stream was taken."""
+        with self.backend.read() as store:
+            return read_mark(store, name, stream)
+
+    def quarantined(self, name: str) -> Iterator[tuple[int, str, str]]:
+        """When, why, and what: the rows that were refused."""
+        with self.backend.read() as store:
+            for _, raw in store.scan(b"q" + digest(name)):
+                reason, row = json.loads(raw[_QUARANTINED.size :])
+                yield _QUARANTINED.unpack_from(raw)[0], reason, row
+
+    # ------------------------------------------------------------------ upkeep
+
+    def sweep(self, now: int, *, keys: int = 1000) -> int:
+        """Removes what has expired: rows past the cut, keys with nothing left, old quarantine.
+
+        It commits every so many keys. Reading never shows what has expired, swept or not. Returns
+        how many keys it changed.
+        """
+        changed = 0
+        for name, source in self.sources.items():
+            version = self.standing(name).version
+            for segments in source.segments:
+                place = Place.of(name, version, segments.form.view.name)
+                cut = cut_of(segments.form, now, self.settings.slack)
+                for store, batch in in_batches(self.backend, place.heads, keys):
+                    for at, raw in batch:
+                        head = np.frombuffer(raw, np.int64)
+                        if not _due(segments.form, head, cut):
+                            continue
+                        seal(store, segments, place, at[len(place.heads) :], head, cut)
+                        changed += 1
+            with self.backend.change() as store:
+                old = [
+                    key
+                    for key, raw in store.scan(b"q" + digest(name))
+                    if _QUARANTINED.unpack_from(raw)[0] < now - self.settings.quarantine
+                ]
+                store.delete(old)
+        return changed
+
+
+def _due(form: Form, head: Any, cut: int) -> bool:
+    """Whether a sweep would change a head; a damaged one is left for a baseline to mend."""
+    if kernels.state_of(head, form.width, form.stamp) != kernels.FINE:
+        return False
+    empty = not head[ROWS] and not head[EXTRA] and not head[SEALED]
+    return bool(empty or head[SEALED] or (head[ROWS] and head[HEADER] < cut))
+
+
+def in_batches(
+    backend: Backend, prefix: bytes, size: int
+) -> Iterator[tuple[Changing, list[tuple[bytes, bytes]]]]:
+    """Keys with a prefix, some at a time, each time within a change of their own."""
+    after = b""
+    while True:
+        with backend.change() as store:
+            batch = []
+            for item in store.scan(prefix, after):
+                batch.append(item)
+                if len(batch) == size:
+                    break
+            if not batch:
+                return
+            yield store, batch
+            after = batch[-1][0]
+
+
+def baseline_ids(name: str, version: int) -> Seen:
+    """The ids of the events that a version's baseline holds."""
+    return Seen(b"v" + digest(name) + version.to_bytes(4, "big"))
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """Rows that wait in the journal, and where in their stream they stood."""
+
+    stream: str
+    positions: list[tuple[int, ...]]
+    table: pa.Table
+    ids: Array | None = None
+
+    def dump(self) -> bytes:
+        sink = pa.BufferOutputStream()
+        said = {"stream": self.stream, "positions": json.dumps(self.positions)}
+        table = self.table
+        if self.ids is not None:
+            table = table.append_column(_ID, pa.array(self.ids.tolist(), pa.binary()))
+        table = table.replace_schema_metadata(said)
+        with pa.ipc.new_stream(sink, table.schema) as writer:
+            writer.write_table(table)
+        raw: bytes = sink.getvalue().to_pybytes()
+        return raw
+
+    @classmethod
+    def load(cls, raw: bytes) -> Entry:
+        table = pa.ipc.open_stream(raw).read_all()
+        said = table.schema.metadata
+        positions = [tuple(each) for each in json.loads(said[b"positions"])]
+        ids = None
+        if _ID in table.column_names:
+            ids = np.array(table[_ID].to_pylist(), "S16")
+            table = table.drop_columns([_ID])
+        return cls(said[b"stream"].decode(), positions, table.replace_schema_metadata(None), ids)
+
+
+_ID = "\0id"  # no declared column is called so
+_QUARANTINED = struct.Struct("<q")
