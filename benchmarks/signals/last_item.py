@@ -58,39 +58,41 @@ def check_equal() -> None:
     print("  ours equals Feast's", flush=True)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--events", type=int, default=400_000)
-    parser.add_argument("--spine", type=int, default=40_000)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--limit", type=float, default=600, help="seconds a run may take")
-    given = parser.parse_args()
-    for name, events, spine in (("warm", 20_000, 2_000), (None, given.events, given.spine)):
+def measure(
+    events: int = 400_000, spine: int = 40_000, rounds: int = 3, limit: float = 600
+) -> dict[str, float]:
+    """Both, in turn, on the same data; medians. Raises SystemExit where one does not finish."""
+    for name, rows, asked in (("warm", 20_000, 2_000), (None, events, spine)):
         folder = BUILD / (name or f"latest-{events}-{spine}")
         if not (folder / "spine.parquet").is_file():
-            command = [sys.executable, str(HERE / "data.py"), str(folder), "--events", str(events)]
-            subprocess.run([*command, "--spine", str(spine)], check=True)
+            command = [sys.executable, str(HERE / "data.py"), str(folder), "--events", str(rows)]
+            subprocess.run([*command, "--spine", str(asked)], check=True)
     runs: dict[str, list[dict[str, float]]] = {"ours_last_item": [], "feast_last_item": []}
-    for _ in range(given.rounds):
+    for _ in range(rounds):
         for system, found in runs.items():
-            run = once(system, folder, given.limit)
+            run = once(system, folder, limit)
             if run is None:
                 raise SystemExit(f"{system} did not finish")
             found.append(run)
     check_equal()
     ours, feast = (statistics.median(r["seconds"] for r in found) for found in runs.values())
     peak = max(run["peak"] for run in runs["feast_last_item"])
-    print(
-        json.dumps(
-            {
-                "events": given.events,
-                "spine": given.spine,
-                "seconds": ours,
-                "vs_feast": round(feast / ours, 1),
-                "peak_gb_feast": round(peak / 1e9, 2),
-            }
-        )
-    )
+    return {
+        "events": events,
+        "spine": spine,
+        "seconds": ours,
+        "vs_feast": round(feast / ours, 1),
+        "peak_gb_feast": round(peak / 1e9, 2),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--events", type=int, default=400_000)
+    parser.add_argument("--spine", type=int, default=40_000)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--limit", type=float, default=600, help="seconds a run may take")
+    print(json.dumps(measure(**vars(parser.parse_args()))))
 
 
 if __name__ == "__main__":

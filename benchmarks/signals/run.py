@@ -5,7 +5,7 @@ warms; rounds are interleaved and medians are taken. Ours must equal DuckDB's re
 items exactly, floats to what DuckDB's differences of running sums leave of them. Every run is kept
 in `build/signals/runs.json`, and drawn in `build/signals/time.svg`. The last line is one JSON
 object; ratios have ours as 1, null is for what did not run, and spreads are the least and the most
-seconds.
+seconds. What does not finish on the main size is compared on the largest that it does.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import last_item
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -105,11 +106,13 @@ def result(runs: Runs, sizes: list[int]) -> dict[str, object]:
     time = {name: seconds(found) for name, found in runs[main].items()}
     ours = time.get("ours", math.nan)
     found: dict[str, object] = {"events": main, "seconds": ours}
-    names = [*REPORTED, *(n for n in time if SYSTEMS[n].against and n not in REPORTED)]
-    for name in names:
-        against = SYSTEMS[name].against if name in SYSTEMS else None
-        bottom = time.get(against or "", math.nan)
-        found[f"vs_{name}"] = ratio(time.get(name, math.nan), bottom)
+    ran = [size_name(n) for n in sorted(sizes, reverse=True)]
+    for name in (*REPORTED, *(n for n in time if SYSTEMS[n].against and n not in REPORTED)):
+        case = next((c for c in (main, *ran) if runs[c].get(name)), main)
+        top, bottom = (seconds(runs[case].get(each, [])) for each in (name, "ours"))
+        found[f"vs_{name}"] = ratio(top, bottom)
+        if case != main:
+            found[f"vs_{name}_events"] = case
     floors = [time[name] for name in time if name.startswith("floor") and time[name] > 0]
     found["vs_floor"] = ratio(ours, min(floors, default=math.nan))
 
@@ -138,7 +141,7 @@ def draw(runs: Runs, sizes: list[int]) -> None:
     lines: dict[str, dict[int, list[float]]] = {}
     for n in sizes:
         for name, found in runs[size_name(n)].items():
-            if found and name != "latest":
+            if found:
                 lines.setdefault(name, {})[n] = [run["seconds"] for run in found]
     drawn = BUILD / "picture.json"
     drawn.write_text(json.dumps(lines))
@@ -157,6 +160,7 @@ def main() -> None:
     )
     parser.add_argument("--no-skew", action="store_true", help="neither few keys nor a long spine")
     parser.add_argument("--no-picture", action="store_true")
+    parser.add_argument("--no-feast", action="store_true", help="nor the latest-value join")
     given = parser.parse_args()
     data("warm", 20_000, 2_000)
     sizes = [int(size * MILLION) for size in given.sizes]
@@ -173,7 +177,11 @@ def main() -> None:
     runs = measure(sizes, systems, others, given.rounds)
     if not given.no_picture:
         draw(runs, sizes)
-    print(json.dumps(result(runs, sizes)))
+    found = result(runs, sizes)
+    if not given.no_feast:
+        latest = last_item.measure(rounds=given.rounds)
+        found |= {"vs_feast": latest["vs_feast"], "vs_feast_events": size_name(latest["events"])}
+    print(json.dumps(found))
 
 
 if __name__ == "__main__":

@@ -79,6 +79,10 @@ COMPUTED = (
     # What one guards against overflow, another has within it: engines share such parts.
     Computed("minus", "-count", Type.INT),
     Computed("again", "-(-count) % 7", Type.INT),
+    # Constants are folded before anything guards them.
+    Computed("folded", "-ABS(-9223372036854775808)", Type.INT),
+    Computed("twice", "-(-(-9223372036854775808)) + 1", Type.INT),
+    Computed("past", "-(9223372036854775807 + 1)", Type.INT),
     Computed("far", "ABS(count) > 2 AND NOT ok", Type.BOOL),
 )
 KEYS = (
@@ -87,7 +91,9 @@ KEYS = (
     (("account", "account"),),
 )
 VALUES = ("price", "count", "text", "ok", None)
-EXPRESSIONS = ("weighed", "more", "rest", "share", "minus", "again")
+EXPRESSIONS = (
+    "weighed", "more", "rest", "share", "minus", "again", "folded", "twice", "past",
+)  # fmt: skip
 AGGREGATES = (*REGISTRY, *(example for _, _, example in FAMILIES.values()), "last_k(1)")
 
 

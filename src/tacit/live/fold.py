@@ -133,6 +133,7 @@ def spread(slot: Slot, kind: int, state: Folded) -> Array | None:
 
 
 def _word(kind: int, value: Value) -> int:
+    assert isinstance(value, int | float), "texts and vectors are kept elsewhere"
     if kind == FLOAT:
         return int(np.float64(value).view(np.int64))
     return int(value)

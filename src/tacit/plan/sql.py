@@ -214,6 +214,9 @@ class _Lowering:
             first = [self.literal(Node("int", (), 0))] if node.op == "neg" else []
             return _call(_TRIED[node.op], *first, *args)
         if node.op == "neg":
+            if want is None and self.dialect.typed:
+                # DuckDB folds -(a constant) while it binds, where no TRY guards it yet.
+                return exp.Sub(this=self.literal(Node("int", (), 0)), expression=args[0])
             return exp.Neg(this=args[0])
         if node.op == "abs":
             # abs() of the least int raises there
