@@ -91,7 +91,7 @@ def measure(sizes: list[int], systems: list[str], others: dict[str, Path], round
         for n, (case, folder) in zip(sizes, cases.items(), strict=True):
             for name in systems:
                 system = SYSTEMS[name]
-                if n <= system.most and not (system.once and round_):
+                if system.least <= n <= system.most and not (system.once and round_):
                     runs[case].setdefault(name, []).extend(once(name, folder))
             if all(runs[case].get(name) for name in ("ours", "duckdb")) and not round_:
                 check_equal()
