@@ -105,9 +105,9 @@ def test_bad_rows_go_to_quarantine_with_the_reason(tmp_path: Path) -> None:
         {**good, "user": None},
     ]
     receipt = store.push("events", rows, now=NOW)
-    assert (receipt.accepted, receipt.quarantined) == (4, 6)
+    assert (receipt.accepted, receipt.quarantined) == (3, 7)
     reasons = [reason for _, reason, _ in store.quarantined("events")]
-    assert len(reasons) == 6
+    assert len(reasons) == 7
     assert sum("301 s in the future" in reason for reason in reasons) == 1
     assert value(store, "count.c1.600000000", NOW, user="ann") == 2
     assert value(store, "count.c1.600000000", NOW + 11, user="ann") == 3  # parked until its time

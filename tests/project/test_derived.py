@@ -13,7 +13,9 @@ import small_project as small
 from tacit.engines.reference import Reference
 from tacit.errors import DataError
 from tacit.project import Project
+from tacit.project.quality import look
 from tacit.project.run import deliver
+from tacit.values import DAY
 
 MORE = """
 embeddings = Table(
@@ -88,3 +90,16 @@ def test_a_file_whose_column_is_no_vector_is_refused(tmp_path: Path) -> None:
         with pytest.raises(DataError) as error:
             Project.load(folder).rows("embeddings")
         assert error.value.code == "T304"
+
+
+def test_vectors_have_a_status_and_no_place_online(project: Project) -> None:
+    rows = spine(project).slice(0, 40)
+    made = project.training_set(rows, ["taste_of", "looks", "mixed"], sink="late")
+    assert set(made.status["taste_of"].to_pylist()) <= {"fresh", "missing", "expired"}
+    assert "taste_of" not in {found.signal for found in look(project, days=365)}
+    at = project.now() - DAY
+    project.push("visits", [{"person": "p000", "item": "i00001", "at": at}])
+    found = project.online.lookup(["looks"]).one({"person": "p000"}, project.now())
+    assert found.values == [1]
+    with pytest.raises(DataError, match="T393"):
+        project.online.lookup(["taste_of"])

@@ -47,6 +47,20 @@ def test_pushed_events_read_as_batch_computes_them(tmp_path: Path) -> None:
         shop.push("history", rows)  # of a device: it stays there
 
 
+def test_rows_of_nobody_and_misspelt_ones_are_set_apart(tmp_path: Path) -> None:
+    from small_project import SIGNALS
+
+    shop = project(tmp_path, SIGNALS + EXTRA)
+    at = shop.now() - DAY
+    good = {"person": "p000", "item": "x", "at": at}
+    rows = [good, {**good, "person": None}, {"person": "p000", "thing": "x", "at": at}]
+    pushed = shop.push("visits", rows)
+    assert (pushed.accepted, pushed.quarantined) == (1, 2)
+    pushed = shop.push("visits", pa.Table.from_pylist(rows[:2]))
+    assert (pushed.accepted, pushed.quarantined) == (1, 1)
+    assert shop.online.lookup(["seen"]).one({"thing": "x"}, shop.now()).values == [2]
+
+
 def test_a_baseline_from_bound_rows(tmp_path: Path) -> None:
     settings = SETTINGS + '\n[online]\nbaseline = ["visits"]\nstale = "10m"\n'
     shop = project(tmp_path, settings=settings)

@@ -384,13 +384,16 @@ def _status(question: Question, signal: str, newest: pa.ChunkedArray) -> Array:
 
 
 def newest_view(view: View) -> View:
-    """The view whose signals are the moment of the newest event that contributes to each."""
+    """The view whose signals are the moment of the newest event that contributes to each.
+
+    Expressions cannot tell whether a vector is one: there any event counts.
+    """
     when = Computed("newest", show(Node("column", (), view.time)), Type.TIME)
     computed, windows = [when], []
     for i, window in enumerate(view.windows):
         tests = [view.column(window.where).sql] if window.where else []
-        parts = [view.column(name).sql for name in (window.value, window.by) if name]
-        tests += [f"({sql}) IS NOT NULL" for sql in parts]
+        parts = [view.column(name) for name in (window.value, window.by) if name]
+        tests += [f"({part.sql}) IS NOT NULL" for part in parts if part.type is not Type.VECTOR]
         where = f"counts{i}" if tests else None
         if where is not None:
             sql = parse(" AND ".join(f"({test})" for test in tests)).sql

@@ -40,14 +40,34 @@ def accept(feed: Feed, rows: Pushed) -> Accepted:
     """Rows as a table of the declared columns; other columns are left out.
 
     A table must have every column, of its type: DataError T391 otherwise. Of rows as mappings,
-    those that do not fit are rejected, each by itself; a column that a row lacks is null.
+    those that do not fit are rejected, each by itself; a column that a row lacks is null, unless
+    the row has another in its place. Rows that belong to nobody are rejected: no erasure would
+    find them.
     """
     if isinstance(rows, pa.Table):
-        return Accepted(_table(feed, rows), list(range(rows.num_rows)), [])
+        return _owned(feed, Accepted(_table(feed, rows), list(range(rows.num_rows)), []))
     try:
-        return Accepted(_listed(feed, rows), list(range(len(rows))), [])
+        return _owned(feed, Accepted(_listed(feed, rows), list(range(len(rows))), []))
     except _UNFIT:
-        return _one_by_one(feed, rows)
+        return _owned(feed, _one_by_one(feed, rows))
+
+
+def _owned(feed: Feed, found: Accepted) -> Accepted:
+    """Without the rows whose person is null."""
+    for column in feed.required:
+        there = pc.is_valid(found.table[column])
+        nobody = pc.indices_nonzero(pc.invert(there)).to_pylist()
+        if nobody:
+            lost = found.table.take(nobody).to_pylist()
+            reason = f"the row has no {column}: it belongs to nobody"
+            rejected = [
+                Rejected(found.places[i], reason, dump(row))
+                for i, row in zip(nobody, lost, strict=True)
+            ]
+            kept = pc.indices_nonzero(there).to_pylist()
+            places = [found.places[i] for i in kept]
+            found = Accepted(found.table.take(kept), places, found.rejected + rejected)
+    return found
 
 
 _UNFIT = (pa.ArrowException, DataError, TypeError, ValueError, AttributeError, OverflowError)
@@ -73,6 +93,10 @@ def _table(feed: Feed, rows: pa.Table) -> pa.Table:
 
 def _listed(feed: Feed, rows: Iterable[Mapping[str, Any]]) -> pa.Table:
     held = list(rows)
+    for row in held:
+        lacking, unknown = feed.schema.keys() - row.keys(), row.keys() - feed.schema.keys()
+        if lacking and unknown:
+            raise TypeError(f"it has no {min(lacking)}, and {min(unknown, key=str)!r} is no column")
     arrays = []
     for name, kind in feed.schema.items():
         values = [row.get(name) for row in held]

@@ -42,6 +42,12 @@ class Feed:
     keep: Mapping[str, int | None] = field(default_factory=dict)
     baseline: bool = False
 
+    @property
+    def required(self) -> tuple[str, ...]:
+        """The columns without which a row belongs to nobody, where rows are of one person each."""
+        people = [column for columns in self.people.values() for column in columns]
+        return tuple(people) if len(people) == 1 else ()
+
     @cached_property
     def forms(self) -> tuple[Form, ...]:
         """The form of each view's rows."""

@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection
 
 import pyarrow as pa
 
+from tacit.aggregates.algebra import base_key
 from tacit.declare import Events, Place
 from tacit.live.feed import Feed
 from tacit.operations import View, Window
@@ -60,4 +61,4 @@ def feeds_of(
 def _kept(plan: Plan, window: Window) -> bool:
     """Whether a signal is known, and asked for, at the moment of a read."""
     cloud = plan.nodes[window.signal].place is Place.CLOUD
-    return cloud and not window.ahead and window.aggregate not in UNKEPT
+    return cloud and not window.ahead and base_key(window.aggregate) not in UNKEPT

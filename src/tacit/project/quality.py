@@ -127,7 +127,8 @@ def look(
         node.id
         for node in project.plan.of("signal")
         if node.place is Place.CLOUD and "ahead" not in node.spec
-        if node.columns[0].type != Type.VECTOR  # a profile is of values that have an order
+        # A profile is of values that have an order.
+        if not node.columns[0].type.startswith(Type.VECTOR)
     ]
     now = project.now()
     days_of: dict[str, dict[int, Ages]] = {}
@@ -252,7 +253,8 @@ def _profiles(
     order = np.argsort(days, kind="stable")
     numbers, starts = np.unique(days[order], return_index=True)
     found = {}
-    for day, rows in zip(numbers.tolist(), np.split(order, starts[1:]), strict=True):
+    groups = np.split(order, starts[1:]) if len(order) else []
+    for day, rows in zip(numbers.tolist(), groups, strict=True):
         take = pa.array(rows)
         found[day] = Ages(
             profile(values.take(take)), profile(ages.take(take)), int(stale[rows].sum())

@@ -288,9 +288,13 @@ def _allowed(
 
 
 def moments_of(project: Project, node: Node) -> pa.Table | None:
-    """The moments that a training sink has rows for when a project runs: those of all events of the
-    first of its sources that has one key of every entity; None where none has."""
+    """The moments that a training sink has rows for when a project runs: those of all events until
+    now of the first of its sources that has one key of every entity; None where none has.
+
+    A fast clock may date an event a little ahead of now: it has no row yet.
+    """
     import pyarrow as pa
+    import pyarrow.compute as pc
 
     views = views_of(project.plan, node.inputs)
     entities = {entity for view in views for entity, _ in view.keys}
@@ -304,5 +308,6 @@ def moments_of(project: Project, node: Node) -> pa.Table | None:
         if all(len(found) == 1 for found in columns.values()):
             rows = project.rows(source).table
             spine = {name: rows.column(found[0]) for name, found in columns.items()}
-            return pa.table(spine | {"at": rows.column(declared.time)})
+            whole = pa.table(spine | {"at": rows.column(declared.time)})
+            return whole.filter(pc.less_equal(whole["at"], project.now()))
     return None
