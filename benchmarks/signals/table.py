@@ -62,7 +62,7 @@ SYSTEMS: Mapping[str, System] = {
     "ours": System("ours.py", against=False),
     "duckdb": System("duckdb_best.py", most=20 * MILLION),
     "duckdb_windows": System("duckdb_windows.py", most=20 * MILLION, least=20 * MILLION, once=True),
-    "polars": System("polars_asof.py", ("polars>=1.30",), "polars", most=20 * MILLION),
+    "polars": System("polars_asof.py", ("polars>=1.30",), "polars", most=5 * MILLION, once=True),
     "floor_duckdb": System("floor_duckdb.py", most=20 * MILLION, against=False),
     "floor_polars": System(
         "floor_polars.py", ("polars>=1.30",), "polars", most=20 * MILLION, against=False
