@@ -494,6 +494,31 @@ def test_what_is_no_longer_kept_is_not_undercounted(tmp_path: Path) -> None:
     assert made.status["bought_7d"].to_pylist() == ["complete", "complete", "expired"]
 
 
+@pytest.mark.parametrize("where", ["file", "lake"])
+def test_a_column_kept_shorter_than_its_row_is_not_undercounted(tmp_path: Path, where: str) -> None:
+    """Its values are not seen past their time, wherever the rows lie; and what reads it says so."""
+    module = MODULE.replace('"gift": flag()', '"gift": flag().narrow(keep="30d")').replace(
+        'gifts = orders.count(where="gift")', 'gifts = orders.count("7d", where="gift")'
+    )
+    project = make(tmp_path, module)
+    if where == "lake":
+        rows = orders()
+        settings = (tmp_path / "tacit.toml").read_text()
+        bound = '[sources.orders]\npath = "orders.parquet"\n'
+        (tmp_path / "tacit.toml").write_text(settings.replace(bound, ""))
+        project = Project.load(tmp_path)
+        project.ingest("orders", rows)
+    rows = project.rows("orders").table
+    assert rows.num_rows == orders().num_rows
+    seen = zip(rows["at"].to_pylist(), rows["gift"].to_pylist(), strict=True)
+    assert all((gift is None) == (at < NOW - 30 * DAY) for at, gift in seen)
+    asked = [{"user": "1", "item": "1", "at": NOW - days * DAY} for days in (22, 24, 31)]
+    made = project.training_set(asked, ["spend_7d", "gifts"])
+    assert [s == "expired" for s in made.status["gifts"].to_pylist()] == [False, True, True]
+    assert made.table["gifts"].is_null().to_pylist() == [False, True, True]
+    assert "expired" not in made.status["spend_7d"].to_pylist(), "it does not read the column"
+
+
 def test_batches_files_and_loaders(
     project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -63,7 +63,7 @@ class Question:
         arrivals: source → the column that says when its rows arrived; needed with `as_of`.
         as_of: what had arrived by then counts (µs), or by each row's own moment; None for all.
         now: the moment at which outcomes are complete, in µs; that of `as_of` if it is one.
-        kept: source → µs, for sources whose rows are not kept for ever.
+        kept: signal → µs, for those made of rows or columns that are not kept for ever.
         fresh: signal → the freshness that it states, in µs.
         personal: the signals that are about people.
         allowed: for each row, whether its people allow the use; None where all is allowed.
@@ -347,12 +347,12 @@ def _barred(question: Question, signal: str) -> Array:
     windows = question.signals | {
         w.signal: (view, w) for view in question.outcomes for w in view.windows
     }
-    view, window = windows[signal]
+    _, window = windows[signal]
     at = read(question.spine.table[AT]).numbers
     barred = np.full(len(at), -1, np.int8)
     if window.ahead:
         barred[at > question.ends - window.ahead] = PENDING
-    kept = question.kept.get(view.source)
+    kept = question.kept.get(signal)
     if kept is not None and window.length is not None:
         start = at + (window.ahead - window.length)
         start = start if window.hop is None else start // window.hop * window.hop

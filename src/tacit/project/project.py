@@ -12,7 +12,7 @@ import re
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,11 +20,11 @@ from typing import TYPE_CHECKING, Any
 from tacit.declare import Declarations, Events, Place, Purpose, Source, Table
 from tacit.errors import BundleError, DataError
 from tacit.plan import Difference, Plan, compile_plan, difference, document
-from tacit.plan.sources import key_columns, retention
 from tacit.plan.views import formulas_of, sources_of, views_of
 from tacit.project.catalogue import Catalogue, catalogue_of, check_keys
 from tacit.project.module import read_module
 from tacit.project.settings import FILE, Settings, read_settings
+from tacit.project.terms import current, owner, people_columns, row_retention
 from tacit.values import Type
 
 if TYPE_CHECKING:
@@ -221,7 +221,8 @@ class Project:
         return ingest(self, source, Path(given) if isinstance(given, str) else given, **how)
 
     def rows(self, source: str, *, also: tuple[str, ...] = ()) -> Rows:
-        """The rows of a source, held to its declaration; those past their retention are left out.
+        """The rows of a source, held to its declaration; those past their retention are left out,
+        and so are the values of columns past theirs.
 
         `also` names columns of moments that the system keeps beside those declared; the lake's is
         `_arrived` (µs, when the row was ingested). Raises DataError T312 for a source that is not
@@ -244,11 +245,13 @@ class Project:
             keys=owner(declared),
             time=declared.time if isinstance(declared, Events) else None,
             now=self.now(),
-            keep=retention(declared.keep, declared.where),
+            keep=row_retention(declared),
         )
         if isinstance(declared, Table):
             check_keys(declared, rows.table, self.file(source))
-        return rows
+            return rows
+        assert isinstance(declared, Events), "rows are of events, or of content"
+        return replace(rows, table=current(declared, rows.table, self.now()))
 
     def source(self, name: str) -> Source:
         """The source declared under a name."""
@@ -495,17 +498,3 @@ class Project:
             row=row,
             consent=consent,
         )
-
-
-def people_columns(source: Source) -> tuple[str, ...]:
-    """The columns that hold the keys of people."""
-    return tuple(n for n, c in source.columns.items() if c.entity and c.entity.person)
-
-
-def owner(source: Source) -> tuple[str, ...]:
-    """The column without which a row belongs to nobody: a table's own key, of events that of their
-    person. Where there is no one such column, engines tell by themselves."""
-    if isinstance(source, Table):
-        return tuple(key_columns(source, source.of))
-    people = people_columns(source)
-    return people if len(people) == 1 else ()

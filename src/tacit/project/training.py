@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any, Literal
 from tacit.declare import Basis, Events, Formula, Place, Purpose, Signal
 from tacit.errors import DataError
 from tacit.plan import Node
-from tacit.plan.sources import key_columns, retention
+from tacit.plan.graph import Port
+from tacit.plan.sources import key_columns
 from tacit.plan.views import formulas_of, sources_of, views_of
+from tacit.project.terms import row_retention
 from tacit.store.lake.layout import ARRIVED
 from tacit.values import Type, moment
 
@@ -262,8 +264,17 @@ def _extra(project: Project, name: str, arrivals: Mapping[str, str]) -> tuple[st
 
 
 def _kept(project: Project, views: Sequence[View]) -> dict[str, int]:
-    kept = {view.source: retention(project.source(view.source).keep) for view in views}
-    return {source: length for source, length in kept.items() if length is not None}
+    """Signal → the shortest time for which anything that it is made of is kept: its rows, or a
+    column that it reads."""
+    kept = {}
+    for view in views:
+        rows = row_retention(project.source(view.source))
+        for window in view.windows:
+            label = project.plan.label(Port(window.signal, "value"))
+            terms = [term for term in (rows, label.retention) if term is not None]
+            if terms:
+                kept[window.signal] = min(terms)
+    return kept
 
 
 def _fresh(project: Project, views: Sequence[View]) -> dict[str, int]:
