@@ -75,7 +75,16 @@ def ingest(
     progress: Progress | None = None,
 ) -> Ingestion:
     """See `Project.ingest`."""
+    layout = layout_of(project.declarations, known(project, source))
     binding = project.settings.sources.get(source)
+    if binding is not None and binding.path is not None:
+        raise DataError(
+            f"the source {source!r} is bound to {binding.path.name}: what is ingested would not be"
+            " read",
+            code="T369",
+            where=str(project.root / FILE),
+            fix=f"take `path` out of [sources.{source}], and ingest that file too",
+        )
     asked = Asked(
         given,
         renamed=binding.columns if binding else {},
@@ -85,7 +94,7 @@ def ingest(
         unique=binding.unique if binding else None,
         progress=progress,
     )
-    return project.lake.ingest(layout_of(project.declarations, known(project, source)), asked)
+    return project.lake.ingest(layout, asked)
 
 
 def known(project: Project, source: str) -> str:

@@ -214,7 +214,7 @@ class Project:
             progress: called with the number of rows that were just read.
 
         Raises DataError T312 for a source that is not declared, T369 for one that is not in the
-        cloud, and what `Lake.ingest` raises.
+        cloud or is bound to a file, and what `Lake.ingest` raises.
         """
         from tacit.project.lake import ingest
 
