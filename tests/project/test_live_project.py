@@ -43,6 +43,12 @@ def test_pushed_events_read_as_batch_computes_them(tmp_path: Path) -> None:
     spine = pa.table({"thing": items, "at": pa.array([now] * len(items), pa.int64())})
     batch = shop.online.lookup(["seen"]).many({"thing": items}, now)
     assert batch.columns[0] == shop.features(["seen"], spine)["seen"].to_pylist()
+    assert shop.online.lookup("last").one({"person": "p001"}, now).values == [
+        truth["last"][1].as_py()
+    ]
+    for wrong in ([], "", ["looks", "looks"], ["nothing"]):
+        with pytest.raises(DataError, match="T393"):
+            shop.online.lookup(wrong)
     with pytest.raises(DataError, match="T392"):
         shop.push("history", rows)  # of a device: it stays there
 

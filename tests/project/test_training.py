@@ -465,6 +465,44 @@ def test_features_never_give_outcomes(project: Project) -> None:
     assert code(refused) == "T375"
 
 
+def test_features_take_what_training_sets_take(project: Project, tmp_path: Path) -> None:
+    asked = spine(5).append_column("kept", pa.array(range(5)))
+    found = project.features(["gifts", "spend_7d"], asked)
+    assert found.column_names == ["user", "item", "at", "kept", "gifts", "spend_7d"]
+    assert found.select(asked.column_names).equals(asked)
+    pq.write_table(asked, tmp_path / "s.parquet")
+    signal = project.declarations.named["gifts"]
+    texts = [
+        row | {"at": datetime.fromtimestamp(row["at"] / 1e6, UTC).isoformat()}
+        for row in asked.to_pylist()
+    ]
+    for given in (tmp_path / "s.parquet", str(tmp_path / "s.parquet"), asked.to_pylist(), texts):
+        assert project.features([signal, "spend_7d"], given).equals(found)
+    assert project.features("gifts", asked).equals(found.drop_columns(["spend_7d"]))
+    assert project.features(signal, asked).equals(found.drop_columns(["spend_7d"]))
+    assert project.training_set(asked, "gifts", labels="bought_7d").labels == ("bought_7d",)
+
+
+@pytest.mark.parametrize(
+    ("signals", "asked", "expected"),
+    [
+        (["gifts"], [{"user": "1"}], "T371"),
+        (["gifts"], [{"at": 1}], "T371"),
+        (["gifts"], pa.table({"user": ["1"], "at": [1], "gifts": [1]}), "T371"),
+        (["gifts", "gifts"], [{"user": "1", "at": 1}], "T371"),
+        (["gifts"], "nowhere.parquet", "T301"),
+        ("nothing", [{"user": "1", "at": 1}], "T313"),
+        (["gifts"], [{"user": 1, "at": 1}], "T341"),
+    ],
+)
+def test_features_that_cannot_be_asked(
+    project: Project, signals: Any, asked: Any, expected: str
+) -> None:
+    with pytest.raises(DataError) as refused:
+        project.features(signals, asked)
+    assert code(refused) == expected
+
+
 # ---------------------------------------------------------------------- statuses, batches, files
 
 

@@ -37,7 +37,7 @@ from tacit.engines.base import Computing, Engine
 from tacit.errors import DataError
 from tacit.learn.known import arrived_by, features_as_known
 from tacit.learn.leaks import check_moments, check_names, check_values
-from tacit.learn.spine import AT, Spine
+from tacit.learn.spine import AT, Spine, check_columns
 from tacit.operations import Computed, Derived, View, Window
 from tacit.store.atomic import replace_file
 from tacit.values import Type
@@ -247,7 +247,7 @@ def make(engine: Computing, question: Question, names: Sequence[str]) -> Trainin
     time to come.
     """
     spine = question.spine
-    _check_columns(spine, [*names, *question.labels])
+    check_columns(spine.table, [*names, *question.labels])
     check_moments(spine)
     check_names(spine, question.outcomes)
     sources = dict(question.sources)
@@ -284,18 +284,6 @@ def make(engine: Computing, question: Question, names: Sequence[str]) -> Trainin
         }
 
     return TrainingSet(table, spine.row, names, list(question.labels), status)
-
-
-def _check_columns(spine: Spine, names: Sequence[str]) -> None:
-    taken = [*spine.table.column_names, *names]
-    twice = next((name for name in names if taken.count(name) > 1), None)
-    if twice is not None:
-        raise DataError(
-            f"the training set would have two columns {twice!r}",
-            code="T371",
-            where="spine",
-            fix="rename the spine's column, or name each signal and label once",
-        )
 
 
 def _told(question: Question, name: str, column: pa.ChunkedArray) -> pa.ChunkedArray:

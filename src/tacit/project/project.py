@@ -10,14 +10,14 @@ import difflib
 import os
 import re
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tacit.declare import Declarations, Events, Place, Purpose, Source, Table
+from tacit.declare import Declarations, Events, Purpose, Source, Table
 from tacit.errors import BundleError, DataError
 from tacit.plan import Difference, Plan, compile_plan, difference, document
 from tacit.plan.views import formulas_of, sources_of, views_of
@@ -416,36 +416,33 @@ class Project:
         """The engine of the cloud. Raises EngineError T411 or T412 where it cannot start."""
         return self.settings.engine.start()
 
-    def features(self, signals: Iterable[str], spine: pa.Table) -> pa.Table:
+    def features(self, signals: Names, spine: SpineRows) -> pa.Table:
         """Cloud-placed signals and formulas, point-in-time correct, for every row of a spine.
 
-        `spine` has a column per entity of the signals, and `at` (µs, UTC). Rows come out as they
-        went in. Raises DataError T313 for a signal that is not in the cloud: on a device it stays.
+        `signals` are names, or the declared signals and formulas, or one of them. `spine` is an
+        Arrow table, a Parquet file or a list of dicts, with a column per entity of the signals and
+        `at` (see `learn.spine`). Rows come out as they went in, with `at` in µs, UTC, and a column
+        per signal, in the order asked.
+
+        Raises DataError T313 for a signal that is not in the cloud: on a device it stays; T375 for
+        an outcome; T301, T302 or T371 for a spine that cannot be read or has a column of that name.
         """
-        wanted = set(signals)
-        for name in wanted:
-            node = self.plan.nodes.get(name)
-            known = node is not None and node.kind in ("signal", "formula")
-            if node is None or not known or node.place is not Place.CLOUD:
-                raise DataError(
-                    f"{name!r} is not a signal of the cloud",
-                    code="T313",
-                    where=str(self.settings.module),
-                    fix="name signals whose sources are in the cloud; a release may reach others",
-                )
-            if "ahead" in node.spec:
-                raise DataError(
-                    f"{name!r} is an outcome: nobody knows it at the row's moment",
-                    code="T375",
-                    where=node.declared.where,
-                    fix="ask for it with training_set(…, labels=…)",
-                )
-        views, formulas = views_of(self.plan, wanted), formulas_of(self.plan, wanted)
+        from tacit.learn.spine import AT, check_columns, read_moments
+        from tacit.project.training import check_kinds, keys_of, named
+
+        names = named(self, signals)
+        check_kinds(self, names, {})
+        views, formulas = views_of(self.plan, names), formulas_of(self.plan, names)
+        keys = keys_of(self, views)
+        table = read_moments(spine, keys)
+        check_columns(table, names)
+        asked = table.select([*keys, AT])
         with ExitStack() as held:
             tables = {name: self._scannable(name, held) for name in sources_of(views)}
-            found = self.engine.derive(self.engine.features(views, tables, spine), formulas)
-        unasked = {w.signal for view in views for w in view.windows} - wanted
-        return found.select([name for name in found.column_names if name not in unasked])
+            found = self.engine.derive(self.engine.features(views, tables, asked), formulas)
+        for name in names:
+            table = table.append_column(name, found[name])
+        return table
 
     def _scannable(self, source: str, held: ExitStack) -> Scannable:
         """A source as the engine reads it: for the local one, the lake's is not loaded first."""
