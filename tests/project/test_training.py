@@ -679,6 +679,25 @@ def test_served_values_are_held_against_training(
     assert json.loads(odd.stdout)["beyond"] == {"gifts": {"skew": pytest.approx(1 / 3)}}
 
 
+@pytest.mark.parametrize("declared", [True, False])
+def test_rows_that_the_lake_took_in_after_serving_are_no_skew(
+    tmp_path: Path, quality: Quality, declared: bool
+) -> None:
+    module = MODULE if declared else MODULE.replace('arrival="received_at", ', "")
+    asked = spine()
+    served = make(tmp_path, module).training_set(
+        asked, ["gifts"], as_of="spine" if declared else None
+    )
+    pq.write_table(served.table, tmp_path / "served.parquet")
+    settings = (tmp_path / "tacit.toml").read_text()
+    bound = '[sources.orders]\npath = "orders.parquet"\n'
+    (tmp_path / "tacit.toml").write_text(settings.replace(bound, ""))
+    Project.load(tmp_path).ingest("orders", orders())
+    said = quality(tmp_path, "--json", "--served", str(tmp_path / "served.parquet"))
+    gifts = json.loads(said.stdout)["signals"]["gifts"]
+    assert (gifts["skew"], gifts["served"]) == (0, 60)
+
+
 def test_quality_tells_of_no_single_row(project: Project, tmp_path: Path, quality: Quality) -> None:
     """A spend that one person alone has is in no output, and not in what is kept."""
     rows = orders()
