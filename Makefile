@@ -25,7 +25,7 @@ lint: $(READY)          ## style and types
 bench: $(READY)         ## the figures of the spine
 	$(BIN)/python benchmarks/spine.py
 
-bench-signals: $(READY) ## signals beside DuckDB and Polars; takes a while and 20 GB of memory at most
+bench-signals: $(READY) ## signals beside DuckDB, Polars and Spark; takes a while and 20 GB of memory at most
 	$(BIN)/python benchmarks/signals/run.py $(ARGS)
 
 bench-last-item: $(READY) ## the latest-value join beside Feast, on what Feast finishes
