@@ -9,6 +9,7 @@ import pytest
 
 from small_project import SETTINGS, history, project
 from tacit.errors import DataError
+from tacit.live.reader import Status
 from tacit.values import DAY, MINUTE
 
 EXTRA = """
@@ -51,6 +52,49 @@ def test_pushed_events_read_as_batch_computes_them(tmp_path: Path) -> None:
             shop.online.lookup(wrong)
     with pytest.raises(DataError, match="T392"):
         shop.push("history", rows)  # of a device: it stays there
+
+
+FORMULAS = """
+ratio = Formula("How much of it is new.", sql="looks / ever")
+sure = Formula("At least something.", sql="COALESCE(looks, 0) + 1")
+"""
+
+
+def test_formulas_are_served_as_they_are_trained_on(tmp_path: Path) -> None:
+    from small_project import SIGNALS
+
+    shop = project(tmp_path, SIGNALS + EXTRA + FORMULAS)
+    shop.push("visits", history().drop_columns(["enjoyed", "quantity"]))
+    now, people = shop.now(), ["p000", "p001", "p017", "nobody"]
+    names = ["ratio", "last", "sure", "looks"]
+    spine = [{"person": person, "at": now} for person in people]
+    truth = shop.features(names, spine)
+    look = shop.lookup(names)
+    assert look.signals == tuple(names)
+    many = look.many({"person": people}, now)
+    assert [list(column) for column in many.columns] == [truth[n].to_pylist() for n in names]
+    assert truth["ratio"].null_count < len(people)
+    for k, person in enumerate(people):
+        found = look.one({"person": person}, now)
+        assert found.values == [truth[name][k].as_py() for name in names]
+        assert found.status == many.status[k].tolist()
+    assert many.status[3].tolist() == [Status.MISSING] * 4
+    assert many.status[0].tolist() == [Status.FRESH] * 4
+    for allowed, denied in (
+        ([True, False, False, False], [0, 1, 1, 1]),
+        ([False] * 3 + [True], [1, 1, 1, 0]),
+    ):
+        told = look.many({"person": people}, now, allowed=allowed)
+        assert (told.status == Status.DENIED).tolist() == [[bool(d) for d in denied]] * 4
+        one = look.one({"person": "p000"}, now, allowed=allowed)
+        assert [value is None for value in one.values] == [bool(d) for d in denied]
+        assert one.values == [column[0] for column in told.columns]
+    assert shop.lookup("sure").one({"person": "p000"}, now).values == [truth["sure"][0].as_py()]
+    for wrong, code in (([], "T393"), ("nothing", "T313"), (["first"], "T313")):
+        with pytest.raises(DataError, match=code):
+            shop.lookup(wrong)
+    with pytest.raises(DataError, match=r"Project\.lookup takes formulas"):
+        shop.online.lookup(["ratio"])
 
 
 def test_a_baseline_from_bound_rows(tmp_path: Path) -> None:

@@ -364,7 +364,8 @@ class Online:
                 what,
                 code="T393",
                 where="lookup" if wrong is None else wrong,
-                fix="ask for signals of the cloud, each once: " + ", ".join(sorted(known)[:12]),
+                fix="ask for signals of the cloud, each once; Project.lookup takes formulas too: "
+                + ", ".join(sorted(known)[:12]),
             )
         chosen = [
             (source.feed, segments.form, segments)

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from tacit.live.accept import Pushed
     from tacit.live.online import Online, Receipt
     from tacit.live.place import Mark
+    from tacit.project.serving import Serving
     from tacit.project.training import AsOf, Labels, Names
     from tacit.store.control import ControlStore
     from tacit.store.files import Rows
@@ -368,6 +369,20 @@ class Project:
         where, backend = self.settings.online, self._backend()
         feeds = feeds_of(self.plan, lambda table: self.rows(table).table, where.baseline)
         return Online(backend, feeds, Keeping(stale=where.stale))
+
+    def lookup(self, signals: Names) -> Serving:
+        """Signals and formulas of the cloud, or one, ready to be read from the online store.
+
+        Raises DataError T313 for what is not in the cloud, T375 for an outcome, T393 for a signal
+        that the online store does not keep, or for none.
+        """
+        from tacit.project.serving import Serving
+        from tacit.project.training import check_kinds, named
+
+        names = named(self, signals)
+        check_kinds(self, names, {})
+        read = [w.signal for view in views_of(self.plan, names) for w in view.windows]
+        return Serving(self.online.lookup(read), names, formulas_of(self.plan, names))
 
     def _backend(self) -> Backend:
         where = self.settings.online
