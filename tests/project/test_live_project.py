@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from small_project import SETTINGS, history, project
@@ -95,6 +96,60 @@ def test_formulas_are_served_as_they_are_trained_on(tmp_path: Path) -> None:
             shop.lookup(wrong)
     with pytest.raises(DataError, match=r"Project\.lookup takes formulas"):
         shop.online.lookup(["ratio"])
+
+
+FRESH = """
+lately = visits.count("30d").fresh("1d")
+lasting = visits.last("item", "2h").fresh("10d")
+kinds = visits.count("30d", by="catalogue.genre").fresh("1d")
+share = Formula("Of those.", sql="lately / (lately + 1)")
+learn = Sink(
+    "Rows to learn from.", signals=[lately, lasting, kinds, share], to="training", place="cloud",
+    purposes=[discover], region="eu", keep="30d",
+)
+"""
+
+
+def test_a_value_is_as_fresh_online_as_in_training(tmp_path: Path) -> None:
+    from small_project import CATALOGUE, SIGNALS
+
+    shop = project(tmp_path, SIGNALS + FRESH)
+    now, item = shop.now(), CATALOGUE.ids[0]
+    ages = {"old": 20 * DAY, "edge": DAY, "past": DAY + 1, "new": MINUTE, "mixed": 20 * DAY}
+    rows = pa.table(
+        {
+            "person": [*ages, "mixed", "new"],
+            "item": [item] * 5 + ["not in the catalogue", item],
+            "at": pa.array([now - age for age in (*ages.values(), MINUTE, 5 * DAY)], pa.int64()),
+        }
+    )
+    pq.write_table(rows, tmp_path / "history.parquet")
+    shop.push("visits", rows)
+    names, people = ["lately", "lasting", "kinds", "share"], [*ages, "nobody"]
+    made = shop.training_set([{"person": person, "at": now} for person in people], names)
+    table = shop.lookup(names).many({"person": people}, now)
+    words = [[Status(each).name.lower() for each in row] for row in table.status.tolist()]
+    wanted = [list(row.values())[1:] for row in made.status.to_pylist()]
+    differing = {
+        (person, name): (ours, theirs)
+        for person, row, expected in zip(people, words, wanted, strict=True)
+        for name, ours, theirs in zip(names, row, expected, strict=True)
+        if ours != theirs
+    }
+    # Only where the window holds nothing, though something happened before it.
+    assert differing == {
+        ("old", "lasting"): ("missing", "stale"),
+        ("edge", "lasting"): ("missing", "fresh"),
+        ("past", "lasting"): ("missing", "fresh"),
+    }
+    assert words[0] == ["stale", "missing", "stale", "stale"]
+    assert words[1] == ["fresh", "missing", "fresh", "fresh"]
+    assert words[2][0] == "stale"
+    assert words[-1] == ["missing"] * 4
+    for person, row in zip(people, table.status.tolist(), strict=True):
+        assert shop.lookup(names).one({"person": person}, now).status == row
+    denied = shop.lookup(names).one({"person": "new"}, now, allowed=[False, True, True, True])
+    assert [Status(each).name for each in denied.status] == ["DENIED", "FRESH", "FRESH", "FRESH"]
 
 
 def test_a_baseline_from_bound_rows(tmp_path: Path) -> None:

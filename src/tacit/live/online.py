@@ -365,7 +365,7 @@ class Online:
                 code="T393",
                 where="lookup" if wrong is None else wrong,
                 fix="ask for signals of the cloud, each once; Project.lookup takes formulas too: "
-                + ", ".join(sorted(known)[:12]),
+                + ", ".join(sorted(name for name in known if ":" not in name)[:12]),
             )
         chosen = [
             (source.feed, segments.form, segments)

@@ -376,12 +376,14 @@ class Project:
         Raises DataError T313 for what is not in the cloud, T375 for an outcome, T393 for a signal
         that the online store does not keep, or for none.
         """
+        from tacit.live.feeds import fresh_window
         from tacit.project.serving import Serving
         from tacit.project.training import check_kinds, named
 
         names = named(self, signals)
         check_kinds(self, names, {})
         read = [w.signal for view in views_of(self.plan, names) for w in view.windows]
+        read += [fresh_window(name) for name in read if "fresh" in self.plan.nodes[name].spec]
         return Serving(self.online.lookup(read), names, formulas_of(self.plan, names))
 
     def _backend(self) -> Backend:

@@ -2,7 +2,8 @@
 
 The store keeps signals; a formula is computed of those it is over, as they are read, and so says
 what a training set says of the same values. It is DENIED or STALE where one of them is, and MISSING
-where all are.
+where all are. A signal that states a freshness is STALE also where nothing that contributes to it
+is as new as that.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import pyarrow as pa
 from tacit.aggregates.columns import Array
 from tacit.engines.base import ARROW, Deriving
 from tacit.engines.reference import Reference
+from tacit.live.feeds import fresh_window
 from tacit.live.reader import Lookup, Status, Table, Values
 from tacit.operations import Derived
 
@@ -24,7 +26,7 @@ class Serving:
     """Some signals and formulas, ready to be read; `Project.lookup` makes it.
 
     Args:
-        lookup: of the signals, and of those that formulas are over.
+        lookup: of the signals, of those that formulas are over, and of what tells their freshness.
         names: what is asked, in order.
         formulas: those among them.
     """
@@ -36,6 +38,11 @@ class Serving:
         self._place = {signal: i for i, signal in enumerate(lookup.signals)}
         inputs = {f.signal: [self._place[name] for name, _ in f.inputs] for f in formulas}
         self._places = [inputs.get(name) or [self._place[name]] for name in names]
+        self._fresh = {
+            place: self._place[told]
+            for signal, place in self._place.items()
+            if (told := fresh_window(signal)) in self._place
+        }
 
     def one(
         self,
@@ -74,6 +81,7 @@ class Serving:
         for each, places in zip(allowed, self._places, strict=True):
             for place in places if each else ():
                 found[place] = True
+                found[self._fresh.get(place, place)] = True
         return found
 
     def _told(
@@ -85,6 +93,10 @@ class Serving:
     ) -> tuple[list[list[Any]], Array]:
         """Columns and statuses (keys, signals), in the order asked."""
         derived = self._derived(read, engine)
+        status = status.copy()
+        for place, fresh in self._fresh.items():
+            old = [not newer for newer in read[fresh]]  # none at all, or none of any second key
+            status[(status[:, place] == Status.FRESH) & old, place] = Status.STALE
         told = np.full((len(status), len(self.signals)), Status.DENIED, np.uint8)
         columns: list[list[Any]] = []
         for k, (name, places) in enumerate(zip(self.signals, self._places, strict=True)):
