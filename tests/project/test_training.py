@@ -483,6 +483,15 @@ def test_features_take_what_training_sets_take(project: Project, tmp_path: Path)
     assert project.training_set(asked, "gifts", labels="bought_7d").labels == ("bought_7d",)
 
 
+def test_features_need_no_sink(project: Project) -> None:
+    """As docs/architecture.md says: they go to code of the cloud, and nowhere by themselves."""
+    together = ["seen", "gifts"]  # no sink takes both
+    assert project.features(together, spine(3)).num_rows == 3
+    with pytest.raises(DataError) as refused:
+        project.training_set(spine(3), together)
+    assert code(refused) == "T374"
+
+
 @pytest.mark.parametrize(
     ("signals", "asked", "expected"),
     [
