@@ -11,10 +11,9 @@ from typing import Any
 from tacit.aggregates.algebra import AGGREGATES, FAMILIES, REGISTRY, Aggregate, Invertible
 from tacit.aggregates.series import kernel_of
 from tacit.aggregates.state import VERSION
-from tacit.declare import methods
-from tacit.engines.local import Local
+from tacit.declare import Place, methods
 from tacit.engines.reference import Reference
-from tacit.engines.sqlite import SQLite
+from tacit.plan.place import ENGINES
 from tacit.values import Type
 
 ROOT = Path(__file__).parents[2]
@@ -96,9 +95,15 @@ def _lines() -> Iterator[str]:
 
 
 def _engines(aggregate: Aggregate[Any], name: str) -> str:
-    local = "local" if kernel_of(aggregate.key) or _has_own(name) else "local (by merging states)"
-    names = {"reference": Reference.supports, local: Local.supports, "sqlite": SQLite.supports}
-    return ", ".join(engine for engine, supports in names.items() if name in supports)
+    """Those that compute it; in the cloud by the kernel, or by merging states where it has none."""
+    merged = "" if kernel_of(aggregate.key) or _has_own(name) else " (by merging states)"
+    found = ["reference"] if name in Reference.supports else []
+    found += [
+        engine + (merged if able.place is Place.CLOUD else "")
+        for engine, able in ENGINES.items()
+        if name in able.aggregates
+    ]
+    return ", ".join(found)
 
 
 def _has_own(name: str) -> bool:

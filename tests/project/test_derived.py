@@ -59,7 +59,7 @@ def spine(project: Project) -> pa.Table:
 def test_features_of_formulas_and_vectors(project: Project) -> None:
     asked = spine(project)
     found = project.features(["mixed", "taste_of"], asked)
-    assert found.column_names == ["person", "at", "taste_of", "mixed"]
+    assert found.column_names == ["person", "at", "mixed", "taste_of"]
     everything = [view for view in project.plan.views if view.source == "visits"]
     sources = {n: project.rows(n).table for n in ("visits", "catalogue", "embeddings")}
     engine = Reference()

@@ -136,6 +136,10 @@ def test_what_may_not_come_into_the_lake(tmp_path: Path) -> None:
         with pytest.raises(DataError) as error:
             project.ingest(source, small.history())
         assert error.value.code == code
+    with pytest.raises(DataError, match="bound to history") as error:
+        project.ingest("visits", small.history())
+    assert error.value.code == "T369"
+    assert "[sources.visits]" in error.value.fix
     assert not (project.state / "lake" / "warehouse").exists()
 
 

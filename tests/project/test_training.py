@@ -465,6 +465,53 @@ def test_features_never_give_outcomes(project: Project) -> None:
     assert code(refused) == "T375"
 
 
+def test_features_take_what_training_sets_take(project: Project, tmp_path: Path) -> None:
+    asked = spine(5).append_column("kept", pa.array(range(5)))
+    found = project.features(["gifts", "spend_7d"], asked)
+    assert found.column_names == ["user", "item", "at", "kept", "gifts", "spend_7d"]
+    assert found.select(asked.column_names).equals(asked)
+    pq.write_table(asked, tmp_path / "s.parquet")
+    signal = project.declarations.named["gifts"]
+    texts = [
+        row | {"at": datetime.fromtimestamp(row["at"] / 1e6, UTC).isoformat()}
+        for row in asked.to_pylist()
+    ]
+    for given in (tmp_path / "s.parquet", str(tmp_path / "s.parquet"), asked.to_pylist(), texts):
+        assert project.features([signal, "spend_7d"], given).equals(found)
+    assert project.features("gifts", asked).equals(found.drop_columns(["spend_7d"]))
+    assert project.features(signal, asked).equals(found.drop_columns(["spend_7d"]))
+    assert project.training_set(asked, "gifts", labels="bought_7d").labels == ("bought_7d",)
+
+
+def test_features_need_no_sink(project: Project) -> None:
+    """As docs/architecture.md says: they go to code of the cloud, and nowhere by themselves."""
+    together = ["seen", "gifts"]  # no sink takes both
+    assert project.features(together, spine(3)).num_rows == 3
+    with pytest.raises(DataError) as refused:
+        project.training_set(spine(3), together)
+    assert code(refused) == "T374"
+
+
+@pytest.mark.parametrize(
+    ("signals", "asked", "expected"),
+    [
+        (["gifts"], [{"user": "1"}], "T371"),
+        (["gifts"], [{"at": 1}], "T371"),
+        (["gifts"], pa.table({"user": ["1"], "at": [1], "gifts": [1]}), "T371"),
+        (["gifts", "gifts"], [{"user": "1", "at": 1}], "T371"),
+        (["gifts"], "nowhere.parquet", "T301"),
+        ("nothing", [{"user": "1", "at": 1}], "T313"),
+        (["gifts"], [{"user": 1, "at": 1}], "T341"),
+    ],
+)
+def test_features_that_cannot_be_asked(
+    project: Project, signals: Any, asked: Any, expected: str
+) -> None:
+    with pytest.raises(DataError) as refused:
+        project.features(signals, asked)
+    assert code(refused) == expected
+
+
 # ---------------------------------------------------------------------- statuses, batches, files
 
 
@@ -492,6 +539,31 @@ def test_what_is_no_longer_kept_is_not_undercounted(tmp_path: Path) -> None:
     assert [s == "expired" for s in made.status["spend_7d"].to_pylist()] == [False, True, True]
     assert made.table["spend_7d"].is_null().to_pylist()[1:] == [True, True]
     assert made.status["bought_7d"].to_pylist() == ["complete", "complete", "expired"]
+
+
+@pytest.mark.parametrize("where", ["file", "lake"])
+def test_a_column_kept_shorter_than_its_row_is_not_undercounted(tmp_path: Path, where: str) -> None:
+    """Its values are not seen past their time, wherever the rows lie; and what reads it says so."""
+    module = MODULE.replace('"gift": flag()', '"gift": flag().narrow(keep="30d")').replace(
+        'gifts = orders.count(where="gift")', 'gifts = orders.count("7d", where="gift")'
+    )
+    project = make(tmp_path, module)
+    if where == "lake":
+        rows = orders()
+        settings = (tmp_path / "tacit.toml").read_text()
+        bound = '[sources.orders]\npath = "orders.parquet"\n'
+        (tmp_path / "tacit.toml").write_text(settings.replace(bound, ""))
+        project = Project.load(tmp_path)
+        project.ingest("orders", rows)
+    rows = project.rows("orders").table
+    assert rows.num_rows == orders().num_rows
+    seen = zip(rows["at"].to_pylist(), rows["gift"].to_pylist(), strict=True)
+    assert all((gift is None) == (at < NOW - 30 * DAY) for at, gift in seen)
+    asked = [{"user": "1", "item": "1", "at": NOW - days * DAY} for days in (22, 24, 31)]
+    made = project.training_set(asked, ["spend_7d", "gifts"])
+    assert [s == "expired" for s in made.status["gifts"].to_pylist()] == [False, True, True]
+    assert made.table["gifts"].is_null().to_pylist() == [False, True, True]
+    assert "expired" not in made.status["spend_7d"].to_pylist(), "it does not read the column"
 
 
 def test_batches_files_and_loaders(
@@ -614,6 +686,25 @@ def test_served_values_are_held_against_training(
     )
     assert odd.returncode == 1
     assert json.loads(odd.stdout)["beyond"] == {"gifts": {"skew": pytest.approx(1 / 3)}}
+
+
+@pytest.mark.parametrize("declared", [True, False])
+def test_rows_that_the_lake_took_in_after_serving_are_no_skew(
+    tmp_path: Path, quality: Quality, declared: bool
+) -> None:
+    module = MODULE if declared else MODULE.replace('arrival="received_at", ', "")
+    asked = spine()
+    served = make(tmp_path, module).training_set(
+        asked, ["gifts"], as_of="spine" if declared else None
+    )
+    pq.write_table(served.table, tmp_path / "served.parquet")
+    settings = (tmp_path / "tacit.toml").read_text()
+    bound = '[sources.orders]\npath = "orders.parquet"\n'
+    (tmp_path / "tacit.toml").write_text(settings.replace(bound, ""))
+    Project.load(tmp_path).ingest("orders", orders())
+    said = quality(tmp_path, "--json", "--served", str(tmp_path / "served.parquet"))
+    gifts = json.loads(said.stdout)["signals"]["gifts"]
+    assert (gifts["skew"], gifts["served"]) == (0, 60)
 
 
 def test_quality_tells_of_no_single_row(project: Project, tmp_path: Path, quality: Quality) -> None:

@@ -26,7 +26,6 @@ PARTS: Mapping[str, str] = {
     "where": "a filter (`where`)",
     "length": "a length: the window is exactly `[t - length, t)`",
     "hop": "a window that starts at a multiple of its `hop`",
-    "ahead": "an outcome of the time `ahead` (a label, never a feature)",
 }
 ALWAYS = (
     "several keys, compared one by one",

@@ -14,6 +14,7 @@ from datetime import date, datetime
 from pathlib import Path
 from typing import Any, NoReturn, TypeAlias
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -51,6 +52,19 @@ class Spine:
 def read_spine(given: Rows, keys: Mapping[str, Type], row: str | None = None) -> Spine:
     """The rows of a spine, with times in microseconds. ``row`` names its column of row ids.
 
+    Raises DataError as `read_moments`.
+    """
+    table = read_moments(given, keys, row)
+    chosen = row or ROW
+    if chosen not in table.column_names:
+        table = table.add_column(0, chosen, pa.array(np.arange(table.num_rows)))
+    carried = (n for n in table.column_names if n not in (chosen, AT) and n not in keys)
+    return Spine(table, chosen, tuple(keys), tuple(carried))
+
+
+def read_moments(given: Rows, keys: Mapping[str, Type], row: str | None = None) -> pa.Table:
+    """The rows of a spine as they came, with ``at`` in microseconds and keys of their types.
+
     Raises DataError T301 or T302 for a file, T371 for a column that is missing, there twice or
     without a moment in some row.
     """
@@ -73,12 +87,20 @@ def read_spine(given: Rows, keys: Mapping[str, Type], row: str | None = None) ->
         if pa.types.is_null(table[name].type):
             nothing = pa.nulls(table.num_rows, ARROW[kind])
             table = table.set_column(names.index(name), name, nothing)
-    chosen = row or ROW
-    if chosen not in names:
-        numbers = pa.array(range(table.num_rows), pa.int64())
-        table = table.add_column(0, chosen, numbers)
-    carried = (n for n in table.column_names if n not in (chosen, AT) and n not in keys)
-    return Spine(table, chosen, tuple(keys), tuple(carried))
+    return table
+
+
+def check_columns(table: pa.Table, names: Sequence[str]) -> None:
+    """Raises DataError T371 where a column of the spine, or another signal, has a name already."""
+    taken = [*table.column_names, *names]
+    twice = next((name for name in names if taken.count(name) > 1), None)
+    if twice is not None:
+        raise DataError(
+            f"there would be two columns {twice!r}",
+            code="T371",
+            where="spine",
+            fix="rename the spine's column, or name each signal and label once",
+        )
 
 
 def _wrong(message: str, fix: str) -> NoReturn:
@@ -168,8 +190,6 @@ def _moments(column: pa.ChunkedArray) -> pa.ChunkedArray:
 
 def _first_rows(coded: pa.DictionaryArray) -> list[int]:
     """The first row of each value: dictionaries are in order of appearance."""
-    import numpy as np
-
     present = pc.is_valid(coded).to_numpy(zero_copy_only=False)
     rows = np.flatnonzero(present)
     codes = coded.indices.to_numpy(zero_copy_only=False)[present]

@@ -37,7 +37,7 @@ from tacit.engines.base import Computing, Engine
 from tacit.errors import DataError
 from tacit.learn.known import arrived_by, features_as_known
 from tacit.learn.leaks import check_moments, check_names, check_values
-from tacit.learn.spine import AT, Spine
+from tacit.learn.spine import AT, Spine, check_columns
 from tacit.operations import Computed, Derived, View, Window
 from tacit.store.atomic import replace_file
 from tacit.values import Type
@@ -63,7 +63,7 @@ class Question:
         arrivals: source → the column that says when its rows arrived; needed with `as_of`.
         as_of: what had arrived by then counts (µs), or by each row's own moment; None for all.
         now: the moment at which outcomes are complete, in µs; that of `as_of` if it is one.
-        kept: source → µs, for sources whose rows are not kept for ever.
+        kept: signal → µs, for those made of rows or columns that are not kept for ever.
         fresh: signal → the freshness that it states, in µs.
         personal: the signals that are about people.
         allowed: for each row, whether its people allow the use; None where all is allowed.
@@ -247,7 +247,7 @@ def make(engine: Computing, question: Question, names: Sequence[str]) -> Trainin
     time to come.
     """
     spine = question.spine
-    _check_columns(spine, [*names, *question.labels])
+    check_columns(spine.table, [*names, *question.labels])
     check_moments(spine)
     check_names(spine, question.outcomes)
     sources = dict(question.sources)
@@ -284,18 +284,6 @@ def make(engine: Computing, question: Question, names: Sequence[str]) -> Trainin
         }
 
     return TrainingSet(table, spine.row, names, list(question.labels), status)
-
-
-def _check_columns(spine: Spine, names: Sequence[str]) -> None:
-    taken = [*spine.table.column_names, *names]
-    twice = next((name for name in names if taken.count(name) > 1), None)
-    if twice is not None:
-        raise DataError(
-            f"the training set would have two columns {twice!r}",
-            code="T371",
-            where="spine",
-            fix="rename the spine's column, or name each signal and label once",
-        )
 
 
 def _told(question: Question, name: str, column: pa.ChunkedArray) -> pa.ChunkedArray:
@@ -347,12 +335,12 @@ def _barred(question: Question, signal: str) -> Array:
     windows = question.signals | {
         w.signal: (view, w) for view in question.outcomes for w in view.windows
     }
-    view, window = windows[signal]
+    _, window = windows[signal]
     at = read(question.spine.table[AT]).numbers
     barred = np.full(len(at), -1, np.int8)
     if window.ahead:
         barred[at > question.ends - window.ahead] = PENDING
-    kept = question.kept.get(view.source)
+    kept = question.kept.get(signal)
     if kept is not None and window.length is not None:
         start = at + (window.ahead - window.length)
         start = start if window.hop is None else start // window.hop * window.hop

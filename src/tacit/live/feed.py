@@ -66,7 +66,7 @@ class Feed:
     def meaning(self) -> str:
         """Of all that a store of this feed depends on."""
         windows = [
-            [w.signal, getattr(w, "hop", None), w.length, self.keep.get(w.signal)]
+            [w.signal, w.hop, w.length, self.keep.get(w.signal)]
             for view in self.views
             for w in view.windows
         ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
+from dataclasses import replace
 
 import pyarrow as pa
 
@@ -19,21 +20,30 @@ UNKEPT = VECTORS
 """Aggregates that the online store does not keep: rows there hold no vectors."""
 
 
+def fresh_window(signal: str) -> str:
+    """The name of the window that tells whether a signal is fresh; no signal has a name like it."""
+    return f"{signal}:fresh"
+
+
 def feeds_of(
     plan: Plan, content: Callable[[str], pa.Table], baselines: Collection[str] = ()
 ) -> tuple[Feed, ...]:
     """Every source of events with a signal in the cloud, outcomes and vectors left out.
 
-    ``content`` gives the rows of a content table; ``baselines`` names the sources of which nothing
-    is answered before a baseline is there.
+    A signal that states a freshness has a second window beside it, of what contributes to it and is
+    no older. ``content`` gives the rows of a content table; ``baselines`` names the sources of
+    which nothing is answered before a baseline is there.
     """
     views: dict[str, list[View]] = {}
     for view in plan.views:
         signals = [window.signal for window in view.windows if _kept(plan, window)]
         if signals:
-            views.setdefault(view.source, []).append(view_of(view, signals))
+            kept = view_of(view, signals)
+            told = [fresh for window in kept.windows if (fresh := _fresh(plan, window))]
+            kept = replace(kept, windows=(*kept.windows, *told))
+            views.setdefault(view.source, []).append(kept)
     feeds = []
-    for name, kept in views.items():
+    for name, several in views.items():
         source = plan.declarations.named[name]
         assert isinstance(source, Events), "signals are of events"
         people: dict[str, list[str]] = {}
@@ -41,21 +51,31 @@ def feeds_of(
             if column.entity is not None and column.entity.person:
                 entity = plan.declarations.name(column.entity, source)
                 people.setdefault(entity, []).append(title)
-        tables = {join.table for view in kept for join in view.joins}
-        signals = [window.signal for view in kept for window in view.windows]
+        tables = {join.table for view in several for join in view.joins}
+        signals = [window.signal for view in several for window in view.windows]
+        nodes = {signal: signal.removesuffix(fresh_window("")) for signal in signals}
         feeds.append(
             Feed(
                 name,
                 {title: column.type for title, column in source.columns.items()},
                 source.time,
-                tuple(kept),
+                tuple(several),
                 {table: content(table) for table in sorted(tables)},
                 {entity: tuple(titles) for entity, titles in people.items()},
-                {s: plan.label(Port(s, "value")).retention for s in signals},
+                {s: plan.label(Port(node, "value")).retention for s, node in nodes.items()},
                 name in baselines,
             )
         )
     return tuple(feeds)
+
+
+def _fresh(plan: Plan, window: Window) -> Window | None:
+    """How much contributes to a signal within its freshness; None where it states none."""
+    length = plan.nodes[window.signal].spec.get("fresh")
+    if length is None:
+        return None
+    name = fresh_window(window.signal)
+    return Window(name, "count", window.value, window.by, window.where, length)
 
 
 def _kept(plan: Plan, window: Window) -> bool:

@@ -124,7 +124,7 @@ class Form:
     def reach(self, window: Window) -> int | None:
         """How far back a window's rows are needed: no further than they may be kept."""
         keep = self.keep.get(window.signal)
-        hop = int(getattr(window, "hop", None) or 0)
+        hop = window.hop or 0
         length = None if window.length is None else window.length + hop
         if length is None or keep is None:
             return keep if length is None else length
@@ -146,7 +146,7 @@ class Form:
         """The first moment that a window ending at ``at`` sees: what has expired is not there."""
         start = LEAST
         if window.length is not None:
-            hop = getattr(window, "hop", None)
+            hop = window.hop
             start = at - window.length
             start = start // hop * hop if hop else start
         keep = self.keep.get(window.signal)

@@ -344,27 +344,35 @@ class Online:
     # ------------------------------------------------------------------ reading
 
     def lookup(self, signals: Sequence[str]) -> Lookup:
-        """Some signals, ready to be read. Raises DataError T393 for one that is not kept here."""
+        """Some signals, or one, ready to be read.
+
+        Raises DataError T393 for one that is not kept here, for none, and for one named twice.
+        """
+        names = [signals] if isinstance(signals, str) else list(signals)
         known = {
             window.signal: source.feed.name
             for source in self.sources.values()
             for view in source.feed.views
             for window in view.windows
         }
-        for signal in signals:
-            if signal not in known:
-                raise DataError(
-                    f"{signal!r} is not a signal that the online store keeps",
-                    code="T393",
-                    where=signal,
-                    fix="ask for signals of the cloud: " + ", ".join(sorted(known)[:12]),
-                )
+        wrong = next((name for name in names if name not in known), None)
+        if wrong is not None or not names or len(set(names)) < len(names):
+            what = "a signal is asked for twice" if names else "no signal is asked for"
+            if wrong is not None:
+                what = f"{wrong!r} is not a signal that the online store keeps"
+            raise DataError(
+                what,
+                code="T393",
+                where="lookup" if wrong is None else wrong,
+                fix="ask for signals of the cloud, each once; Project.lookup takes formulas too: "
+                + ", ".join(sorted(name for name in known if ":" not in name)[:12]),
+            )
         chosen = [
             (source.feed, segments.form, segments)
             for source in self.sources.values()
             for segments in source.segments
         ]
-        return Lookup(self.backend, chosen, signals, self.settings.stale)
+        return Lookup(self.backend, chosen, names, self.settings.stale)
 
     def standing(self, name: str) -> Standing:
         """What stands of a source: its version, counts and progress."""

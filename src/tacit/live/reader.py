@@ -98,12 +98,12 @@ class _Chosen:
         self.ops = np.array(list(zip(ops, endless, strict=True)), np.int64)
         self.endless = endless
         self.lengths = _numbers(window.length for window in self.windows)
-        self.hops = _numbers(getattr(window, "hop", None) for window in self.windows)
+        self.hops = _numbers(window.hop for window in self.windows)
         self.keeps = _numbers(form.keep.get(window.signal) for window in self.windows)
         whole = form.view.windows
         self.all = (
             _numbers(window.length for window in whole),
-            _numbers(getattr(window, "hop", None) for window in whole),
+            _numbers(window.hop for window in whole),
             _numbers(form.keep.get(window.signal) for window in whole),
             np.zeros(len(whole), np.int64),
         )
@@ -125,7 +125,7 @@ class _Chosen:
         """Windows whose starts keep the order of their lengths share one pass."""
         keep = self.form.keep.get(window.signal)
         other = fold.op_of(slot_of(window)) == scan.OP_OTHER
-        hop = getattr(window, "hop", None) or 0
+        hop = window.hop or 0
         return (window.value or "", window.where or "", hop, -1 if keep is None else keep, other)
 
 

@@ -17,7 +17,12 @@ from tacit.values import Type
 COMPUTED = ("prepare", "signal", "formula")
 EVERY_AGGREGATE = frozenset((*algebra.REGISTRY, *algebra.FAMILIES))
 VECTORS = frozenset(key for key in EVERY_AGGREGATE if key.startswith("vector_"))
-EVERY_PART = frozenset(field.name for field in fields(Window)) - {"signal", "aggregate", "value"}
+EVERY_PART = frozenset(field.name for field in fields(Window)) - {
+    "signal",
+    "aggregate",
+    "value",
+    "ahead",  # whoever wants an outcome asks for it at the later moment: no engine sees it
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +31,7 @@ class Capability:
 
     Attributes:
         aggregates: those it computes, by the key without its argument.
-        windows: the parts of a window that it reads, besides its aggregate and value.
+        windows: the parts of a window that it reads, besides its aggregate and value: `EVERY_PART`.
         operators: those of expressions.
         reads: what its rows may be.
         lacks: why not, for aggregates, parts and operators (``length()``) that it has not.

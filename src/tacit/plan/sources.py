@@ -130,14 +130,18 @@ def _derive(draft: Draft, source: Source, schema: dict[str, Type]) -> Derived:
     return done
 
 
+def narrowed(source: Source) -> dict[str, int]:
+    """Column → the microseconds that it is kept, for stored ones that state a time of their own."""
+    return {
+        title: min(limits)
+        for title, column in source.columns.items()
+        if (limits := [k for t in column.narrowed if (k := retention(t.keep)) is not None])
+    }
+
+
 def _kept(source: Source, derived: Derived) -> dict[str, int]:
     """Column → the microseconds that it is kept, for columns kept shorter than their source."""
-    kept: dict[str, int] = {}
-    for title, column in source.columns.items():
-        terms = [retention(each.keep) for each in column.narrowed]
-        limits = [limit for limit in terms if limit is not None]
-        if limits:
-            kept[title] = min(limits)
+    kept = narrowed(source)
     for title, (_, flat) in derived.items():
         limits = [kept[used] for used in flat.columns & set(kept)]
         if limits:

@@ -12,9 +12,10 @@ import pyarrow as pa
 from tacit.declare import Declarations, Source, Table
 from tacit.engines.scan import Files
 from tacit.errors import DataError
-from tacit.plan.sources import key_columns, retention
-from tacit.project.project import Project, owner, people_columns
+from tacit.plan.sources import key_columns, narrowed, retention
+from tacit.project.project import Project
 from tacit.project.settings import FILE
+from tacit.project.terms import people_columns, required
 from tacit.store.lake.contract import AHEAD
 from tacit.store.lake.ingest import Asked, Ingestion, Progress
 from tacit.store.lake.lake import Lake
@@ -46,11 +47,6 @@ def layout_of(declarations: Declarations, name: str) -> Layout:
             fix="let what is wanted of them pass through a Release",
         )
     time = getattr(source, "time", None) or None
-    kept = {
-        title: min(limits)
-        for title, column in source.columns.items()
-        if (limits := [k for t in column.narrowed if (k := retention(t.keep)) is not None])
-    }
     subjects = {}
     for title in people_columns(source):
         entity = source.columns[title].entity
@@ -59,11 +55,11 @@ def layout_of(declarations: Declarations, name: str) -> Layout:
     return Layout(
         name,
         {title: column.type for title, column in source.columns.items()},
-        required=tuple(dict.fromkeys([*owner(source), *([time] if time else [])])),
+        required=required(source),
         time=time,
         subjects=subjects,
         keep=retention(source.keep, source.where),
-        kept=kept,
+        kept=narrowed(source),
         key=key_columns(source, source.of)[0] if isinstance(source, Table) else None,
         where=source.where,
     )
@@ -79,7 +75,16 @@ def ingest(
     progress: Progress | None = None,
 ) -> Ingestion:
     """See `Project.ingest`."""
+    layout = layout_of(project.declarations, known(project, source))
     binding = project.settings.sources.get(source)
+    if binding is not None and binding.path is not None:
+        raise DataError(
+            f"the source {source!r} is bound to {binding.path.name}: what is ingested would not be"
+            " read",
+            code="T369",
+            where=str(project.root / FILE),
+            fix=f"take `path` out of [sources.{source}], and ingest that file too",
+        )
     asked = Asked(
         given,
         renamed=binding.columns if binding else {},
@@ -89,7 +94,7 @@ def ingest(
         unique=binding.unique if binding else None,
         progress=progress,
     )
-    return project.lake.ingest(layout_of(project.declarations, known(project, source)), asked)
+    return project.lake.ingest(layout, asked)
 
 
 def known(project: Project, source: str) -> str:

@@ -10,21 +10,21 @@ import difflib
 import os
 import re
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tacit.declare import Declarations, Events, Place, Purpose, Source, Table
+from tacit.declare import Declarations, Events, Purpose, Source, Table
 from tacit.errors import BundleError, DataError
 from tacit.plan import Difference, Plan, compile_plan, difference, document
-from tacit.plan.sources import key_columns, retention
 from tacit.plan.views import formulas_of, sources_of, views_of
 from tacit.project.catalogue import Catalogue, catalogue_of, check_keys
 from tacit.project.module import read_module
 from tacit.project.settings import FILE, Settings, read_settings
+from tacit.project.terms import current, owner, people_columns, row_retention
 from tacit.values import Type
 
 if TYPE_CHECKING:
@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from tacit.live.accept import Pushed
     from tacit.live.online import Online, Receipt
     from tacit.live.place import Mark
+    from tacit.project.serving import Serving
     from tacit.project.training import AsOf, Labels, Names
     from tacit.store.control import ControlStore
     from tacit.store.files import Rows
@@ -214,14 +215,15 @@ class Project:
             progress: called with the number of rows that were just read.
 
         Raises DataError T312 for a source that is not declared, T369 for one that is not in the
-        cloud, and what `Lake.ingest` raises.
+        cloud or is bound to a file, and what `Lake.ingest` raises.
         """
         from tacit.project.lake import ingest
 
         return ingest(self, source, Path(given) if isinstance(given, str) else given, **how)
 
     def rows(self, source: str, *, also: tuple[str, ...] = ()) -> Rows:
-        """The rows of a source, held to its declaration; those past their retention are left out.
+        """The rows of a source, held to its declaration; those past their retention are left out,
+        and so are the values of columns past theirs.
 
         `also` names columns of moments that the system keeps beside those declared; the lake's is
         `_arrived` (µs, when the row was ingested). Raises DataError T312 for a source that is not
@@ -244,11 +246,13 @@ class Project:
             keys=owner(declared),
             time=declared.time if isinstance(declared, Events) else None,
             now=self.now(),
-            keep=retention(declared.keep, declared.where),
+            keep=row_retention(declared),
         )
         if isinstance(declared, Table):
             check_keys(declared, rows.table, self.file(source))
-        return rows
+            return rows
+        assert isinstance(declared, Events), "rows are of events, or of content"
+        return replace(rows, table=current(declared, rows.table, self.now()))
 
     def source(self, name: str) -> Source:
         """The source declared under a name."""
@@ -366,6 +370,22 @@ class Project:
         feeds = feeds_of(self.plan, lambda table: self.rows(table).table, where.baseline)
         return Online(backend, feeds, Keeping(stale=where.stale))
 
+    def lookup(self, signals: Names) -> Serving:
+        """Signals and formulas of the cloud, or one, ready to be read from the online store.
+
+        Raises DataError T313 for what is not in the cloud, T375 for an outcome, T393 for a signal
+        that the online store does not keep, or for none.
+        """
+        from tacit.live.feeds import fresh_window
+        from tacit.project.serving import Serving
+        from tacit.project.training import check_kinds, named
+
+        names = named(self, signals)
+        check_kinds(self, names, {})
+        read = [w.signal for view in views_of(self.plan, names) for w in view.windows]
+        read += [fresh_window(name) for name in read if "fresh" in self.plan.nodes[name].spec]
+        return Serving(self.online.lookup(read), names, formulas_of(self.plan, names))
+
     def _backend(self) -> Backend:
         where = self.settings.online
         if where.redis is None:
@@ -413,36 +433,33 @@ class Project:
         """The engine of the cloud. Raises EngineError T411 or T412 where it cannot start."""
         return self.settings.engine.start()
 
-    def features(self, signals: Iterable[str], spine: pa.Table) -> pa.Table:
+    def features(self, signals: Names, spine: SpineRows) -> pa.Table:
         """Cloud-placed signals and formulas, point-in-time correct, for every row of a spine.
 
-        `spine` has a column per entity of the signals, and `at` (µs, UTC). Rows come out as they
-        went in. Raises DataError T313 for a signal that is not in the cloud: on a device it stays.
+        `signals` are names, or the declared signals and formulas, or one of them. `spine` is an
+        Arrow table, a Parquet file or a list of dicts, with a column per entity of the signals and
+        `at` (see `learn.spine`). Rows come out as they went in, with `at` in µs, UTC, and a column
+        per signal, in the order asked.
+
+        Raises DataError T313 for a signal that is not in the cloud: on a device it stays; T375 for
+        an outcome; T301, T302 or T371 for a spine that cannot be read or has a column of that name.
         """
-        wanted = set(signals)
-        for name in wanted:
-            node = self.plan.nodes.get(name)
-            known = node is not None and node.kind in ("signal", "formula")
-            if node is None or not known or node.place is not Place.CLOUD:
-                raise DataError(
-                    f"{name!r} is not a signal of the cloud",
-                    code="T313",
-                    where=str(self.settings.module),
-                    fix="name signals whose sources are in the cloud; a release may reach others",
-                )
-            if "ahead" in node.spec:
-                raise DataError(
-                    f"{name!r} is an outcome: nobody knows it at the row's moment",
-                    code="T375",
-                    where=node.declared.where,
-                    fix="ask for it with training_set(…, labels=…)",
-                )
-        views, formulas = views_of(self.plan, wanted), formulas_of(self.plan, wanted)
+        from tacit.learn.spine import AT, check_columns, read_moments
+        from tacit.project.training import check_kinds, keys_of, named
+
+        names = named(self, signals)
+        check_kinds(self, names, {})
+        views, formulas = views_of(self.plan, names), formulas_of(self.plan, names)
+        keys = keys_of(self, views)
+        table = read_moments(spine, keys)
+        check_columns(table, names)
+        asked = table.select([*keys, AT])
         with ExitStack() as held:
             tables = {name: self._scannable(name, held) for name in sources_of(views)}
-            found = self.engine.derive(self.engine.features(views, tables, spine), formulas)
-        unasked = {w.signal for view in views for w in view.windows} - wanted
-        return found.select([name for name in found.column_names if name not in unasked])
+            found = self.engine.derive(self.engine.features(views, tables, asked), formulas)
+        for name in names:
+            table = table.append_column(name, found[name])
+        return table
 
     def _scannable(self, source: str, held: ExitStack) -> Scannable:
         """A source as the engine reads it: for the local one, the lake's is not loaded first."""
@@ -495,17 +512,3 @@ class Project:
             row=row,
             consent=consent,
         )
-
-
-def people_columns(source: Source) -> tuple[str, ...]:
-    """The columns that hold the keys of people."""
-    return tuple(n for n, c in source.columns.items() if c.entity and c.entity.person)
-
-
-def owner(source: Source) -> tuple[str, ...]:
-    """The column without which a row belongs to nobody: a table's own key, of events that of their
-    person. Where there is no one such column, engines tell by themselves."""
-    if isinstance(source, Table):
-        return tuple(key_columns(source, source.of))
-    people = people_columns(source)
-    return people if len(people) == 1 else ()

@@ -49,7 +49,7 @@ from tacit.learn.training import newest_view
 from tacit.operations import View
 from tacit.plan.views import sources_of, views_of
 from tacit.project.project import Project
-from tacit.project.training import arrivals_of, keys_of
+from tacit.project.training import keys_of
 from tacit.store.atomic import replace_file
 from tacit.store.files import check_file
 from tacit.values import DAY, Type, canonical_json
@@ -264,7 +264,10 @@ def _profiles(
 
 def skew(project: Project, names: Sequence[str], served: Path) -> dict[str, tuple[float, int]]:
     """Signal → the share of served values that differ from those of training, and how many there
-    are. What had arrived before each row counts, where arrivals are kept.
+    are.
+
+    Of a source that declares ``arrival=``, what had arrived before each row counts. When the lake
+    took a row in (``_arrived``) does not: it may be long after an online store had it.
 
     Raises DataError T382 for a file without a column of any signal, T371 for one without a key.
     """
@@ -278,21 +281,14 @@ def skew(project: Project, names: Sequence[str], served: Path) -> dict[str, tupl
         )
     views = views_of(project.plan, present)
     spine = read_spine(served, keys_of(project, views))
-    try:
-        arrivals = arrivals_of(project, views)
-    except DataError:
-        arrivals = {}
-    tables = {
-        name: project.rows(
-            name,
-            also=tuple({arrivals[name]} - set(project.schema(name))) if arrivals.get(name) else (),
-        ).table
-        for name in sources_of(views)
-    }
-    if arrivals:
-        trained = features_as_known(project.engine, views, tables, spine.asked, arrivals)
-    else:
-        trained = project.engine.features(views, tables, spine.asked)
+    tables = {name: project.rows(name).table for name in sources_of(views)}
+    arrivals = {view.source: arrival for view in views if (arrival := _arrival(project, view))}
+    known = [view for view in views if view.source in arrivals]
+    other = [view for view in views if view.source not in arrivals]
+    then = features_as_known(project.engine, known, tables, spine.asked, arrivals)
+    now = project.engine.features(other, tables, spine.asked)
+    trained = {w.signal: then[w.signal] for view in known for w in view.windows}
+    trained |= {w.signal: now[w.signal] for view in other for w in view.windows}
     found = {}
     for name in present:
         rows = spine.table.num_rows
@@ -300,6 +296,11 @@ def skew(project: Project, names: Sequence[str], served: Path) -> dict[str, tupl
         if rows >= MINIMUM:
             found[name] = _share(apart, rows), rows
     return found
+
+
+def _arrival(project: Project, view: View) -> str | None:
+    source = project.source(view.source)
+    return source.arrival if isinstance(source, Events) else None
 
 
 def different(served: pa.ChunkedArray, trained: pa.ChunkedArray) -> int:

@@ -44,7 +44,8 @@ from tacit.plan.graph import prepared
 from tacit.plan.views import view_of
 from tacit.privacy.mechanism import Report
 from tacit.project.catalogue import Catalogue
-from tacit.project.project import Project, people_columns
+from tacit.project.project import Project
+from tacit.project.terms import people_columns
 from tacit.store.atomic import replace_file
 from tacit.store.files import Rows
 from tacit.values import DAY, canonical_json

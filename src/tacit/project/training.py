@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any, Literal
 from tacit.declare import Basis, Events, Formula, Place, Purpose, Signal
 from tacit.errors import DataError
 from tacit.plan import Node
-from tacit.plan.sources import key_columns, retention
+from tacit.plan.graph import Port
+from tacit.plan.sources import key_columns
 from tacit.plan.views import formulas_of, sources_of, views_of
+from tacit.project.terms import row_retention
 from tacit.store.lake.layout import ARRIVED
 from tacit.values import Type, moment
 
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
     from tacit.operations import View
     from tacit.project.project import Project
 
-Names = Iterable[str | Signal | Formula]
+Names = str | Signal | Formula | Iterable[str | Signal | Formula]
 Labels = Mapping[str, str | Signal] | Names
 AsOf = int | datetime | str | Literal["spine"] | None
 
@@ -44,9 +46,9 @@ def make_training_set(
     from tacit.learn.spine import read_spine
     from tacit.learn.training import Question, make
 
-    names = [_named(project, signal) for signal in signals]
+    names = named(project, signals)
     outcomes = _labels(project, labels)
-    _check_kinds(project, names, outcomes)
+    check_kinds(project, names, outcomes)
     node = _sink(project, [*names, *outcomes.values()], sink, _purpose(project, purpose))
     views = views_of(project.plan, names)
     told = views_of(project.plan, outcomes.values())
@@ -85,6 +87,15 @@ def make_training_set(
     return make(project.engine, question, names)
 
 
+def named(project: Project, signals: Names) -> list[str]:
+    """The declared names of signals and formulas of the cloud, or of one.
+
+    Raises DataError T313 for what is none.
+    """
+    several = [signals] if isinstance(signals, str | Signal | Formula) else signals
+    return [_named(project, signal) for signal in several]
+
+
 def _named(project: Project, signal: str | Signal | Formula) -> str:
     """The declared name of a signal or a formula."""
     declared = {**project.declarations.of(Signal), **project.declarations.of(Formula)}
@@ -106,10 +117,11 @@ def _named(project: Project, signal: str | Signal | Formula) -> str:
 def _labels(project: Project, labels: Labels) -> dict[str, str]:
     if isinstance(labels, Mapping):
         return {column: _named(project, signal) for column, signal in labels.items()}
-    return {name: name for name in (_named(project, signal) for signal in labels)}
+    return {name: name for name in named(project, labels)}
 
 
-def _check_kinds(project: Project, names: Sequence[str], labels: Mapping[str, str]) -> None:
+def check_kinds(project: Project, names: Sequence[str], labels: Mapping[str, str]) -> None:
+    """Raises DataError T375 for an outcome among features, or a feature among labels."""
     nodes = project.plan.nodes
     for name in names:
         if "ahead" in nodes[name].spec:
@@ -117,7 +129,7 @@ def _check_kinds(project: Project, names: Sequence[str], labels: Mapping[str, st
                 f"{name!r} is an outcome, and asked for as a feature: nobody knows it then",
                 code="T375",
                 where=nodes[name].declared.where,
-                fix=f"name it in labels=…, or take a signal without .ahead(…) for {name!r}",
+                fix=f"name it in training_set(…, labels=…), or take {name!r} without .ahead(…)",
             )
     for label, name in labels.items():
         if "ahead" not in nodes[name].spec:
@@ -262,8 +274,17 @@ def _extra(project: Project, name: str, arrivals: Mapping[str, str]) -> tuple[st
 
 
 def _kept(project: Project, views: Sequence[View]) -> dict[str, int]:
-    kept = {view.source: retention(project.source(view.source).keep) for view in views}
-    return {source: length for source, length in kept.items() if length is not None}
+    """Signal → the shortest time for which anything that it is made of is kept: its rows, or a
+    column that it reads."""
+    kept = {}
+    for view in views:
+        rows = row_retention(project.source(view.source))
+        for window in view.windows:
+            label = project.plan.label(Port(window.signal, "value"))
+            terms = [term for term in (rows, label.retention) if term is not None]
+            if terms:
+                kept[window.signal] = min(terms)
+    return kept
 
 
 def _fresh(project: Project, views: Sequence[View]) -> dict[str, int]:
