@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from pathlib import Path
+from typing import Any, Protocol
 
 import pyarrow as pa
 
@@ -58,6 +59,20 @@ class Deriving(Protocol):
 
 class Computing(Engine, Deriving, Protocol):
     """What computes signals and formulas, as the cloud's engine does."""
+
+    def write(
+        self,
+        views: Sequence[View],
+        sources: Mapping[str, Any],
+        spine: Any,
+        target: Path,
+        formulas: Sequence[Derived] = (),
+        without: Sequence[str] = (),
+    ) -> int:
+        """What `features` and `derive` give, as Parquet, without some signals; how many rows.
+
+        ``spine`` is a table, a Parquet file, or several.
+        """
 
 
 def check_inputs(table: pa.Table, formulas: Sequence[Derived]) -> None:

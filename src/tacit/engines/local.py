@@ -93,16 +93,24 @@ class Local:
         return with_columns(spine, views, found)
 
     def write(
-        self, views: Sequence[View], sources: Mapping[str, Source], spine: Source, target: Path
+        self,
+        views: Sequence[View],
+        sources: Mapping[str, Source],
+        spine: Source,
+        target: Path,
+        formulas: Sequence[Derived] = (),
+        without: Sequence[str] = (),
     ) -> int:
-        """The same from a spine that may be in Parquet, to a Parquet file; how many rows."""
+        """The same, and the formulas, from a spine that may be in Parquet, to a Parquet file; how
+        many rows. Signals ``without`` which it is to be written are left out."""
         asked = scan(spine)
         names = asked.schema.names
         with ThreadPoolExecutor(THREADS) as pool:
             pieces = pool.map(lambda piece: list(asked.read(piece, names)), asked.pieces)
             tables = [table for piece in pieces for table in piece]
         whole = pa.concat_tables(tables or [asked.schema.empty_table()]).unify_dictionaries()
-        result = self.features(views, sources, whole)
+        result = self.derive(self.features(views, sources, whole), formulas)
+        result = result.drop_columns(list(without))
         texts = [
             field.name
             for field in result.schema

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, TypeAlias
 
@@ -24,16 +24,24 @@ class Files:
     """Parquet files written at several times, and what they are to look like together.
 
     Attributes:
-        schema: the columns; one that a file lacks is null there.
-        time: the int64 column that dates rows.
+        schema: the columns; one that a file lacks is null there. An int64 column may be held as
+            timestamps in µs.
+        time: the int64 column that dates rows; every file has it.
         since: column → µs; its values are null in rows dated before. Where it is `time` itself,
-            those rows are dated by nothing, and no engine takes them.
+            all values of those rows are: no engine takes them, and no join finds them.
+        held: column → its name in the files, where that is another.
     """
 
     paths: Sequence[Path]
     schema: pa.Schema
     time: str
     since: Mapping[str, int]
+    held: Mapping[str, str] = field(default_factory=dict)
+
+    def limit(self, column: str) -> int | None:
+        """The moment (µs) before which rows have no value of this column; None for all have."""
+        limits = [self.since[name] for name in (column, self.time) if name in self.since]
+        return max(limits, default=None)
 
 
 Source: TypeAlias = pa.Table | Path | Sequence[Path] | Files
@@ -128,8 +136,11 @@ class ParquetScan:
     def read(self, piece: Piece, columns: Sequence[str]) -> Iterator[pa.Table]:
         reader = self._open(piece.file)
         group = [piece.group]
-        for batch in reader.iter_batches(_BATCH, group, list(columns), use_threads=False):
-            yield pa.Table.from_batches([batch])
+        try:
+            for batch in reader.iter_batches(_BATCH, group, list(columns), use_threads=False):
+                yield pa.Table.from_batches([batch])
+        except (OSError, pa.ArrowException) as error:
+            raise _unreadable(self.paths[piece.file], error) from error
 
 
 class FilesScan(ParquetScan):
@@ -143,20 +154,36 @@ class FilesScan(ParquetScan):
 
     def read(self, piece: Piece, columns: Sequence[str]) -> Iterator[pa.Table]:
         there = set(self.metadata[piece.file].schema.to_arrow_schema().names)
-        wanted = dict.fromkeys([*columns, self.files.time])
-        for batch in super().read(piece, [name for name in wanted if name in there]):
-            at = batch.column(self.files.time)
+        held = {name: self.files.held.get(name, name) for name in (*columns, self.files.time)}
+        wanted = dict.fromkeys(name for name in held.values() if name in there)
+        for batch in super().read(piece, list(wanted)):
+            at = self._plain(batch, held[self.files.time])
             arrays = [
-                self._masked(name, batch.column(name), at)
-                if name in there
+                self._masked(name, self._plain(batch, held[name]), at)
+                if held[name] in there
                 else pa.nulls(batch.num_rows, self.schema.field(name).type)
                 for name in columns
             ]
             yield pa.table(arrays, names=list(columns))
 
+    def _plain(self, batch: pa.Table, held: str) -> pa.ChunkedArray:
+        """A column as it is held, but for moments, which are int64 µs, and texts, which are UTF-8.
+
+        Raises DataError T342 for texts that are not.
+        """
+        values = batch.column(held)
+        if pa.types.is_timestamp(values.type):
+            return values.cast(pa.int64())
+        if pa.types.is_dictionary(values.type) or pa.types.is_string(values.type):
+            try:
+                values.validate(full=True)
+            except (pa.ArrowException, UnicodeDecodeError) as error:
+                raise _unreadable(f"the column {held!r}", error) from error
+        return values
+
     def _masked(self, name: str, values: pa.ChunkedArray, at: pa.ChunkedArray) -> pa.ChunkedArray:
-        since = self.files.since.get(name)
-        if since is None or pc.min(at).as_py() >= since:
+        since = self.files.limit(name)
+        if since is None or (least := pc.min(at).as_py()) is None or least >= since:
             return values
         plain = values
         if pa.types.is_dictionary(values.type):
@@ -182,12 +209,16 @@ def _metadata(path: Path) -> pq.FileMetaData:
     try:
         return pq.read_metadata(path)
     except (OSError, pa.ArrowException) as error:
-        raise DataError(
-            f"{path} is not a readable Parquet file: {error}",
-            code="T342",
-            where=str(path),
-            fix="name a Parquet file that is complete",
-        ) from error
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(what: Path | str, error: Exception) -> DataError:
+    return DataError(
+        f"{what} cannot be read as Parquet: {error}",
+        code="T342",
+        where=str(what),
+        fix="name a Parquet file that is complete",
+    )
 
 
 def scan(source: Source) -> Scan:

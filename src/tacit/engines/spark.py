@@ -39,8 +39,8 @@ from tacit.engines.base import (
     with_columns,
 )
 from tacit.engines.bucket import Shuffle, answer, shuffles
-from tacit.engines.scan import ParquetScan
-from tacit.errors import EngineError, TacitError
+from tacit.engines.scan import Files, FilesScan, ParquetScan
+from tacit.errors import DataError, EngineError, TacitError
 from tacit.operations import Derived, View
 from tacit.plan.place import VECTORS
 from tacit.plan.sql import SPARK, view_select
@@ -49,8 +49,11 @@ from tacit.values import Type
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
-Frame: TypeAlias = "DataFrame | pa.Table | str | Path | Sequence[Path]"
-"""A DataFrame, an Arrow table, a place that Spark reads Parquet from, or several files."""
+Frame: TypeAlias = "DataFrame | pa.Table | str | Path | Sequence[Path] | Files"
+"""A DataFrame, an Arrow table, a place that Spark reads Parquet from, or several files.
+
+Executors open files by the path that they have here: on a cluster, where all nodes see them.
+"""
 
 DEFAULTS: Mapping[str, str] = {
     "spark.sql.caseSensitive": "true",
@@ -62,6 +65,11 @@ DEFAULTS: Mapping[str, str] = {
 }
 """What a session of our own is started with; any of it may be set otherwise."""
 
+_AS_NAMED: Mapping[str, str] = {
+    "mergeSchema": "true",  # of files that were written before a column was declared
+    "recursiveFileLookup": "true",  # no columns out of the names of folders
+    "__globPaths__": "false",  # [, { and * in a path are letters
+}
 _BUCKET = 48 << 20  # bytes of a bucket, as Spark estimates them: a million rows or two
 _TYPES: Mapping[Type, str] = {
     Type.INT: "bigint",
@@ -199,16 +207,24 @@ class Spark:
         return found.drop("file", "row").toDF(*names)
 
     def write(
-        self, views: Sequence[View], sources: Mapping[str, Frame], spine: Frame, target: Path | str
+        self,
+        views: Sequence[View],
+        sources: Mapping[str, Frame],
+        spine: Frame,
+        target: Path | str,
+        formulas: Sequence[Derived] = (),
+        without: Sequence[str] = (),
     ) -> int:
-        """The same to a folder of Parquet files; returns how many rows.
+        """The same, and the formulas, to a folder of Parquet files; returns how many rows.
 
         The files, by their names, hold the spine's rows in their order: of Parquet files by the
-        path of the file and the place in it, of a DataFrame as Spark computes it.
+        path of the file and the place in it, of a DataFrame as Spark computes it. The signals
+        ``without`` which it is to be written are left out, as those that only formulas take in.
         """
         with failing():
             found, names = self._joined(views, sources, spine)
             ordered = found.orderBy("file", "row").drop("file", "row").toDF(*names)
+            ordered = _derived(ordered, formulas).drop(*without)
             ordered.write.mode("overwrite").parquet(str(target))
             return int(self.session.read.parquet(str(target)).count())
 
@@ -261,6 +277,8 @@ class Spark:
         if isinstance(source, pa.Table):
             with failing():
                 return self.session.createDataFrame(_declared(source))
+        if isinstance(source, Files):
+            return self._files(source)
         if not isinstance(source, str | Path | Sequence):
             return source
         paths = [source] if isinstance(source, str | Path) else list(source)
@@ -268,8 +286,42 @@ class Spark:
         if files or not paths:
             ParquetScan(files)  # Spark would take a guess at files that are none, or that differ
         with failing():
-            reader = self.session.read.option("mergeSchema", "true")
+            named = str(not all(isinstance(path, Path) for path in paths)).lower()
+            reader = self.session.read.options(mergeSchema="true", __globPaths__=named)
             return reader.parquet(*(str(path) for path in paths))
+
+    def _files(self, files: Files) -> DataFrame:
+        """Files as `engines.scan.FilesScan` reads them, but for rows past their retention, which
+        are left out. Raises DataError T342 for a file that is none, or that Spark passes over."""
+        from pyspark.sql import functions as sql
+
+        FilesScan(files)
+        hidden = [str(path) for path in files.paths if path.name.startswith(("_", "."))]
+        if hidden:
+            raise DataError(
+                "Spark passes over files of such names",
+                code="T342",
+                where=", ".join(hidden[:3]),
+                fix="give them names that begin with neither _ nor a dot",
+            )
+        if not files.paths:
+            return self._frame(files.schema.empty_table())
+        with failing():
+            reader = self.session.read.options(**_AS_NAMED)
+            plain = reader.parquet(*(f"file:{path.absolute()}" for path in files.paths))
+            place = {name: f"f{i}" for i, name in enumerate(plain.columns)}
+            plain = plain.toDF(*place.values())
+            at = _micros(plain, place[files.held.get(files.time, files.time)])
+            columns = []
+            for field in files.schema:
+                held = place.get(files.held.get(field.name, field.name))
+                value = _micros(plain, held) if held else sql.lit(None).cast(_ddl(field.type))
+                limit = files.since.get(field.name)
+                if limit is not None:
+                    value = sql.when(at.isNull() | (at >= limit), value)
+                columns.append(value.alias(field.name))
+            kept = files.since.get(files.time)
+            return (plain if kept is None else plain.where(at >= kept)).select(*columns)
 
     def _answer(
         self, views: Sequence[View], held: Mapping[str, _Held], spine: DataFrame
@@ -356,6 +408,25 @@ def _cogrouped(
     return grouped.applyInArrow(run, StructType(fields))
 
 
+def _derived(frame: DataFrame, formulas: Sequence[Derived]) -> DataFrame:
+    """With the formulas of every row, which the local engine computes on the executors."""
+    from pyspark.sql.types import StructType
+
+    if not formulas:
+        return frame
+
+    def run(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        from tacit.engines.local import Local
+
+        for batch in batches:
+            found = Local().derive(pa.Table.from_batches([batch]), formulas)
+            yield from found.combine_chunks().to_batches()
+
+    new = ", ".join(f"{formula.signal} {_TYPES[formula.type]}" for formula in formulas)
+    fields = [*frame.schema.fields, *StructType.fromDDL(new).fields]
+    return frame.mapInArrow(run, StructType(fields))
+
+
 @contextmanager
 def failing() -> Iterator[None]:
     """What Spark raises, as EngineError T410."""
@@ -415,6 +486,8 @@ def _ddl(kind: pa.DataType) -> str:
         return f"map<{_ddl(kind.key_type)}, {_ddl(kind.item_type)}>"
     if pa.types.is_list(kind):
         return f"array<{_ddl(kind.value_type)}>"
+    if pa.types.is_float32(kind):  # an element of a vector
+        return "float"
     found = type_of(kind)
     assert found is not None, "results have declared types"
     return _TYPES[found]

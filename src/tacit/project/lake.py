@@ -128,8 +128,14 @@ def scannable(project: Project, source: str) -> Iterator[pa.Table | Files]:
         if paths is None:
             yield lake.read(layout, now)
             return
-        since = {name: now - keep for name, keep in layout.kept.items()}
-        rows_kept = row_retention(layout)
-        if rows_kept is not None:
-            since[layout.dated] = now - rows_kept
-        yield Files(paths, layout.schema(arrived=True), layout.dated, since)
+        yield Files(paths, layout.schema(arrived=True), layout.dated, since_of(layout, now))
+
+
+def since_of(layout: Layout, now: int) -> dict[str, int]:
+    """Column → the moment (µs) before which rows have no value of it any more, as `Files` has it;
+    under the column that dates rows, the one before which there are none."""
+    since = {name: now - keep for name, keep in layout.kept.items()}
+    rows_kept = row_retention(layout)
+    if rows_kept is not None:
+        since[layout.dated] = now - rows_kept
+    return since

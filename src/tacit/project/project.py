@@ -462,12 +462,34 @@ class Project:
         return table
 
     def _scannable(self, source: str, held: ExitStack) -> Scannable:
-        """A source as the engine reads it: for the local one, the lake's is not loaded first."""
-        if self.settings.engine.name != "local" or not self.in_lake(source):
-            return self.rows(source).table
-        from tacit.project.lake import scannable
+        """A source as the engine reads it: its files as they are, where nothing in them is to be
+        converted or told first; else its rows."""
+        if self.in_lake(source):
+            from tacit.project.lake import scannable
 
-        return held.enter_context(scannable(self, source))
+            return held.enter_context(scannable(self, source))
+        from tacit.project.files import bound
+
+        return bound(self, source) or self.rows(source).table
+
+    def write(self, signals: Names, spine: pa.Table | Path | str, target: Path | str) -> int:
+        """The same as `features`, to Parquet; how many rows.
+
+        The local engine writes a file, Spark a folder of files, which by their names hold the
+        spine's rows in its order; either takes the place of a result of before. With Spark no row
+        passes through this process, if the sources are in the lake or in files that need no mend.
+
+        Args:
+            signals: names of signals and formulas, or those declared.
+            spine: a table, a Parquet file, or a folder of some.
+
+        Raises DataError T301 or T342 for a spine that is no such file, T313 and T375 as `features`,
+        T320 for a target that holds something else, T371 for a spine with a signal's name among its
+        columns, and what engines raise.
+        """
+        from tacit.project.files import write
+
+        return write(self, signals, spine, target)
 
     def training_set(
         self,

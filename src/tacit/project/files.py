@@ -1,0 +1,153 @@
+"""Files that an engine reads as they are, and results that go to files: rows pass through no one
+process's memory where the engine is Spark, and only the columns that are used where it is not."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tacit.declare import Events
+from tacit.engines.scan import Files, scan
+from tacit.errors import DataError
+from tacit.plan.views import formulas_of, sources_of, views_of
+from tacit.project.lake import layout_of, since_of
+from tacit.project.project import Project
+from tacit.project.training import Names, _check_kinds, _named
+from tacit.store.atomic import PRIVATE, unwritable
+from tacit.store.files import ARROW, SKEW, check_file
+from tacit.values import Type
+
+
+def bound(project: Project, source: str) -> Files | None:
+    """The file that a source of events is bound to, if engines may read it as it is.
+
+    It may when every column has the very type that is declared (moments as int64 or timestamps in
+    µs), and the file's statistics show what `Project.rows` would look for: nobody's row is in it,
+    and none is dated in the future. None for any other, content among them, whose keys are looked
+    through: `rows` mends it, or tells what is wrong. Raises DataError T301 where there is no file.
+    """
+    declared, binding = project.source(source), project.settings.sources.get(source)
+    if not isinstance(declared, Events) or binding is None or binding.path is None:
+        return None
+    path = check_file(binding.path)
+    try:
+        metadata = pq.read_metadata(path)
+    except (OSError, pa.ArrowException):
+        return None
+    layout = layout_of(project.declarations, source)
+    held = {name: binding.columns.get(name, name) for name in layout.columns}
+    owners = [held[name] for name in layout.required if name != declared.time]
+    fits = (
+        not path.name.startswith(("_", "."))  # which Spark passes over
+        and _has(metadata.schema.to_arrow_schema(), held, layout.columns)
+        and _tells(metadata, owners, held[declared.time], project.now() + SKEW)
+    )
+    if not fits:
+        return None
+    since = since_of(layout, project.now())
+    return Files([path], layout.schema(), declared.time, since, held)
+
+
+def _has(schema: pa.Schema, held: Mapping[str, str], columns: Mapping[str, Type]) -> bool:
+    """Whether a file has the columns, each once and of its type."""
+    for name, kind in columns.items():
+        if schema.names.count(held[name]) != 1:
+            return False
+        found = schema.field(held[name]).type
+        moment = kind is Type.TIME and pa.types.is_timestamp(found) and found.unit == "us"
+        if found != ARROW[kind] and not moment:
+            return False
+    return True
+
+
+def _tells(metadata: pq.FileMetaData, owners: Sequence[str], time: str, latest: int) -> bool:
+    """Whether a file's statistics say that no owner is null, and no time later than this (µs)."""
+    for number in range(metadata.num_row_groups):
+        group = metadata.row_group(number)
+        chunks = {c.path_in_schema: c for c in map(group.column, range(group.num_columns))}
+        for name in owners:
+            found = chunks[name].statistics
+            if found is None or not found.has_null_count or found.null_count:
+                return False
+        dated = chunks[time].statistics
+        if dated is None or not dated.has_min_max or dated.max_raw > latest:
+            return False
+    return True
+
+
+def write(
+    project: Project, signals: Names, spine: pa.Table | Path | str, target: Path | str
+) -> int:
+    """See `Project.write`."""
+    names = [_named(project, each) for each in ([signals] if isinstance(signals, str) else signals)]
+    _check_kinds(project, names, {})
+    views, formulas = views_of(project.plan, names), formulas_of(project.plan, names)
+    computed = [window.signal for view in views for window in view.windows]
+    asked, goal = _spine(project, spine), Path(target)
+    _check_spine(asked, [*computed, *names])
+    _check_target(project, goal, asked)
+    without = [name for name in computed if name not in names]
+    with ExitStack() as held:
+        tables = {name: project._scannable(name, held) for name in sources_of(views)}
+        if project.engine.name != "local":
+            return project.engine.write(views, tables, asked, goal, formulas, without)
+        aside = goal.with_name(f".{goal.name}.{os.getpid()}")
+        try:
+            aside.touch(mode=PRIVATE)
+            rows = project.engine.write(views, tables, asked, aside, formulas, without)
+            os.replace(aside, goal)
+        except OSError as error:
+            raise unwritable(error, goal) from error
+        finally:
+            with suppress(OSError):
+                aside.unlink()
+    return rows
+
+
+def _spine(project: Project, spine: pa.Table | Path | str) -> Any:
+    """A table, or files in the order of their names. Raises DataError T301 for a path to none."""
+    if isinstance(spine, pa.Table):
+        return spine
+    path = Path(spine)
+    return sorted(path.glob("*.parquet")) if path.is_dir() else [check_file(path)]
+
+
+def _check_spine(spine: Any, names: Iterable[str]) -> None:
+    """Raises DataError T371 for a spine with a column of the name of a signal, T342 for no spine"""
+    taken = set(names) & set(scan(spine).schema.names)
+    if taken:
+        raise DataError(
+            f"the spine has a column {min(taken)!r}, which is the name of a signal that is asked",
+            code="T371",
+            where="spine",
+            fix="give the column another name",
+        )
+
+
+def _check_target(project: Project, target: Path, spine: Any) -> None:
+    """Raises DataError T320 where to write would be to lose what is no result of before."""
+    bindings = project.settings.sources.values()
+    inputs = [binding.path for binding in bindings if binding.path is not None]
+    inputs += [project.root, *(spine if isinstance(spine, list) else ())]
+    place = target.resolve()
+    lost = any(path.resolve().is_relative_to(place) for path in inputs)
+    if project.engine.name == "local":
+        lost = lost or target.is_dir()
+    elif target.is_dir():
+        found = [path.name for path in target.iterdir()]
+        lost = lost or bool(found and "_SUCCESS" not in found)
+    else:
+        lost = lost or target.exists()
+    if lost:
+        raise DataError(
+            "what is there is no result that was written before",
+            code="T320",
+            where=str(target),
+            fix="name a file that is not there yet, or with Spark a folder",
+        )
