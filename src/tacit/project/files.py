@@ -18,7 +18,7 @@ from tacit.errors import DataError
 from tacit.plan.views import formulas_of, sources_of, views_of
 from tacit.project.lake import layout_of, since_of
 from tacit.project.project import Project
-from tacit.project.training import Names, _check_kinds, _named
+from tacit.project.training import Names, check_kinds, named
 from tacit.store.atomic import PRIVATE, unwritable
 from tacit.store.files import ARROW, SKEW, check_file
 from tacit.values import Type
@@ -85,8 +85,8 @@ def write(
     project: Project, signals: Names, spine: pa.Table | Path | str, target: Path | str
 ) -> int:
     """See `Project.write`."""
-    names = [_named(project, each) for each in ([signals] if isinstance(signals, str) else signals)]
-    _check_kinds(project, names, {})
+    names = named(project, signals)
+    check_kinds(project, names, {})
     views, formulas = views_of(project.plan, names), formulas_of(project.plan, names)
     computed = [window.signal for view in views for window in view.windows]
     asked, goal = _spine(project, spine), Path(target)
