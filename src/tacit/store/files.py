@@ -159,7 +159,7 @@ def convert(column: pa.ChunkedArray, name: str, kind: Type, where: str) -> pa.Ch
         Type.TEXT: is_text(held),
         Type.BOOL: pa.types.is_boolean(held),
         Type.TIME: pa.types.is_int64(held) or pa.types.is_timestamp(held) or pa.types.is_date(held),
-        Type.VECTOR: _is_list(held) and pa.types.is_floating(held.value_type),
+        Type.VECTOR: is_list(held) and pa.types.is_floating(held.value_type),
     }[kind]
     if not (suits or pa.types.is_null(held)):
         raise DataError(
@@ -180,7 +180,8 @@ def convert(column: pa.ChunkedArray, name: str, kind: Type, where: str) -> pa.Ch
         ) from error
 
 
-def _is_list(held: pa.DataType) -> bool:
+def is_list(held: pa.DataType) -> bool:
+    """Whether an Arrow type is one of lists."""
     kinds = (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list)
     return any(is_kind(held) for is_kind in kinds)
 

@@ -3,6 +3,10 @@
 A column comes as it was read. In CSV everything is text, and text is parsed; elsewhere a text where
 a number is due is a breach. What keeps its value is converted (12.0 to 12, a decimal that a double
 holds, moments of any unit and zone); what would lose some is not.
+
+A vector is a list of numbers, each rounded to 32 bits; one that a finite number would leave as an
+infinity loses. One of another size than declared, or with an element that is null, NaN or infinite,
+is kept as it is: aggregates count its row as one without a value, from the lake as from a file.
 """
 
 from __future__ import annotations
@@ -10,10 +14,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tacit.store.files import ARROW, is_text, micros
+from tacit.store.files import ARROW, is_list, is_text, micros
 from tacit.store.lake.moments import cast_each, micros_of_text
 from tacit.values import Type
 
@@ -107,6 +112,23 @@ def _moment(held: pa.Array) -> Converted:
     return Converted.checked(held, cast_each(held, micros), NO_MOMENT)
 
 
+def _vector(held: pa.Array) -> Converted:
+    if not is_list(held.type):
+        return _none(held, Type.VECTOR)
+    kind = held.type.value_type
+    if not (pa.types.is_floating(kind) or pa.types.is_integer(kind) or pa.types.is_null(kind)):
+        return _none(held, Type.VECTOR)
+    values = pc.cast(held, ARROW[Type.VECTOR], safe=False)
+    infinite = pc.is_inf(pc.list_flatten(values))
+    if not pa.types.is_float64(kind) or not pc.any(infinite).as_py():
+        return Converted(values)
+    lost = pc.and_(infinite, pc.is_finite(pc.list_flatten(held)))
+    found = np.zeros(len(held), bool)
+    found[pc.list_parent_indices(values).filter(lost).to_numpy(zero_copy_only=False)] = True
+    kept = pc.if_else(pa.array(found), pa.scalar(None, values.type), values)
+    return Converted.checked(held, kept, LOSSY)
+
+
 def _moment_of_text(texts: pa.Array) -> Converted:
     trimmed = pc.ascii_trim_whitespace(texts)
     return Converted.checked(texts, micros_of_text(trimmed), NO_MOMENT)
@@ -148,6 +170,7 @@ _TYPED = {
     Type.INT: _int,
     Type.FLOAT: _float,
     Type.TIME: _moment,
+    Type.VECTOR: _vector,
 }
 _PARSE = {
     Type.BOOL: _flag_of_text,

@@ -185,6 +185,7 @@ class _Reader:
     def csv(self, path: Path) -> Opened:
         with _open_csv(path, None, lambda _: "skip") as reader:
             names = reader.schema.names
+        self._check_lists(names)
 
         def batches(present: Mapping[str, str], broken: Broken) -> Iterator[Batch]:
             columns = list(dict.fromkeys(present.values()))
@@ -207,6 +208,16 @@ class _Reader:
                         yield Batch({n: part.column(h) for n, h in present.items()}, rows, True)
 
         return self._opened(names, batches)
+
+    def _check_lists(self, names: Sequence[str]) -> None:
+        for name, kind in self.layout.columns.items():
+            if kind is Type.VECTOR and self.held[name] in names:
+                raise DataError(
+                    f"the column {name!r} is of vectors, and CSV has no form for a list",
+                    code="T369",
+                    where=self.where,
+                    fix="write the file as Parquet, or as JSON lines",
+                )
 
     def lines(self, path: Path) -> Opened:
         def batches(_: Mapping[str, str], broken: Broken) -> Iterator[Batch]:

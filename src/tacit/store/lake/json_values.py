@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tacit.store.files import ARROW
-from tacit.store.lake.convert import LOSSY, NO_MOMENT, NOT_TEXT, WRONG_TYPE
+from tacit.store.lake.convert import LOSSY, NO_MOMENT, NOT_TEXT, WRONG_TYPE, convert
 from tacit.store.lake.moments import micros_of_text
 from tacit.values import Type
 
@@ -20,11 +20,14 @@ _ALIKE: Mapping[Type, frozenset[type]] = {
     Type.BOOL: frozenset({bool}),
     Type.TIME: frozenset({str}),
 }
+_NUMBERS = frozenset({int, float, type(None)})
 _EXACT = 2**53
 
 
 def column_of(values: list[Any], kind: Type) -> tuple[pa.Array, Mapping[str, pa.Array]]:
     """Values of one name as an array, and masks of those that do not fit, by code."""
+    if kind is Type.VECTOR:
+        return _vectors(values)
     if set(map(type, values)) - {type(None)} <= _ALIKE[kind]:
         try:
             return pa.array(values, pa.string() if kind is Type.TIME else ARROW[kind]), {}
@@ -45,6 +48,27 @@ def column_of(values: list[Any], kind: Type) -> tuple[pa.Array, Mapping[str, pa.
         wrong = pc.or_(wrong, breaches[NO_MOMENT])
     numbers = pa.array([v if isinstance(v, int) else None for v in kept], pa.int64())
     return pc.coalesce(times, numbers), {**breaches, NO_MOMENT: wrong}
+
+
+def _vectors(values: list[Any]) -> tuple[pa.Array, Mapping[str, pa.Array]]:
+    """Arrays of numbers; nulls in them, and what NaN and Infinity stand for, are kept."""
+    kept: list[list[float | None] | None] = []
+    codes = []
+    for value in values:
+        found, code = None, "" if value is None else WRONG_TYPE
+        if type(value) is list and set(map(type, value)) <= _NUMBERS:
+            try:
+                found, code = [None if one is None else float(one) for one in value], ""
+            except OverflowError:
+                code = LOSSY
+        kept.append(found)
+        codes.append(code)
+    done = convert(pa.array(kept, pa.list_(pa.float64())), Type.VECTOR, parsed=False)
+    breaches = dict(done.breaches)
+    for code in set(codes) - {""}:
+        mask = pa.array([found == code for found in codes])
+        breaches[code] = pc.or_(mask, breaches[code]) if code in breaches else mask
+    return done.values, breaches
 
 
 def _fit(value: Any, kind: Type) -> tuple[Any, str]:

@@ -31,7 +31,16 @@ from pyiceberg.schema import Schema
 from pyiceberg.table import Table, Transaction
 from pyiceberg.table.snapshots import Snapshot
 from pyiceberg.transforms import BucketTransform
-from pyiceberg.types import BooleanType, DoubleType, IcebergType, LongType, NestedField, StringType
+from pyiceberg.types import (
+    BooleanType,
+    DoubleType,
+    FloatType,
+    IcebergType,
+    ListType,
+    LongType,
+    NestedField,
+    StringType,
+)
 from sqlalchemy.exc import OperationalError
 
 from tacit.errors import DataError, StoreError
@@ -57,12 +66,14 @@ _ICEBERG: Mapping[Type, IcebergType] = {
     Type.TEXT: StringType(),
     Type.BOOL: BooleanType(),
     Type.TIME: LongType(),
+    Type.VECTOR: ListType(0, FloatType(), element_required=False),
 }
 _ARROW: Mapping[type[IcebergType], pa.DataType] = {
     LongType: pa.int64(),
     DoubleType: pa.float64(),
     StringType: pa.string(),
     BooleanType: pa.bool_(),
+    FloatType: pa.float32(),
 }
 T = TypeVar("T")
 
@@ -144,14 +155,7 @@ class LakeTable:
 
     def arrow(self) -> pa.Schema:
         """All its columns, declared or not any more, with their field ids."""
-        return pa.schema(
-            pa.field(
-                field.name,
-                _ARROW[type(field.field_type)],
-                metadata={b"PARQUET:field_id": str(field.field_id).encode()},
-            )
-            for field in self.table.schema().fields
-        )
+        return pa.schema(_arrow(field) for field in self.table.schema().fields)
 
     def bounds(self, file: DataFile, column: str) -> Bounds | None:
         """A column's bounds in a file; None where they are not known, or all is null."""
@@ -280,7 +284,7 @@ class LakeTable:
             if field is None:
                 _check_case(self.layout, name, held)
                 changes.append((name, _ICEBERG[kind]))
-            elif field.field_type != _ICEBERG[kind]:
+            elif not _alike(field.field_type, _ICEBERG[kind]):
                 raise _refused(self.layout, name, field.field_type, kind)
         if changes:
             with transaction.update_schema() as update:
@@ -293,11 +297,30 @@ class LakeTable:
 
 def _new_schema(layout: Layout) -> Schema:
     kinds = [(name, _ICEBERG[kind]) for name, kind in layout.columns.items()]
-    fields = [
-        NestedField(place, name, kind, required=False)
-        for place, (name, kind) in enumerate([*kinds, (ARRIVED, LongType())], 1)
-    ]
+    kinds.append((ARRIVED, LongType()))
+    fields = []
+    for place, (name, kind) in enumerate(kinds, 1):
+        if isinstance(kind, ListType):  # its element has an id of its own
+            kind = ListType(place + len(kinds), kind.element_type, element_required=False)
+        fields.append(NestedField(place, name, kind, required=False))
     return Schema(*fields)
+
+
+def _arrow(field: NestedField) -> pa.Field:
+    """A column, or the element of a list, as Arrow has it, with its id."""
+    kind = field.field_type
+    if isinstance(kind, ListType):
+        found = pa.list_(_arrow(kind.element_field))
+    else:
+        found = _ARROW[type(kind)]
+    return pa.field(field.name, found, metadata={b"PARQUET:field_id": str(field.field_id).encode()})
+
+
+def _alike(held: IcebergType, kind: IcebergType) -> bool:
+    """Whether two types are the same, but for the ids of elements."""
+    if isinstance(held, ListType) and isinstance(kind, ListType):
+        return bool(held.element_type == kind.element_type)
+    return bool(held == kind)
 
 
 def _spec(layout: Layout, schema: Schema) -> PartitionSpec:

@@ -16,8 +16,12 @@ from tacit.errors import DataError
 from tacit.operations import Computed, Derived, Join, View, Window
 from tacit.values import Type
 
-SCHEMA = pa.schema([("user", pa.string()), ("item", pa.string()), ("price", pa.float64()),
-                    ("at", pa.int64())])  # fmt: skip
+SCHEMA = pa.schema(
+    [
+        ("user", pa.string()), ("item", pa.string()), ("price", pa.float64()), ("at", pa.int64()),
+        ("vector", pa.list_(pa.float32())), ("never", pa.list_(pa.float32())),
+    ]
+)  # fmt: skip
 CONTENT = pa.schema([("item", pa.string()), ("genre", pa.string()), ("_arrived", pa.int64())])
 VIEW = View(
     "v", "events", (("user", "user"),), "at", (Join("films", "item", "item"),),
@@ -42,6 +46,7 @@ def grown(tmp_path: Path) -> dict[str, Files]:
     moments = pa.table({"who": user, "item": item, "at": at.cast(pa.timestamp("us", "UTC"))})
     price = pa.array([float(n) for n in range(20)])
     later = pa.table({"price": price, "who": user, "item": item, "at": at, "old": user})
+    later = later.append_column("vector", pa.array([[1.0, 2.0]] * 20, pa.list_(pa.float32())))
     pq.write_table(moments.slice(0, 10), folder / "1.parquet", row_group_size=4)
     pq.write_table(
         later.slice(10).set_column(3, "at", moments["at"].slice(10)), folder / "2.parquet"
