@@ -103,7 +103,7 @@ def test_claims_keep_the_budget_and_sums_keep_in_range(
 ) -> None:
     mechanism = VectorSum(1000, devices, epsilon, delta, "any")
     claim = mechanism.claim()
-    assert claim.epsilon <= epsilon <= claim.epsilon * (1 + 1e-4)
+    assert claim.epsilon <= epsilon <= claim.epsilon * (1 + 1e-3)  # little is left over
     assert claim.aggregator_loss.rho == pytest.approx(2 * claim.loss.rho, rel=1e-9)
     assert claim.aggregator_epsilon == zcdp_epsilon(claim.aggregator_loss.rho, delta)
     assert claim.aggregator_epsilon > claim.epsilon
