@@ -53,6 +53,9 @@ def test_pushed_events_read_as_batch_computes_them(tmp_path: Path) -> None:
             shop.online.lookup(wrong)
     with pytest.raises(DataError, match="T392"):
         shop.push("history", rows)  # of a device: it stays there
+    for moment in ("2025-12-31T00:00:00Z", 1.5e15, None):
+        with pytest.raises(DataError, match="T390"):
+            look.one({"person": "p000"}, moment)  # type: ignore[arg-type]
 
 
 def test_rows_of_nobody_and_misspelt_ones_are_set_apart(tmp_path: Path) -> None:

@@ -185,11 +185,13 @@ class Lookup:
     ) -> Values:
         """The values at a moment of one key: ``keys`` names the entities and gives their keys.
 
-        ``now`` decides what has expired and what is stale; it is ``at`` unless given. What
-        ``allowed`` forbids, by signal, is DENIED. Raises DataError T390 for a key that is none,
-        StoreError: T722 not reachable, T724 damaged, T725 asked too far in the past, T727 of
-        another meaning, T728 without a baseline.
+        ``at`` is in microseconds, UTC (`Project.now` says the present one). ``now`` decides what
+        has expired and what is stale; it is ``at`` unless given. What ``allowed`` forbids, by
+        signal, is DENIED. Raises DataError T390 for a key or a moment that is none, StoreError:
+        T722 not reachable, T724 damaged, T725 asked too far in the past, T727 of another meaning,
+        T728 without a baseline.
         """
+        _check_moment(at)
         with self.backend.read() as store:
             return self._one(store, keys, at, at if now is None else now, allowed)
 
@@ -380,6 +382,7 @@ class Lookup:
         allowed: Sequence[bool] | None = None,
     ) -> Table:
         """The same for many keys: each entity's keys are a list, or one for all of them."""
+        _check_moment(at)
         moment = at if now is None else now
         sizes = {len(each) for each in keys.values() if isinstance(each, list | tuple)}
         if len(sizes) != 1:
@@ -502,3 +505,12 @@ def check_key(name: str, kind: Type, key: object) -> object:
             fix=f"give {name} as {kind}",
         )
     return key
+
+
+def _check_moment(at: object) -> None:
+    if not isinstance(at, int) or isinstance(at, bool):
+        raise DataError(
+            f"{at!r} is no moment to read at",
+            code="T390",
+            fix="give microseconds since 1970, UTC, as an int: project.now() is the present one",
+        )
