@@ -261,8 +261,8 @@ def arrivals_of(project: Project, views: Sequence[View]) -> dict[str, str]:
                 f"what was known then cannot be told: {source!r} does not keep when rows arrived",
                 code="T370",
                 where=declared.where,
-                fix='declare a column of moments and arrival="…"; the lake knows of each row when it'
-                " was ingested, which tells nothing of the time before",
+                fix='declare a column of moments and arrival="…"; the lake knows when each row was'
+                " ingested, which tells nothing of the time before",
             )
         found[source] = column
     return found
