@@ -175,3 +175,9 @@ def test_every_aggregate_without_a_time_says_the_same_in_any_order() -> None:
 def test_as_of_a_moment_takes_what_had_arrived_by_it() -> None:
     rows = pa.table({"at": [1, 2, 3, 4], "got": pa.array([1, 5, 6, None], pa.int64())})
     assert arrived_by(rows, "got", 5)["at"].to_pylist() == [1, 2]
+
+
+def test_an_infinity_outlasts_every_half_life() -> None:
+    """It was found by chance: at the least moment there is, with a half-life of a second."""
+    check(Local(), 233, *case(233))
+    check(Reference(), 233, *case(233))

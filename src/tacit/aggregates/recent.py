@@ -72,8 +72,8 @@ class Decayed(Aggregate[Ages]):
 
     Time is cut into half-lives since the epoch. Within one, a value is weighed by
     2^(rest / half - 1), once, as a double; the sums of each are exact, so merging is associative.
-    What lies 128 half-lives or more before the newest is dropped: the state holds at most 128
-    sums, by half-life, newest first.
+    Of what lies 128 half-lives or more before the newest, infinities alone are left, together: the
+    state holds at most 129 sums, by half-life, newest first.
     """
 
     key = "decayed"
@@ -82,8 +82,8 @@ class Decayed(Aggregate[Ages]):
     inputs: ClassVar[tuple[Type | None, ...]] = (Type.INT, Type.FLOAT)
     argument = Argument("half", "str", _half, "30d")
     about = 'The sum in which a value counts half after each half-life, such as "7d".'
-    holds = "a sum with all its bits for each half-life, 128 at most"
-    exact = "each weight rounded once; what is 128 half-lives old counts nothing"
+    holds = "a sum with all its bits for each half-life, 129 at most"
+    exact = "each weight rounded once; what is 128 half-lives old counts nothing, unless infinite"
 
     def __init__(self, half: int) -> None:
         self.half = half
@@ -105,8 +105,12 @@ class Decayed(Aggregate[Ages]):
         sums = dict(left)
         for age, total in right:
             sums[age] = _SUM.merge(sums[age], total) if age in sums else total
-        newest = max(sums, default=0)
-        return tuple((age, sums[age]) for age in sorted(sums, reverse=True) if newest - age < _FAR)
+        oldest = max(sums, default=0) - _FAR
+        gone = [sums.pop(age) for age in list(sums) if age <= oldest]
+        above, below = sum(t.above for t in gone), sum(t.below for t in gone)
+        if above or below:
+            sums[oldest] = Total(above + below, 0, 0, above, below, above + below)
+        return tuple((age, sums[age]) for age in sorted(sums, reverse=True))
 
     def finish(self, state: Ages) -> Value | None:
         return self._at(state, state[0][0], 0) if state else None
@@ -135,11 +139,11 @@ class Decayed(Aggregate[Ages]):
         if data.whole() != self.half:
             data.wrong("decays with another half-life")
         size = data.size()
-        if size > _FAR:
+        if size > _FAR + 1:
             data.wrong("holds more half-lives than any state")
         ages = tuple((data.whole(), _SUM.read(data)) for _ in range(size))
         if any(not total.values for _, total in ages):
             data.wrong("holds a half-life without a value")
-        if any(abs(age) > 2**63 // self.half + 1 for age, _ in ages):
+        if any(abs(age) > 2**63 // self.half + 1 + _FAR for age, _ in ages):
             data.wrong("holds a half-life beyond all moments")
         return self.merge((), ages)
