@@ -49,9 +49,9 @@ class Measure:
     ============  ===============================================================================
 
     `column` is an expression over the source's columns, its derived columns, and content tables
-    that share a key (`films.genre`). `low` and `high` are multiples of `step` for sum and mean, and
-    a whole number of steps apart for all. They must be chosen without looking at the data.
-    `name` is its column in the answer; left out, the kind, and `_column` where that is a plain name.
+    that share a key (`films.genre`). `low` and `high` are a whole number of steps apart, and
+    for a sum multiples of `step`. They must be chosen without looking at the data.
+    `name` is its column in the answer; left out, the kind, and `_column` where that is a name.
     """
 
     kind: Kind
@@ -86,6 +86,7 @@ class CentralQuery:
         minimum: a key whose noisy number of people is below this is answered with nulls (public
             keys) or left out. From 2 on it makes `persons` a measure of its own, named or not.
         person: the column of the people's key; left out, the only one of the source.
+        sensitive: sensitive fideslang categories that may be summed; none unless named.
         confidence: of the intervals `lower` to `upper`, each by itself.
     """
 
@@ -100,6 +101,7 @@ class CentralQuery:
     public_keys: pa.Table | None = None
     minimum: int = 0
     person: str | None = None
+    sensitive: tuple[str, ...] = ()
     confidence: float = 0.95
 
 
@@ -154,6 +156,6 @@ def answer(
 
 def claim(project: Project, query: CentralQuery) -> Claim:
     """What an answer would promise and cost, without reading a row. Raises as `answer`."""
-    from tacit.project.central_run import prepare
+    from tacit.project.central_query import ready
 
-    return prepare(project, query).claim
+    return ready(project, query).claim
