@@ -36,7 +36,7 @@ CELLED = ("quantile", "histogram")
 PEOPLE, COHORT = "people", "cohort"
 """Sums of people that no measure names: exact ones to choose keys by, noisy ones to hide them by"""
 
-MOST_CELLS = 1 << 24
+MOST_CELLS = 1 << 22
 _KEYS = (Type.TEXT, Type.INT, Type.BOOL, Type.TIME)
 
 
