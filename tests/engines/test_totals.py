@@ -188,7 +188,7 @@ def test_no_order_of_steps_slips_through(steps: list[Any], events: list[tuple[An
 
 
 @pytest.mark.slow
-@settings(max_examples=2_000)
+@settings(max_examples=500)
 @given(TREES, EVENTS)
 def test_no_order_of_many_slips_through(steps: list[Any], events: list[tuple[Any, ...]]) -> None:
     refuse_or_hold(steps, events)

@@ -210,22 +210,25 @@ def test_what_makes_no_sense_is_refused(step: Step) -> None:
     assert refused(step, "n", ()) == "T872"
 
 
-EXPRESSIONS = st.recursive(
-    st.one_of(st.sampled_from(["a", "b", "NULL"]), st.integers(-9, 9).map(lambda n: f"({n})")),
-    lambda inner: st.one_of(
-        st.tuples(inner, st.sampled_from(["+", "-", "*", "%"]), inner).map(
-            lambda t: f"({t[0]} {t[1]} {t[2]})"
-        ),
-        inner.map(lambda x: f"ABS({x})"),
-        inner.map(lambda x: f"(-{x})"),
-        st.tuples(inner, inner, inner).map(
-            lambda t: f"(CASE WHEN {t[0]} > 0 THEN {t[1]} ELSE {t[2]} END)"
-        ),
-        st.tuples(inner, inner).map(lambda t: f"COALESCE({t[0]}, {t[1]})"),
-        st.tuples(inner, inner).map(lambda t: f"NULLIF({t[0]}, {t[1]})"),
-    ),
-    max_leaves=8,
-)
+Sql = st.SearchStrategy[str]
+LEAVES: Sql = st.sampled_from(["a", "b", "NULL"]) | st.integers(-9, 9).map(lambda n: f"({n})")
+
+
+def deeper(inner: Sql) -> Sql:
+    """Expressions over these."""
+    two, three = st.tuples(inner, inner), st.tuples(inner, inner, inner)
+    case = "(CASE WHEN {} > 0 THEN {} ELSE {} END)"
+    return st.one_of(
+        st.tuples(inner, st.sampled_from("+-*%"), inner).map("({0[0]} {0[1]} {0[2]})".format),
+        inner.map("ABS({})".format),
+        inner.map("(-{})".format),
+        three.map(lambda parts: case.format(*parts)),
+        two.map("COALESCE({0[0]}, {0[1]})".format),
+        two.map("NULLIF({0[0]}, {0[1]})".format),
+    )
+
+
+EXPRESSIONS = deeper(LEAVES | deeper(LEAVES | deeper(LEAVES)))
 
 
 @given(EXPRESSIONS)
