@@ -99,10 +99,10 @@ class Local:
         spine: Source,
         target: Path,
         formulas: Sequence[Derived] = (),
-        without: Sequence[str] = (),
+        signals: Sequence[str] | None = None,
     ) -> int:
         """The same, and the formulas, from a spine that may be in Parquet, to a Parquet file; how
-        many rows. Signals ``without`` which it is to be written are left out."""
+        many rows. See `engines.base.Computing`."""
         asked = scan(spine)
         names = asked.schema.names
         with ThreadPoolExecutor(THREADS) as pool:
@@ -110,7 +110,8 @@ class Local:
             tables = [table for piece in pieces for table in piece]
         whole = pa.concat_tables(tables or [asked.schema.empty_table()]).unify_dictionaries()
         result = self.derive(self.features(views, sources, whole), formulas)
-        result = result.drop_columns(list(without))
+        if signals is not None:
+            result = result.select([*names, *signals])
         texts = [
             field.name
             for field in result.schema

@@ -33,7 +33,7 @@ from tacit.engines.base import (
     ARROW,
     check_spine,
     column_types,
-    needed,
+    columns_read,
     result_type,
     type_of,
     with_columns,
@@ -213,18 +213,21 @@ class Spark:
         spine: Frame,
         target: Path | str,
         formulas: Sequence[Derived] = (),
-        without: Sequence[str] = (),
+        signals: Sequence[str] | None = None,
     ) -> int:
         """The same, and the formulas, to a folder of Parquet files; returns how many rows.
 
         The files, by their names, hold the spine's rows in their order: of Parquet files by the
-        path of the file and the place in it, of a DataFrame as Spark computes it. The signals
-        ``without`` which it is to be written are left out, as those that only formulas take in.
+        path of the file and the place in it, of a DataFrame as Spark computes it. ``signals`` are
+        those that are written, in their order; left out, all.
         """
         with failing():
             found, names = self._joined(views, sources, spine)
             ordered = found.orderBy("file", "row").drop("file", "row").toDF(*names)
-            ordered = _derived(ordered, formulas).drop(*without)
+            ordered = _derived(ordered, formulas)
+            if signals is not None:
+                spine_columns = names[: len(names) - sum(len(v.windows) for v in views)]
+                ordered = ordered.select(*map(_quoted, (*spine_columns, *signals)))
             ordered.write.mode("overwrite").parquet(str(target))
             return int(self.session.read.parquet(str(target)).count())
 
@@ -252,11 +255,7 @@ class Spark:
         self, views: Sequence[View], sources: Mapping[str, Frame], spine: pa.Table
     ) -> dict[str, _Held]:
         """The sources that the views read. Raises DataError T341 where they or the spine lack."""
-        used: dict[str, set[str]] = {}
-        for view in views:
-            for name in needed(view):
-                table, dot, column = name.partition(".")
-                used.setdefault(table if dot else view.source, set()).add(column if dot else name)
+        used = columns_read(views)
         frames = {
             name: self._frame(sources[name])
             for name in used
@@ -291,8 +290,8 @@ class Spark:
             return reader.parquet(*(str(path) for path in paths))
 
     def _files(self, files: Files) -> DataFrame:
-        """Files as `engines.scan.FilesScan` reads them, but for rows past their retention, which
-        are left out. Raises DataError T342 for a file that is none, or that Spark passes over."""
+        """Files as `engines.scan.FilesScan` reads them, but for rows that do not count, which are
+        left out. Raises DataError T342 for a file that is none, or that Spark passes over."""
         from pyspark.sql import functions as sql
 
         FilesScan(files)
@@ -320,6 +319,12 @@ class Spark:
                 if limit is not None:
                     value = sql.when(at.isNull() | (at >= limit), value)
                 columns.append(value.alias(field.name))
+            for name in files.required:
+                plain = plain.where(sql.col(place[files.held.get(name, name)]).isNotNull())
+            if files.arrived is not None:
+                name, moment = files.arrived
+                when = place.get(files.held.get(name, name))
+                plain = plain.where(_micros(plain, when) <= moment if when else sql.lit(False))
             kept = files.since.get(files.time)
             return (plain if kept is None else plain.where(at >= kept)).select(*columns)
 
@@ -502,6 +507,11 @@ def _declared(table: pa.Table) -> pa.Table:
             column = column.cast(pa.timestamp("us", column.type.tz))
         columns.append(column if kind is None else column.cast(ARROW[kind]))
     return pa.table(columns, names=table.column_names)
+
+
+def _quoted(name: str) -> str:
+    """A column's name, whatever letters are in it."""
+    return "`" + name.replace("`", "``") + "`"
 
 
 def _micros(frame: DataFrame, name: str) -> Any:

@@ -10,7 +10,7 @@ import difflib
 import os
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -20,11 +20,18 @@ from typing import TYPE_CHECKING, Any
 from tacit.declare import Declarations, Events, Purpose, Source, Table
 from tacit.errors import BundleError, DataError
 from tacit.plan import Difference, Plan, compile_plan, difference, document
-from tacit.plan.views import formulas_of, sources_of, views_of
+from tacit.plan.views import formulas_of, served, views_of
 from tacit.project.catalogue import Catalogue, catalogue_of, check_keys
 from tacit.project.module import read_module
 from tacit.project.settings import FILE, Settings, read_settings
-from tacit.project.terms import current, owner, people_columns, row_retention
+from tacit.project.terms import (
+    current,
+    none_kept,
+    owner,
+    people_columns,
+    required,
+    row_retention,
+)
 from tacit.values import Type
 
 if TYPE_CHECKING:
@@ -35,7 +42,7 @@ if TYPE_CHECKING:
     from tacit.device.keys import SigningKey
     from tacit.device.population import Population
     from tacit.engines.base import Computing
-    from tacit.engines.scan import Source as Scannable
+    from tacit.engines.scan import Files
     from tacit.govern.ledger import Ledger
     from tacit.learn.consent import Consent
     from tacit.learn.spine import Rows as SpineRows
@@ -221,36 +228,52 @@ class Project:
 
         return ingest(self, source, Path(given) if isinstance(given, str) else given, **how)
 
-    def rows(self, source: str, *, also: tuple[str, ...] = ()) -> Rows:
+    def columns(
+        self, source: str, only: Collection[str], also: Collection[str] = ()
+    ) -> dict[str, Type]:
+        """The stored columns of a source that `only` names, those without which there is no row,
+        and columns of moments that the system keeps `also`."""
+        wanted = {*only, *required(self.source(source))}
+        found = {name: kind for name, kind in self.schema(source).items() if name in wanted}
+        return {**found, **dict.fromkeys(also, Type.TIME)}
+
+    def rows(
+        self, source: str, *, also: Collection[str] = (), only: Collection[str] | None = None
+    ) -> Rows:
         """The rows of a source, held to its declaration; those past their retention are left out,
         and so are the values of columns past theirs.
 
         `also` names columns of moments that the system keeps beside those declared; the lake's is
-        `_arrived` (µs, when the row was ingested). Raises DataError T312 for a source that is not
-        bound to a file and not in the lake, T301 to T305 for the file, T306 for a table in which a
-        key comes twice.
+        `_arrived` (µs, when the row was ingested). `only` names the declared columns that are to be
+        read, all unless given; those without which there is no row are read too. Raises DataError
+        T312 for a source that is not bound to a file and not in the lake, T301 to T305 for the
+        file, T306 for a table in which a key comes twice.
         """
         from tacit.store.files import Rows, read_parquet
-        from tacit.store.lake.layout import ARRIVED
 
         declared = self.source(source)
+        wanted = self.columns(source, self.schema(source) if only is None else only, also)
         if self.in_lake(source):
             from tacit.project.lake import layout_of
 
             layout = layout_of(self.declarations, source)
-            return Rows(self.lake.read(layout, self.now(), arrived=ARRIVED in also))
+            return Rows(self.lake.read(layout, self.now(), columns=list(wanted)))
+        renamed = self.settings.sources[source].columns
         rows = read_parquet(
             self.file(source),
-            {**self.schema(source), **dict.fromkeys(also, Type.TIME)},
-            renamed=self.settings.sources[source].columns,
+            wanted,
+            renamed={name: held for name, held in renamed.items() if name in wanted},
             keys=owner(declared),
             time=declared.time if isinstance(declared, Events) else None,
             now=self.now(),
             keep=row_retention(declared),
+            unit=self.settings.sources[source].unit,
         )
         if isinstance(declared, Table):
             check_keys(declared, rows.table, self.file(source))
             return rows
+        if rows.expired and not rows.table.num_rows:
+            none_kept(source, rows.expired)
         assert isinstance(declared, Events), "rows are of events, or of content"
         return replace(rows, table=current(declared, rows.table, self.now()))
 
@@ -370,19 +393,31 @@ class Project:
         feeds = feeds_of(self.plan, lambda table: self.rows(table).table, where.baseline)
         return Online(backend, feeds, Keeping(stale=where.stale))
 
-    def lookup(self, signals: Names) -> Serving:
+    def lookup(
+        self, signals: Names, *, sink: str | None = None, purpose: str | Purpose | None = None
+    ) -> Serving:
         """Signals and formulas of the cloud, or one, ready to be read from the online store.
 
-        Raises DataError T313 for what is not in the cloud, T375 for an outcome, T393 for a signal
-        that the online store does not keep, or for none.
+        Where sinks `to="online"` are declared, one of them must clear what is asked: the one named,
+        or for that purpose, or the only one. Where none is, the reader is this project's own code,
+        and a `sink` or `purpose` is refused.
+
+        Raises DataError T313 for what is not in the cloud, T375 for an outcome, T378 for what no
+        sink clears, T393 for a signal that the online store does not keep, or for none.
         """
         from tacit.live.feeds import fresh_window
-        from tacit.project.serving import Serving
+        from tacit.project.serving import Serving, check_based
+        from tacit.project.sinks import cleared, purpose_of
         from tacit.project.training import check_kinds, named
 
         names = named(self, signals)
         check_kinds(self, names, {})
-        read = [w.signal for view in views_of(self.plan, names) for w in view.windows]
+        if sink is not None or purpose is not None or served(self.plan):
+            cleared(self, "online", names, sink, purpose_of(self, purpose))
+        views = views_of(self.plan, names)
+        for source in sorted({view.source for view in views}):
+            check_based(self, source)
+        read = [w.signal for view in views for w in view.windows]
         read += [fresh_window(name) for name in read if "fresh" in self.plan.nodes[name].spec]
         return Serving(self.online.lookup(read), names, formulas_of(self.plan, names))
 
@@ -444,6 +479,7 @@ class Project:
         Raises DataError T313 for a signal that is not in the cloud: on a device it stays; T375 for
         an outcome; T301, T302 or T371 for a spine that cannot be read or has a column of that name.
         """
+        from tacit.engines.base import columns_read
         from tacit.learn.spine import AT, check_columns, read_moments
         from tacit.project.training import check_kinds, keys_of, named
 
@@ -455,22 +491,32 @@ class Project:
         check_columns(table, names)
         asked = table.select([*keys, AT])
         with ExitStack() as held:
-            tables = {name: self._scannable(name, held) for name in sources_of(views)}
+            read = columns_read(views)
+            tables = {name: self.scannable(name, held, only) for name, only in read.items()}
             found = self.engine.derive(self.engine.features(views, tables, asked), formulas)
         for name in names:
             table = table.append_column(name, found[name])
         return table
 
-    def _scannable(self, source: str, held: ExitStack) -> Scannable:
+    def scannable(
+        self, source: str, held: ExitStack, only: Collection[str], also: Collection[str] = ()
+    ) -> pa.Table | Files:
         """A source as the engine reads it: its files as they are, where nothing in them is to be
-        converted or told first; else its rows."""
+        converted or told first; else its rows. Columns are chosen as by `rows`."""
+        from tacit.engines.scan import Files
+        from tacit.project.files import bound, check_kept
+
         if self.in_lake(source):
             from tacit.project.lake import scannable
 
-            return held.enter_context(scannable(self, source))
-        from tacit.project.files import bound
-
-        return bound(self, source) or self.rows(source).table
+            columns = self.columns(source, only, also)
+            found = held.enter_context(scannable(self, source, columns))
+        else:
+            bound_to = bound(self, source, only, also)
+            found = bound_to or self.rows(source, only=only, also=also).table
+        if isinstance(found, Files):
+            check_kept(source, found)
+        return found
 
     def write(self, signals: Names, spine: pa.Table | Path | str, target: Path | str) -> int:
         """The same as `features`, to Parquet; how many rows.

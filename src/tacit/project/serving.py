@@ -9,7 +9,7 @@ is as new as that.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -17,9 +17,13 @@ import pyarrow as pa
 from tacit.aggregates.columns import Array
 from tacit.engines.base import ARROW, Deriving
 from tacit.engines.reference import Reference
+from tacit.errors import warn
 from tacit.live.feeds import fresh_window
 from tacit.live.reader import Lookup, Status, Table, Values
 from tacit.operations import Derived
+
+if TYPE_CHECKING:
+    from tacit.project.project import Project
 
 
 class Serving:
@@ -116,6 +120,25 @@ class Serving:
         }
         found = engine.derive(pa.table(columns), self.formulas)
         return {f.signal: found[f.signal].to_pylist() for f in self.formulas}
+
+
+def check_based(project: Project, source: str) -> None:
+    """Warns (T318) where a source has rows that the online store never took: none of them is in
+    what it answers."""
+    online = project.online
+    binding = project.settings.sources.get(source)
+    has_rows = (binding is not None and binding.path is not None) or project.in_lake(source)
+    if not has_rows or source not in online.sources or online.sources[source].feed.baseline:
+        return
+    if online.standing(source).version <= 1:
+        warn(
+            f"the online store knows of {source!r} only what was pushed: no baseline was built from"
+            " its rows",
+            code="T318",
+            where=f"[sources.{source}]",
+            fix=f"project.rebase({source!r}); to answer nothing before that, name it under"
+            " [online] baseline",
+        )
 
 
 def _joined(status: Array) -> Array:
