@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from examples import examples
 from tacit.aggregates.algebra import REGISTRY
 from tacit.engines.local import Local
 from tacit.engines.reference import Reference
@@ -151,13 +152,13 @@ def check(
             assert close(ours, theirs, scale), (window, row, ours, theirs)
 
 
-@settings(max_examples=25, print_blob=False)
+@settings(max_examples=examples(25), print_blob=False)
 @given(st.integers(0, 2**32))
 def test_each_row_sees_what_had_arrived_before_it(seed: int) -> None:
     check(Local(), seed, *case(seed))
 
 
-@settings(max_examples=8, print_blob=False)
+@settings(max_examples=examples(8), print_blob=False)
 @given(st.integers(0, 2**32))
 def test_by_the_oracle_too(seed: int) -> None:
     check(Reference(), seed, *case(seed))

@@ -128,6 +128,15 @@ def columns_read(views: Iterable[View]) -> dict[str, set[str]]:
     return used
 
 
+def moments_whole(table: pa.Table) -> pa.Table:
+    """The table with its moments as int64 µs."""
+    for i, field in enumerate(table.schema):
+        if pa.types.is_timestamp(field.type):
+            micros = table.column(i).cast(pa.timestamp("us", field.type.tz)).cast(pa.int64())
+            table = table.set_column(i, field.name, micros)
+    return table
+
+
 class Tabular(Protocol):
     """What has named, typed columns: an Arrow table, or an open Parquet file."""
 

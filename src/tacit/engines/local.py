@@ -32,6 +32,7 @@ from tacit.engines.base import (
     check_inputs,
     check_spine,
     column_types,
+    moments_whole,
     needed,
     result_type,
     with_columns,
@@ -134,7 +135,7 @@ class Local:
             return table
         inputs = {name: None for formula in formulas for name, _ in formula.inputs}
         row = row_name(inputs)
-        given = _micros(table.select(list(inputs)))
+        given = moments_whole(table.select(list(inputs)))
         given = given.append_column(row, pa.array(np.arange(table.num_rows)))
         select = derived_select(formulas, "t", row).order_by(exp.column(row, quoted=True))
         with duckdb.connect(":memory:") as connection:
@@ -248,7 +249,7 @@ class _Reading:
         self, connection: duckdb.DuckDBPyConnection, batch: pa.Table
     ) -> dict[str, pa.ChunkedArray]:
         """What DuckDB computes of a batch, in its order; rows without a time are null."""
-        numbered = _micros(batch).append_column(self.row, pa.array(np.arange(batch.num_rows)))
+        numbered = moments_whole(batch).append_column(self.row, pa.array(np.arange(batch.num_rows)))
         select = view_select(self.rest, self.types | {self.row: Type.INT}, DUCKDB)
         for table in select.find_all(exp.Table):
             name = "t" if table.alias == "s" else table.alias
@@ -287,16 +288,7 @@ def _whole(tables: Scan, columns: Sequence[str]) -> pa.Table:
     """These columns of a table that is joined."""
     parts = [part for piece in tables.pieces for part in tables.read(piece, columns)]
     empty = pa.schema([tables.schema.field(name) for name in columns]).empty_table()
-    return _micros(pa.concat_tables(parts) if parts else empty)
-
-
-def _micros(table: pa.Table) -> pa.Table:
-    """With times as int64 µs."""
-    for i, field in enumerate(table.schema):
-        if pa.types.is_timestamp(field.type):
-            micros = table.column(i).cast(pa.timestamp("us", field.type.tz)).cast(pa.int64())
-            table = table.set_column(i, field.name, micros)
-    return table
+    return moments_whole(pa.concat_tables(parts) if parts else empty)
 
 
 def _rows(view: View, columns: Mapping[str, Column]) -> Prepared:
@@ -310,5 +302,5 @@ def _rows(view: View, columns: Mapping[str, Column]) -> Prepared:
 def _asked(spine: pa.Table, views: Sequence[View]) -> dict[str, pa.ChunkedArray]:
     """The spine's times and all keys that a view names."""
     names = dict.fromkeys(["at", *(name for view in views for name, _ in view.keys)])
-    table = _micros(spine.select(list(names)))
+    table = moments_whole(spine.select(list(names)))
     return {name: table[name] for name in names}

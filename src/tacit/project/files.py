@@ -16,11 +16,14 @@ from tacit.declare import Events
 from tacit.engines.base import columns_read
 from tacit.engines.scan import Files, scan
 from tacit.errors import DataError
+from tacit.learn.spine import AT, check_columns, read_moments
+from tacit.learn.spine import Rows as SpineRows
+from tacit.operations import View
 from tacit.plan.views import formulas_of, views_of
 from tacit.project.lake import layout_of, since_of
 from tacit.project.project import Project
 from tacit.project.terms import none_kept
-from tacit.project.training import Names, check_kinds, named
+from tacit.project.training import Names, check_kinds, keys_of, named
 from tacit.store.atomic import PRIVATE, unwritable
 from tacit.store.files import ARROW, LEAST, SKEW, check_file
 from tacit.values import Type
@@ -116,6 +119,29 @@ def check_kept(source: str, files: Files) -> None:
         none_kept(source, rows)
 
 
+def features(project: Project, signals: Names, spine: SpineRows) -> pa.Table:
+    """See `Project.features`."""
+    names = named(project, signals)
+    check_kinds(project, names, {})
+    views, formulas = views_of(project.plan, names), formulas_of(project.plan, names)
+    keys = keys_of(project, views)
+    table = read_moments(spine, keys)
+    check_columns(table, names)
+    with ExitStack() as held:
+        tables = _opened(project, views, held)
+        found = project.engine.features(views, tables, table.select([*keys, AT]))
+    found = project.engine.derive(found, formulas)
+    for name in names:
+        table = table.append_column(name, found[name])
+    return table
+
+
+def _opened(project: Project, views: Iterable[View], held: ExitStack) -> dict[str, Any]:
+    """The sources that views read."""
+    read = columns_read(views)
+    return {name: project.scannable(name, held, only) for name, only in read.items()}
+
+
 def write(
     project: Project, signals: Names, spine: pa.Table | Path | str, target: Path | str
 ) -> int:
@@ -128,9 +154,7 @@ def write(
     _check_spine(asked, [*computed, *names])
     _check_target(project, goal, asked)
     with ExitStack() as held:
-        tables = {
-            name: project.scannable(name, held, only) for name, only in columns_read(views).items()
-        }
+        tables = _opened(project, views, held)
         if project.engine.name != "local":
             return project.engine.write(views, tables, asked, goal, formulas, names)
         aside = goal.with_name(f".{goal.name}.{os.getpid()}")

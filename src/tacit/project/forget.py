@@ -100,12 +100,13 @@ def forget(project: Project, name: str, key: str) -> list[Forgotten]:
     text; first what was asked for before and was cut off.
 
     Returns the receipts, this person's last. Raises DataError T319 for a name of no people, T317
-    for a key that no column of theirs can hold, and what the steps raise: the request stands then,
-    and is taken up by the next call.
+    for a key that no column of theirs can hold, StoreError T703 while a run is at work (it could
+    write what it has read already), and what the steps raise: the request stands then, and is taken
+    up by the next call.
     """
     entity = _entity(project, name)
     _check_key(project, entity, key)
-    with alone(project.state / "forget.lock"):
+    with alone(project.state / "run.lock"):
         waiting = list(_waiting(project))
         asked = next((r for r in waiting if (r.entity, r.key) == (entity, key)), None)
         if asked is None:
@@ -116,7 +117,7 @@ def forget(project: Project, name: str, key: str) -> list[Forgotten]:
 
 def resume(project: Project) -> list[Forgotten]:
     """Finishes what was asked for and was cut off."""
-    with alone(project.state / "forget.lock"):
+    with alone(project.state / "run.lock"):
         return [_finish(project, request) for request in list(_waiting(project))]
 
 

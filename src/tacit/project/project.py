@@ -6,32 +6,22 @@ applied and the budget spent, the signing key, the simulated devices, tasks, rel
 
 from __future__ import annotations
 
-import difflib
 import os
-import re
 import time
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tacit.declare import Declarations, Events, Purpose, Source, Table
+from tacit.declare import Declarations, Purpose, Source, Table
 from tacit.errors import BundleError, DataError
 from tacit.plan import Difference, Plan, compile_plan, difference, document
-from tacit.plan.views import formulas_of, served, views_of
-from tacit.project.catalogue import Catalogue, catalogue_of, check_keys
+from tacit.project.catalogue import Catalogue, catalogue_of
 from tacit.project.module import read_module
-from tacit.project.settings import FILE, Settings, read_settings
-from tacit.project.terms import (
-    current,
-    none_kept,
-    owner,
-    people_columns,
-    required,
-    row_retention,
-)
+from tacit.project.settings import FILE, Settings, check_bindings, read_settings
+from tacit.project.terms import required
 from tacit.values import Type
 
 if TYPE_CHECKING:
@@ -78,28 +68,9 @@ class Project:
         """
         folder = Path(root)
         settings = read_settings(folder)
-        project = cls(folder, settings, read_module(settings.module))
-        project._check_bindings()
-        return project
-
-    def _check_bindings(self) -> None:
-        sources = self.declarations.of(Source)
-        for name, binding in self.settings.sources.items():
-            declared = sources.get(name)
-            if declared is None:
-                what, wrong, known = "a source", name, list(sources)
-            else:
-                known = list(declared.columns)
-                what = f"a column of {name}"
-                wrong = next((c for c in binding.columns if c not in declared.columns), "")
-            if wrong:
-                close = difflib.get_close_matches(wrong, known, 1)
-                raise DataError(
-                    f"[sources.{name}] names {wrong!r}, which is not declared as {what}",
-                    code="T311",
-                    where=str(self.root / FILE),
-                    fix=f"did you mean {close[0]!r}?" if close else f"use {', '.join(known)}",
-                )
+        declarations = read_module(settings.module)
+        check_bindings(settings, declarations, folder / FILE)
+        return cls(folder, settings, declarations)
 
     def now(self) -> int:
         """Microseconds, UTC: the moment that the settings replay, else the system's clock."""
@@ -249,33 +220,9 @@ class Project:
         T312 for a source that is not bound to a file and not in the lake, T301 to T305 for the
         file, T306 for a table in which a key comes twice.
         """
-        from tacit.store.files import Rows, read_parquet
+        from tacit.project.reading import read_rows
 
-        declared = self.source(source)
-        wanted = self.columns(source, self.schema(source) if only is None else only, also)
-        if self.in_lake(source):
-            from tacit.project.lake import layout_of
-
-            layout = layout_of(self.declarations, source)
-            return Rows(self.lake.read(layout, self.now(), columns=list(wanted)))
-        renamed = self.settings.sources[source].columns
-        rows = read_parquet(
-            self.file(source),
-            wanted,
-            renamed={name: held for name, held in renamed.items() if name in wanted},
-            keys=owner(declared),
-            time=declared.time if isinstance(declared, Events) else None,
-            now=self.now(),
-            keep=row_retention(declared),
-            unit=self.settings.sources[source].unit,
-        )
-        if isinstance(declared, Table):
-            check_keys(declared, rows.table, self.file(source))
-            return rows
-        if rows.expired and not rows.table.num_rows:
-            none_kept(source, rows.expired)
-        assert isinstance(declared, Events), "rows are of events, or of content"
-        return replace(rows, table=current(declared, rows.table, self.now()))
+        return read_rows(self, source, only, also)
 
     def source(self, name: str) -> Source:
         """The source declared under a name."""
@@ -290,38 +237,18 @@ class Project:
     def population(self, source: str) -> Population:
         """The simulated devices that hold a source's rows. Raises DataError T316 where its rows
         are not of one person each: on whose device would they be?"""
-        from tacit.device.population import Population
+        from tacit.project.devices import population
 
-        events = self.source(source)
-        assert isinstance(events, Events), "devices hold events"
-        people = people_columns(events)
-        if len(people) != 1:
-            raise DataError(
-                f"the rows of {source!r} are not of one person each",
-                code="T316",
-                where=events.where,
-                fix="declare events of a device with one column that is the key of its person",
-            )
-        entity = events.columns[people[0]].entity
-        assert entity is not None, "the column is a key"
-        return Population(
-            folder=self.state / "devices" / self.declarations.name(entity, events),
-            project=self.settings.name,
-            trusted=self.signing_key.public,
-            tables={source: self.schema(source)},
-            person={source: people[0]},
-            clocks={source: events.time},
-        )
+        return population(self, source)
 
     def device(self, source: str, person: str) -> AbstractContextManager[Agent]:
         """The agent of one person's device, by their key as text.
 
         Raises DataError T315 when there is none.
         """
-        population = self.population(source)
-        kind = self.schema(source)[population.person[source]]
-        number = kind is Type.INT and re.fullmatch(r"-?\d{1,19}", person)
-        return population.agent(int(person) if number else person)
+        from tacit.project.devices import device
+
+        return device(self, source, person)
 
     def content(self, table: str) -> Catalogue:
         """A content table as a public domain. Raises DataError T308 for one without rows."""
@@ -385,13 +312,9 @@ class Project:
         Raises StoreError T722 for a server that cannot be reached, T727 on use when what it holds
         is of another plan: `rebase` builds it anew.
         """
-        from tacit.live.feeds import feeds_of
-        from tacit.live.online import Online
-        from tacit.live.online import Settings as Keeping
+        from tacit.project.serving import open_online
 
-        where, backend = self.settings.online, self._backend()
-        feeds = feeds_of(self.plan, lambda table: self.rows(table).table, where.baseline)
-        return Online(backend, feeds, Keeping(stale=where.stale))
+        return open_online(self, self._backend())
 
     def lookup(
         self, signals: Names, *, sink: str | None = None, purpose: str | Purpose | None = None
@@ -405,21 +328,9 @@ class Project:
         Raises DataError T313 for what is not in the cloud, T375 for an outcome, T378 for what no
         sink clears, T393 for a signal that the online store does not keep, or for none.
         """
-        from tacit.live.feeds import fresh_window
-        from tacit.project.serving import Serving, check_based
-        from tacit.project.sinks import cleared, purpose_of
-        from tacit.project.training import check_kinds, named
+        from tacit.project.serving import lookup
 
-        names = named(self, signals)
-        check_kinds(self, names, {})
-        if sink is not None or purpose is not None or served(self.plan):
-            cleared(self, "online", names, sink, purpose_of(self, purpose))
-        views = views_of(self.plan, names)
-        for source in sorted({view.source for view in views}):
-            check_based(self, source)
-        read = [w.signal for view in views for w in view.windows]
-        read += [fresh_window(name) for name in read if "fresh" in self.plan.nodes[name].spec]
-        return Serving(self.online.lookup(read), names, formulas_of(self.plan, names))
+        return lookup(self, signals, sink, purpose)
 
     def _backend(self) -> Backend:
         where = self.settings.online
@@ -479,44 +390,18 @@ class Project:
         Raises DataError T313 for a signal that is not in the cloud: on a device it stays; T375 for
         an outcome; T301, T302 or T371 for a spine that cannot be read or has a column of that name.
         """
-        from tacit.engines.base import columns_read
-        from tacit.learn.spine import AT, check_columns, read_moments
-        from tacit.project.training import check_kinds, keys_of, named
+        from tacit.project.files import features
 
-        names = named(self, signals)
-        check_kinds(self, names, {})
-        views, formulas = views_of(self.plan, names), formulas_of(self.plan, names)
-        keys = keys_of(self, views)
-        table = read_moments(spine, keys)
-        check_columns(table, names)
-        asked = table.select([*keys, AT])
-        with ExitStack() as held:
-            read = columns_read(views)
-            tables = {name: self.scannable(name, held, only) for name, only in read.items()}
-            found = self.engine.derive(self.engine.features(views, tables, asked), formulas)
-        for name in names:
-            table = table.append_column(name, found[name])
-        return table
+        return features(self, signals, spine)
 
     def scannable(
         self, source: str, held: ExitStack, only: Collection[str], also: Collection[str] = ()
     ) -> pa.Table | Files:
         """A source as the engine reads it: its files as they are, where nothing in them is to be
         converted or told first; else its rows. Columns are chosen as by `rows`."""
-        from tacit.engines.scan import Files
-        from tacit.project.files import bound, check_kept
+        from tacit.project.reading import open_source
 
-        if self.in_lake(source):
-            from tacit.project.lake import scannable
-
-            columns = self.columns(source, only, also)
-            found = held.enter_context(scannable(self, source, columns))
-        else:
-            bound_to = bound(self, source, only, also)
-            found = bound_to or self.rows(source, only=only, also=also).table
-        if isinstance(found, Files):
-            check_kept(source, found)
-        return found
+        return open_source(self, source, held, only, also)
 
     def write(self, signals: Names, spine: pa.Table | Path | str, target: Path | str) -> int:
         """The same as `features`, to Parquet; how many rows.

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -11,10 +12,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tacit.declare import Events
+from tacit.declare import Events, Table
 from tacit.engines.scan import Files, scan
 from tacit.errors import DataError
-from tacit.store.files import micros
+from tacit.project.catalogue import check_keys
+from tacit.project.terms import current, none_kept, owner, row_retention
+from tacit.store.files import Rows as FileRows
+from tacit.store.files import micros, read_parquet
 
 if TYPE_CHECKING:
     from tacit.project.project import Project
@@ -99,6 +103,56 @@ def _changed(source: str, where: Path) -> DataError:
         where=str(where),
         fix="make the training set again, and ask for its status at once",
     )
+
+
+def read_rows(
+    project: Project, source: str, only: Collection[str] | None, also: Collection[str]
+) -> FileRows:
+    """See `Project.rows`."""
+    declared = project.source(source)
+    wanted = project.columns(source, project.schema(source) if only is None else only, also)
+    if project.in_lake(source):
+        from tacit.project.lake import layout_of
+
+        layout = layout_of(project.declarations, source)
+        return FileRows(project.lake.read(layout, project.now(), columns=list(wanted)))
+    file, binding = project.file(source), project.settings.sources[source]
+    rows = read_parquet(
+        file,
+        wanted,
+        renamed={name: held for name, held in binding.columns.items() if name in wanted},
+        keys=owner(declared),
+        time=declared.time if isinstance(declared, Events) else None,
+        now=project.now(),
+        keep=row_retention(declared),
+        unit=binding.unit,
+    )
+    if isinstance(declared, Table):
+        check_keys(declared, rows.table, file)
+        return rows
+    if rows.expired and not rows.table.num_rows:
+        none_kept(source, rows.expired)
+    assert isinstance(declared, Events), "rows are of events, or of content"
+    return replace(rows, table=current(declared, rows.table, project.now()))
+
+
+def open_source(
+    project: Project, source: str, held: ExitStack, only: Collection[str], also: Collection[str]
+) -> Rows:
+    """See `Project.scannable`."""
+    from tacit.project.files import bound, check_kept
+
+    if project.in_lake(source):
+        from tacit.project.lake import scannable
+
+        columns = project.columns(source, only, also)
+        found = held.enter_context(scannable(project, source, columns))
+    else:
+        files = bound(project, source, only, also)
+        found = files or project.rows(source, only=only, also=also).table
+    if isinstance(found, Files):
+        check_kept(source, found)
+    return found
 
 
 def read_moments(

@@ -15,12 +15,18 @@ import numpy as np
 import pyarrow as pa
 
 from tacit.aggregates.columns import Array
+from tacit.declare import Purpose
 from tacit.engines.base import ARROW, Deriving
 from tacit.engines.reference import Reference
 from tacit.errors import warn
-from tacit.live.feeds import fresh_window
+from tacit.live.feeds import feeds_of, fresh_window
+from tacit.live.online import Online, Settings
 from tacit.live.reader import Lookup, Status, Table, Values
 from tacit.operations import Derived
+from tacit.plan.views import formulas_of, served, views_of
+from tacit.project.sinks import cleared, purpose_of
+from tacit.project.training import Names, check_kinds, named
+from tacit.store.online.base import Backend
 
 if TYPE_CHECKING:
     from tacit.project.project import Project
@@ -120,6 +126,29 @@ class Serving:
         }
         found = engine.derive(pa.table(columns), self.formulas)
         return {f.signal: found[f.signal].to_pylist() for f in self.formulas}
+
+
+def open_online(project: Project, backend: Backend) -> Online:
+    """See `Project.online`."""
+    where = project.settings.online
+    feeds = feeds_of(project.plan, lambda table: project.rows(table).table, where.baseline)
+    return Online(backend, feeds, Settings(stale=where.stale))
+
+
+def lookup(
+    project: Project, signals: Names, sink: str | None, purpose: str | Purpose | None
+) -> Serving:
+    """See `Project.lookup`."""
+    names = named(project, signals)
+    check_kinds(project, names, {})
+    if sink is not None or purpose is not None or served(project.plan):
+        cleared(project, "online", names, sink, purpose_of(project, purpose))
+    views = views_of(project.plan, names)
+    for source in sorted({view.source for view in views}):
+        check_based(project, source)
+    read = [window.signal for view in views for window in view.windows]
+    read += [fresh_window(name) for name in read if "fresh" in project.plan.nodes[name].spec]
+    return Serving(project.online.lookup(read), names, formulas_of(project.plan, names))
 
 
 def check_based(project: Project, source: str) -> None:

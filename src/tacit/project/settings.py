@@ -37,6 +37,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from tacit.declare import Declarations, Source
 from tacit.errors import DataError
 from tacit.project.engine import Chosen, chosen
 from tacit.store.files import UNITS
@@ -116,6 +117,24 @@ def read_settings(root: Path) -> Settings:
         fix = "correct it; texts stand in quotes, and each name once"
         raise _wrong(f"{path}:{line}", f"it is not TOML: {error}", fix) from None
     return _settings(root, path, raw)
+
+
+def check_bindings(settings: Settings, declarations: Declarations, path: Path) -> None:
+    """Raises DataError T311 for a binding of what is not declared."""
+    sources = declarations.of(Source)
+    for name, binding in settings.sources.items():
+        declared = sources.get(name)
+        if declared is None:
+            what, wrong, known = "a source", name, list(sources)
+        else:
+            known = list(declared.columns)
+            what = f"a column of {name}"
+            wrong = next((c for c in binding.columns if c not in declared.columns), "")
+        if wrong:
+            close = difflib.get_close_matches(wrong, known, 1)
+            fix = f"did you mean {close[0]!r}?" if close else f"use {', '.join(known)}"
+            message = f"[sources.{name}] names {wrong!r}, which is not declared as {what}"
+            raise _wrong(path, message, fix)
 
 
 def _settings(root: Path, path: Path, raw: Mapping[str, Any]) -> Settings:
