@@ -14,8 +14,8 @@ demo: $(READY)          ## the whole of it on a synthetic population, or on DATA
 test: $(READY)          ## the default tests, under three minutes
 	$(BIN)/python -m pytest -m "not slow" -n 2 $(ARGS)
 
-test-slow: $(SPARK)     ## the slow ones; Spark is 520 MB and wants Java 17 or later
-	$(BIN)/python -m pytest -m slow $(ARGS)
+test-slow: $(SPARK)     ## the slow ones, and all examples of every law; Spark wants Java 17 or later
+	TACIT_EXAMPLES=all $(BIN)/python -m pytest -m "slow or hypothesis" $(ARGS)
 
 lint: $(READY)          ## style and types
 	$(BIN)/ruff check .

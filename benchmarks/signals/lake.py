@@ -75,11 +75,11 @@ def ingestion(folder: Path, rounds: int) -> dict[str, float]:
     for _ in range(rounds):
         plain.append(timed(lambda: rewrite(source, folder / "plain.parquet")))
         there = lake(folder / "ours")
-        ours.append(timed(lambda t=there: t.ingest(LAYOUT, Asked(source, {}, SPAN))))
+        ours.append(timed(lambda t=there: t.ingest(LAYOUT, Asked(source, {}, SPAN, unit="us"))))
         read.append(timed(lambda t=there: t.read(LAYOUT, SPAN)))
     wall, cpu = (statistics.median(each[i] for each in ours) for i in (0, 1))
     floor, floor_cpu = (statistics.median(each[i] for each in plain) for i in (0, 1))
-    again = timed(lambda: there.ingest(LAYOUT, Asked(source, {}, SPAN)))[0]
+    again = timed(lambda: there.ingest(LAYOUT, Asked(source, {}, SPAN, unit="us")))[0]
     return {
         "events": size,
         "ingest_rows_per_second": round(size / wall),
@@ -101,7 +101,7 @@ def texts(folder: Path, size: int = 500_000) -> dict[str, float]:
     found = {}
     for kind in ("csv", "jsonl"):
         there, path = lake(folder / "texts"), folder / f"events.{kind}"
-        seconds = timed(lambda t=there, p=path: t.ingest(LAYOUT, Asked(p, {}, SPAN)))[0]
+        seconds = timed(lambda t=there, p=path: t.ingest(LAYOUT, Asked(p, {}, SPAN, unit="us")))[0]
         found[f"{kind}_rows_per_second"] = round(table.num_rows / seconds)
     return found
 
@@ -120,7 +120,7 @@ def deletion(folder: Path) -> dict[str, float]:
                 "price": generator.random(user.size),
             }
         )
-        there.ingest(LAYOUT, Asked(table, {}, SPAN, batch=f"part {part}"))
+        there.ingest(LAYOUT, Asked(table, {}, SPAN, batch=f"part {part}", unit="us"))
     compacted = timed(lambda: there.compact(LAYOUT))[0]
     there.expire(LAYOUT, 2**62)
     there.purge(LAYOUT)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from tacit import __version__
 from tacit.collect.dap.command import add_dap
-from tacit.errors import StoreError, TacitError
+from tacit.errors import DataError, StoreError, TacitError, TacitWarning
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -26,7 +27,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.print_help()
         return 2
     try:
-        status = command(given)
+        with warnings.catch_warnings():
+            warnings.showwarning = _beside  # type: ignore[assignment]
+            status = command(given)
         sys.stdout.flush()
         return status
     except TacitError as error:
@@ -40,6 +43,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
         return 130
+
+
+def _beside(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
+    """A warning as the command line shows it: without the place in our own code."""
+    print(f"{'' if category is TacitWarning else 'warning: '}{message}", file=sys.stderr)
 
 
 def _unread() -> int:
@@ -72,6 +80,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_run(commands)
     _add_budget(commands)
     _add_quality(commands)
+    _add_forget(commands)
     _add_rank(commands)
     _add_demo(commands)
     _add_evaluate(commands)
@@ -158,6 +167,15 @@ def _add_quality(commands: Commands) -> None:
     )
     quality.add_argument("--json", action="store_true", help="print one JSON object")
     quality.set_defaults(command=_quality)
+
+
+def _add_forget(commands: Commands) -> None:
+    forget = commands.add_parser("forget", help="erase a person everywhere in the cloud")
+    forget.add_argument("name", metavar="ENTITY", nargs="?", help="or a source of such rows")
+    forget.add_argument("key", metavar="KEY", nargs="?", help="left out: finish what was cut off")
+    forget.add_argument("--project", type=Path, metavar="DIR", default=Path())
+    forget.add_argument("--json", action="store_true", help="print one JSON object a receipt")
+    forget.set_defaults(command=_forget)
 
 
 def _add_rank(commands: Commands) -> None:
@@ -253,6 +271,20 @@ def _quality(given: argparse.Namespace) -> int:
     from tacit.terminal import show_quality
 
     return show_quality(Project.load(given.folder), given)
+
+
+def _forget(given: argparse.Namespace) -> int:
+    from tacit.project import Project
+    from tacit.terminal_lake import show_forget
+
+    if (given.name is None) != (given.key is None):
+        raise DataError(
+            "a person is named by their entity, or a source, and their key",
+            code="T317",
+            fix="tacit forget ENTITY KEY, or tacit forget alone to go on with what was cut off",
+        )
+    show_forget(Project.load(given.project), given)
+    return 0
 
 
 def _rank(given: argparse.Namespace) -> int:

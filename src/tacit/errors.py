@@ -18,13 +18,15 @@
     └── Refused               a plan with one or more errors; carries all of them
 
 An error says four things: what is wrong, where (`file:line`, a row, a path), by which way it came
-(`path`, from source column to sink), and the smallest change that mends it (`fix`).
+(`path`, from source column to sink), and the smallest change that mends it (`fix`). What is not
+wrong, but may not be what was wanted, is a `TacitWarning` and says the same.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import ClassVar
+from warnings import warn as _warn
 
 
 class TacitError(Exception):
@@ -71,6 +73,19 @@ def _rebuild(
     path: tuple[str, ...],
 ) -> TacitError:
     return kind(message, fix=fix, where=where, code=code, path=path)
+
+
+class TacitWarning(UserWarning):
+    """What a result does not show by itself; ``code`` is documented as an error's."""
+
+    def __init__(self, message: str, *, code: str, where: str, fix: str) -> None:
+        super().__init__(f"{code}: {message}\n  at   {where}\n  fix  {fix}")
+        self.code = code
+
+
+def warn(message: str, *, code: str, where: str, fix: str) -> None:
+    """Says something beside a result, by Python's `warnings`: once for the same words."""
+    _warn(TacitWarning(message, code=code, where=where, fix=fix), stacklevel=3)
 
 
 class DeclarationError(TacitError):

@@ -1,4 +1,4 @@
-"""What the lake's commands print: what became of each file, and what each table holds."""
+"""What the lake's commands print: what became of files, what tables hold, who was forgotten."""
 
 from __future__ import annotations
 
@@ -97,3 +97,27 @@ def show_lake(given: argparse.Namespace) -> None:
             f"{name}: {rows:,} rows in {len(files):,} files of {size:,} bytes,"
             f" {len(table.snapshots()):,} snapshots"
         )
+
+
+def show_forget(project: Project, given: argparse.Namespace) -> None:
+    """Forgets a person, or goes on with what was cut off, and prints the receipts."""
+    from tacit.project.forget import forget, resume
+
+    console = out()
+    key = given.key
+    found = resume(project) if key is None else forget(project, given.name, key)
+    if not found and not given.json:
+        console.print("nothing was cut off")
+    for each in found:
+        if given.json:
+            told = {"record": each.record, "hash": each.hash, "salt": each.salt, **each.body}
+            print(json.dumps(told))
+            continue
+        steps = ", ".join(f"{name} {step['rows']:,}" for name, step in each.body["removed"].items())
+        console.print(f"{each.body['entity']}: {each.rows:,} rows removed ({steps or 'no place'})")
+        for name in each.body["rebuild"]:
+            console.print(f"  {name} still has sums to which theirs may have added: rebuild it")
+        for name in each.body["beyond"]:
+            console.print(f"  {name} is bound to a file that has rows of theirs: remove them there")
+        console.print(f"  receipt {each.record}, {each.hash}")
+        console.print(f"  its salt, for the person to keep: {each.salt}")

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from examples import examples
 from tacit.aggregates.algebra import REGISTRY
 from tacit.engines.local import Local
 from tacit.engines.reference import Reference
+from tacit.engines.scan import Files
 from tacit.learn import known
-from tacit.learn.known import arrived_by, features_as_known
+from tacit.learn.known import features_as_known
+from tacit.learn.reach import arrived_by, portions
 from tacit.operations import Computed, View, Window
 from tacit.values import Type
 
@@ -131,10 +136,12 @@ def close(found: Any, wanted: Any, scale: float) -> bool:
     return bool(found == wanted)
 
 
-def check(engine: Any, seed: int, view: View, events: pa.Table, spine: pa.Table) -> None:
+def check(
+    engine: Any, seed: int, view: View, events: pa.Table, spine: pa.Table, **how: Any
+) -> None:
     scale = 1.0 if seed % 3 == 0 else WILD**2
-    arrivals = {"events": "got"}
-    found = features_as_known(engine, [view], {"events": events}, spine, arrivals)
+    sources = {"events": how.pop("files", events)}
+    found = features_as_known(engine, [view], sources, spine, {"events": "got"}, **how)
     wanted = brute_force(view, events, spine)
     assert found.column_names == wanted.column_names
     for window in view.windows:
@@ -145,13 +152,13 @@ def check(engine: Any, seed: int, view: View, events: pa.Table, spine: pa.Table)
             assert close(ours, theirs, scale), (window, row, ours, theirs)
 
 
-@settings(max_examples=25, print_blob=False)
+@settings(max_examples=examples(25), print_blob=False)
 @given(st.integers(0, 2**32))
 def test_each_row_sees_what_had_arrived_before_it(seed: int) -> None:
     check(Local(), seed, *case(seed))
 
 
-@settings(max_examples=8, print_blob=False)
+@settings(max_examples=examples(8), print_blob=False)
 @given(st.integers(0, 2**32))
 def test_by_the_oracle_too(seed: int) -> None:
     check(Reference(), seed, *case(seed))
@@ -162,6 +169,18 @@ def test_portions_are_put_together_again(seed: int, monkeypatch: pytest.MonkeyPa
     """Copies come in portions; a window larger than one is a portion by itself."""
     monkeypatch.setattr(known, "PORTION", 7)
     check(Local(), seed, *case(seed, size=90, span=60))
+
+
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("memory", [None, 2000])
+def test_files_give_what_their_rows_give(seed: int, memory: int | None, tmp_path: Path) -> None:
+    """They are read for the rows that the spine can see, and again for each portion of its keys."""
+    view, events, spine = case(seed, size=90, span=60)
+    pq.write_table(events, tmp_path / "events.parquet", row_group_size=7)
+    files = Files([tmp_path / "events.parquet"], events.schema, "at", {})
+    if memory is not None:
+        assert len(portions(view, files, spine, memory)) > 1
+    check(Local(), seed, view, events, spine, files=files, memory=memory)
 
 
 def test_every_aggregate_without_a_time_says_the_same_in_any_order() -> None:

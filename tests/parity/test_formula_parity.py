@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from parity_cases import COLUMNS, FLOATS, INTS, Grower, same, tables
 from test_parity import relaxed
 
+from examples import examples
 from tacit.declare.expression import Node, show
 from tacit.engines.local import Local
 from tacit.engines.reference import Reference
@@ -57,7 +58,7 @@ def cases(draw: st.DrawFn) -> Case:
 
 
 @given(cases())
-@settings(relaxed, max_examples=60)
+@settings(relaxed, max_examples=examples(60))
 def test_every_engine_derives_the_same(case: Case) -> None:
     wanted = Reference().derive(case.table, case.formulas)
     results = [("local", Local().derive(case.table, case.formulas))]

@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from parity_cases import MORE, SKETCHES, TABLE, Case, cases, check, check_crowd, crowds
 from parity_engines import database
 
+from examples import examples
 from tacit.engines.local import Local
 from tacit.engines.spark import Spark
 from tacit.engines.sqlite import SQLite
@@ -34,31 +35,31 @@ def run_all(case: Case, quick: list[str]) -> None:
 
 
 @given(cases(plain=True))
-@settings(relaxed, max_examples=40)
+@settings(relaxed, max_examples=examples(40))
 def test_bare_columns(quick: list[str], case: Case) -> None:
     run_all(case, quick)
 
 
 @given(cases())
-@settings(relaxed, max_examples=60)
+@settings(relaxed, max_examples=examples(60))
 def test_expressions(quick: list[str], case: Case) -> None:
     run_all(case, quick)
 
 
 @given(cases(aggregates=MORE))
-@settings(relaxed, max_examples=60)
+@settings(relaxed, max_examples=examples(60))
 def test_more_aggregates(quick: list[str], case: Case) -> None:
     run_all(case, quick)
 
 
 @given(cases(aggregates=SKETCHES))
-@settings(relaxed, max_examples=30)
+@settings(relaxed, max_examples=examples(30))
 def test_aggregates_beyond_sqlite(case: Case) -> None:
     check(case, ("local", Local().features([case.view], case.sources, case.spine)))
 
 
 @given(case=cases(size=40))
-@settings(relaxed, max_examples=15)
+@settings(relaxed, max_examples=examples(15))
 def test_parquet_in_pieces(tmp_path_factory: pytest.TempPathFactory, case: Case) -> None:
     """Files, row groups and batches of a few rows give what one table gives."""
     folder = tmp_path_factory.mktemp("parity")

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
@@ -92,11 +93,38 @@ def test_a_file_whose_column_is_no_vector_is_refused(tmp_path: Path) -> None:
         assert error.value.code == "T304"
 
 
-def test_vectors_have_a_status_and_no_place_online(project: Project) -> None:
+def test_vectors_have_a_status_and_no_profile(project: Project) -> None:
     rows = spine(project).slice(0, 40)
     made = project.training_set(rows, ["taste_of", "looks", "mixed"], sink="late")
     assert set(made.status["taste_of"].to_pylist()) <= {"fresh", "missing", "expired"}
     assert "taste_of" not in {found.signal for found in look(project, days=365)}
+
+
+def test_formulas_are_profiled(project: Project, tmp_path: Path) -> None:
+    """At the moments of the first signal's events, from the values that a spine of these gives."""
+    found = {each.signal: each for each in look(project, days=365)}
+    assert {"looks", "last", "day", "rising", "hourly", "mixed"} <= set(found)
+    rows = project.features(["rising", "mixed", "looks"], spine(project))
+    asked = rows.filter(pc.greater(rows["at"], (project.now() // DAY - 364) * DAY))
+    for name in ("rising", "mixed"):
+        assert found[name].rows == asked.num_rows == found["looks"].rows > 200
+        assert found[name].nulls == asked[name].null_count / asked.num_rows
+        assert found[name].missing == found["looks"].missing
+        assert found[name].age == found["looks"].age
+        assert found[name].bins
+    assert found["rising"].nulls > 0
+    assert found["rising"].stale is None
+    served = tmp_path / "served.parquet"
+    wrong = pa.array([None if i % 4 == 0 else v for i, v in enumerate(asked["mixed"].to_pylist())])
+    changed = wrong.null_count - asked["mixed"].combine_chunks().null_count
+    pq.write_table(asked.set_column(3, "mixed", wrong), served)
+    skews = {each.signal: each.skew for each in look(project, days=365, served=served)}
+    assert skews["rising"] == 0
+    assert skews["mixed"] == pytest.approx(changed / asked.num_rows)
+    assert changed > 20
+
+
+def test_vectors_are_not_kept_online(project: Project) -> None:
     at = project.now() - DAY
     project.push("visits", [{"person": "p000", "item": "i00001", "at": at}])
     found = project.online.lookup(["looks"]).one({"person": "p000"}, project.now())

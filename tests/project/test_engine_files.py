@@ -41,7 +41,7 @@ def moments() -> pa.Table:
 def expected(tmp_path_factory: pytest.TempPathFactory) -> pa.Table:
     """What the rows give, loaded whole; no file is read by the engine."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("tacit.project.files.bound", lambda project, source: None)
+        patch.setattr("tacit.project.files.bound", lambda *_: None)
         project = small.project(tmp_path_factory.mktemp("whole") / "shop", MODULE, LAKE)
         history = small.history()
         for start in range(0, history.num_rows, 100):
@@ -88,6 +88,7 @@ def test_no_row_passes_through_the_project(
         assert project.write(SIGNALS, spine, target) == expected.num_rows
         parts = sorted(target.glob("*.parquet")) if target.is_dir() else [target]
         written = pa.concat_tables(pq.read_table(part) for part in parts)
+        assert written.column_names == ["person", "at", "note", *SIGNALS], "in the order asked"
         assert written.select(expected.column_names).to_pylist() == expected.to_pylist()
     if target.is_dir():
         assert project.write(["last"], target / "..", tmp_path / "again") == expected.num_rows
@@ -101,7 +102,6 @@ def change(name: str, values: Callable[[pa.Table], pa.Array]) -> pa.Table:
 @pytest.mark.parametrize(
     ("table", "code"),
     [
-        (change("person", lambda t: pa.array([None, *t["person"].to_pylist()[1:]])), None),
         (change("at", lambda t: t["at"].cast(pa.timestamp("ns"))), None),
         (change("quantity", lambda t: t["quantity"].cast(pa.int32())), None),
         (change("person", lambda t: t["person"].dictionary_encode()), None),
@@ -114,11 +114,12 @@ def test_what_is_to_be_mended_or_told_is_loaded(
     table: pa.Table, code: str | None, tmp_path: Path
 ) -> None:
     project = small.project(tmp_path / "shop", MODULE, BOUND)
-    assert bound(project, "visits") is not None
-    assert bound(project, "catalogue") is None, "its keys are looked through"
+    used = ["person", "item", "at", "n"]
+    assert bound(project, "visits", used) is not None
+    assert bound(project, "catalogue", ["genre"]) is None, "its keys are looked through"
     file = tmp_path / "shop" / "history.parquet"
     pq.write_table(table, file)
-    assert bound(project, "visits") is None
+    assert bound(project, "visits", used) is None
     if code is None:
         assert project.features(SIGNALS, moments()).num_rows == small.history().num_rows
     else:
@@ -126,11 +127,32 @@ def test_what_is_to_be_mended_or_told_is_loaded(
             project.features(SIGNALS, moments())
         assert refused.value.code == code
     pq.write_table(small.history(), file, write_statistics=False)
-    assert bound(project, "visits") is None
+    assert bound(project, "visits", used) is None
     file.write_bytes(b"PAR1 not")
     with pytest.raises(DataError) as refused:
         project.features(SIGNALS, moments())
     assert refused.value.code == "T302"
+
+
+def test_only_what_is_used_must_fit_and_rows_of_nobody_are_none(tmp_path: Path) -> None:
+    """Rows without a person count for nobody's signals, an item's neither; a column that no signal
+    reads may be anything."""
+    module = MODULE + '\nsold = visits.count("30d", per=thing)\n'
+    project = small.project(tmp_path / "shop", module, BOUND)
+    history = small.history()
+    nobody = [None if i % 3 == 0 else who for i, who in enumerate(history["person"].to_pylist())]
+    table = change("person", lambda t: pa.array(nobody)).drop_columns(["quantity"])
+    pq.write_table(table, tmp_path / "shop" / "history.parquet", row_group_size=50)
+    files = bound(project, "visits", ["item"])
+    assert files is not None
+    assert list(files.required) == ["person"]
+    asked = pa.table({"thing": history["item"], "at": moments()["at"]})
+    found = project.features(["sold"], asked)
+    view = next(v for v in project.plan.views if v.windows[0].signal == "sold")
+    rows = project.rows("visits", only=["item"]).table
+    assert rows.column_names == ["person", "item", "at"]
+    assert rows.num_rows == len(nobody) - nobody.count(None)
+    assert found["sold"].equals(project.engine.features([view], {"visits": rows}, asked)["sold"])
 
 
 def test_what_is_not_written(tmp_path: Path) -> None:

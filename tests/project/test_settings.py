@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 import small_project as small
 from tacit.errors import DataError, DeclarationError, EngineError, TacitError
 from tacit.project import Project
-from tacit.project.settings import read_settings
+from tacit.project.settings import KEYS, read_settings
 
 GOOD = 'name = "shop"\n[sources.history]\npath = "h.parquet"\ncolumns = { item = "StockCode" }\n'
 
@@ -50,6 +51,7 @@ def test_what_is_said_is_read(tmp_path: Path) -> None:
         ('name = "a"\n[sources.history]\npath = "x"\nother = 1', "[sources.history]", "path ="),
         ('name = "a"\n[sources.history]\npath = "x"\ncolumns = 7', "[sources.history]", "columns"),
         ('name = "a"\n[sources.h]\npath = "x"\ncolumns = {a = 7}', "[sources.h]", "columns"),
+        ('name = "a"\n[sources.h]\nunit = "minutes"', "[sources.h]", '"ms"'),
     ],
 )
 def test_settings_that_are_wrong(tmp_path: Path, text: str, says: str, mend: str) -> None:
@@ -187,3 +189,50 @@ def test_the_local_engine_has_no_settings(tmp_path: Path) -> None:
     with pytest.raises(EngineError) as refused:
         read_settings(tmp_path).engine.start()
     assert refused.value.code == "T412"
+
+
+PAGE = (Path(__file__).parents[2] / "docs" / "settings.md").read_text(encoding="utf-8")
+HEADING = re.compile(r"^## (?:`\[(.+?)\]`)?.*$", re.MULTILINE)
+ROW = re.compile(r"^\| `([^`]+)` \| (.+) \| (.+) \| (.+) \|$", re.MULTILINE)
+
+
+def written() -> dict[str, dict[str, tuple[str, ...]]]:
+    """Table of the file → key → what the page says of its type, default and meaning."""
+    parts = HEADING.split(PAGE)[1:]
+    return {
+        table or "": {key: rest for key, *rest in ROW.findall(text)}
+        for table, text in zip(parts[::2], parts[1::2], strict=True)
+    }
+
+
+def test_the_page_has_every_key_and_no_other() -> None:
+    found, known = written(), KEYS
+    lacking = [
+        f"[{t}] {key}" for t, keys in known.items() for key in keys if key not in found.get(t, ())
+    ]
+    unknown = [
+        f"[{t}] {key}" for t, keys in found.items() for key in keys if key not in known.get(t, ())
+    ]
+    assert not lacking, f"docs/settings.md has no row for these keys of settings.KEYS: {lacking}"
+    assert not unknown, f"docs/settings.md has keys that settings.KEYS has not: {unknown}"
+    assert all(len(cell) > 1 for keys in found.values() for rest in keys.values() for cell in rest)
+
+
+def test_settings_know_the_keys_that_they_name(tmp_path: Path) -> None:
+    """`KEYS` is no second list beside the one that is read: what it has is taken or refused for its
+    value, what it has not is refused by name or table."""
+    tables = {table.partition(".")[0] for table in KEYS if table}
+    for name in (*KEYS[""], *tables):
+        (tmp_path / "tacit.toml").write_text(f'name = "a"\n{name}_ = 1\n')
+        with pytest.raises(DataError, match=f"unknown setting '{name}_'"):
+            read_settings(tmp_path)
+    for name in (*KEYS[""][2:], *tables):
+        assert "unknown" not in settings(tmp_path, f'name = "a"\n{name} = 1\n').message
+
+
+def test_the_pages_example_is_read(tmp_path: Path) -> None:
+    [example] = re.findall(r"```toml\n(.*?)```", PAGE, re.DOTALL)
+    (tmp_path / "tacit.toml").write_text(example)
+    found = read_settings(tmp_path)
+    assert found.sources["visits"].unit == "ms"
+    assert found.online.baseline == ("orders",)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,6 +19,8 @@ from tacit.engines.reference import Reference
 from tacit.errors import DataError, Refused
 from tacit.learn.training import TrainingSet
 from tacit.project import Project
+from tacit.project.lake import layout_of
+from tacit.project.quality import look
 from tacit.project.run import run
 from tacit.values import DAY, HOUR
 
@@ -208,10 +210,73 @@ def test_parity_with_the_reference_engine(
     asked = spine(30)
     ours = project.training_set(asked, FEATURES, labels=LABELS, as_of="spine")
     monkeypatch.setattr("tacit.engines.local.Local", Reference)
-    theirs = project.training_set(asked, FEATURES, labels=LABELS, as_of="spine")
+    monkeypatch.setattr(Project, "scannable", loaded)
+    again = Project.load(project.root)
+    theirs = again.training_set(asked, FEATURES, labels=LABELS, as_of="spine")
+    assert again.engine.name == "reference"
     for name in ours.table.column_names:
         assert ours.table[name].to_pylist() == pytest.approx(theirs.table[name].to_pylist())
     assert ours.status.equals(theirs.status)
+
+
+def loaded(self: Project, source: str, _: object, only: set[str], also: Sequence[str] = ()) -> Any:
+    """A source's rows, all columns of them, in memory."""
+    return self.rows(source, also=also).table
+
+
+def in_lake(folder: Path) -> Project:
+    """The same project, its orders ingested in five deliveries."""
+    project = make(folder)
+    text = (folder / "tacit.toml").read_text()
+    (folder / "tacit.toml").write_text(
+        text.replace('[sources.orders]\npath = "orders.parquet"', "")
+    )
+    project = Project.load(folder)
+    for start in range(0, 305, 61):
+        project.ingest("orders", orders().slice(start, 61), batch=str(start))
+    return project
+
+
+@pytest.mark.parametrize("where", ["bound", "lake"])
+@pytest.mark.parametrize("as_of", [None, START + 60 * DAY, "spine"])
+def test_no_source_is_loaded_whole(
+    where: str, as_of: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project = in_lake(tmp_path) if where == "lake" else make(tmp_path)
+    asked = spine().filter(pa.compute.less(spine()["at"], START + 60 * DAY))
+    how: dict[str, Any] = {"labels": LABELS, "as_of": as_of}
+    with monkeypatch.context() as patch:
+        patch.setattr(Project, "scannable", loaded)
+        wanted = project.training_set(asked, FEATURES, **how)
+        assert wanted.status.num_rows == asked.num_rows
+        looked = look(project, days=40)
+
+    def loads(*_: object, **__: object) -> None:
+        raise AssertionError("the rows are loaded")
+
+    monkeypatch.setattr(Project, "rows", loads)
+    monkeypatch.setattr("tacit.store.lake.lake.read_rows", loads)
+    found = project.training_set(asked, FEATURES, **how)
+    assert found.table.equals(wanted.table)
+    assert found.status.equals(wanted.status)
+    assert look(project, days=40) == looked
+    assert {each.signal: each.rows > 0 for each in looked}["again"]
+
+
+@pytest.mark.parametrize("where", ["bound", "lake"])
+def test_a_status_is_of_the_rows_that_the_set_was_made_of(where: str, tmp_path: Path) -> None:
+    project = in_lake(tmp_path) if where == "lake" else make(tmp_path)
+    kept, gone = (project.training_set(spine(), FEATURES, as_of=as_of) for as_of in (None, "spine"))
+    if where == "lake":
+        project.ingest("orders", orders().slice(0, 7), batch="more")
+        assert kept.status.num_rows == 60, "what came later does not count"
+        project.lake.delete_subject(layout_of(project.declarations, "orders"), "user", "u")
+    else:
+        assert kept.status.num_rows == 60
+        pq.write_table(orders().slice(1), tmp_path / "orders.parquet")
+    with pytest.raises(DataError) as refused:
+        gone.status  # noqa: B018
+    assert code(refused) == "T346"
 
 
 def test_a_row_id_is_kept_and_keys_are_not_ids(project: Project) -> None:

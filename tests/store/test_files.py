@@ -176,7 +176,7 @@ def test_rows_of_the_future(tmp_path: Path) -> None:
     assert "2 rows" in error.message
     assert "4,320 minutes" in error.message
     nanos = pa.array([NOW * 1000] * 3, pa.int64())
-    assert refused(write(tmp_path, **good(at=nanos))).code == "T305"
+    assert refused(write(tmp_path, **good(at=nanos))).code == "T348"
 
 
 def test_no_rows_are_no_error(tmp_path: Path) -> None:

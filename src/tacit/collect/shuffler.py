@@ -41,7 +41,7 @@ from tacit.privacy.local.draws import Draws
 from tacit.privacy.mechanism import ID_BYTES, Report
 from tacit.privacy.randomness import Randomness, system
 from tacit.store.atomic import make_folder
-from tacit.store.sqlite import refusal
+from tacit.store.sqlite import immediate, refusal
 
 _LENGTH_BYTES = 4
 _PATIENCE = 10.0  # seconds to wait for another process's transaction
@@ -197,15 +197,8 @@ class Shuffler:
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
-        with self._refusing():
-            self._database.execute("BEGIN IMMEDIATE")
-            try:
-                yield
-                self._database.execute("COMMIT")
-            except BaseException:
-                if self._database.in_transaction:
-                    self._database.execute("ROLLBACK")
-                raise
+        with self._refusing(), immediate(self._database):
+            yield
 
     @contextmanager
     def _refusing(self) -> Iterator[None]:

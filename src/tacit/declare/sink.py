@@ -15,11 +15,13 @@ from tacit.declare.signal import Signal
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Sink(Declaration):
-    """Somewhere signals go: a training set or an exported file. Its clearance is all it states.
+    """Somewhere signals go: a training set, an exported file, or who reads the online store. Its
+    clearance is all it states.
 
     Args:
         signals: what is delivered; for an export, all of the same entities.
-        to: "training" (a point-in-time correct table for learning) or "export" (a file).
+        to: "training" (a point-in-time correct table for learning), "export" (a file) or "online"
+            (what is served: where one is declared, nothing is that no such sink takes).
         place: where it stands.
         purposes: what the delivered data is used for.
         region: where it stands.
@@ -32,7 +34,7 @@ class Sink(Declaration):
     takes: ClassVar[Mapping[str, Takes]] = {
         **Declaration.takes,
         "signals": several((Signal, Formula), "a list of signals", "[…]"),
-        "to": one_of("training", "export"),
+        "to": one_of("training", "export", "online"),
         "place": PLACE,
         "purposes": PURPOSES,
         "region": optional(REGION),
@@ -42,7 +44,7 @@ class Sink(Declaration):
     }
 
     signals: tuple[Signal | Formula, ...] | list[Signal | Formula] | list[Signal] | list[Formula]
-    to: Literal["training", "export"]
+    to: Literal["training", "export", "online"]
     place: PlaceName
     purposes: Purposes
     region: Names | None = None

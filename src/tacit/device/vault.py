@@ -36,6 +36,7 @@ import sqlcipher3
 from tacit.device import cipher
 from tacit.device.rows import Columns, as_arrow, as_tuples, check_tables, clocks_of, sql_type
 from tacit.errors import DataError, PrivacyError, VaultError
+from tacit.store.sqlite import immediate
 from tacit.values import Secret, Type, canonical_json
 
 FORMAT = 1
@@ -390,12 +391,5 @@ class Vault:
     @contextmanager
     def _transaction(self) -> Iterator[sqlcipher3.Connection]:
         """All of the block or, whatever happens, nothing; durable at the end of the block."""
-        with self._guarded() as run:
-            run.execute("BEGIN IMMEDIATE")
-            try:
-                yield run
-                run.execute("COMMIT")
-            except BaseException:
-                if run.in_transaction:  # a full disk has rolled back by itself
-                    run.execute("ROLLBACK")
-                raise
+        with self._guarded() as run, immediate(run):
+            yield run

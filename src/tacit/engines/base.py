@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -80,11 +80,12 @@ class Computing(Engine, Deriving, Totalling, Protocol):
         spine: Any,
         target: Path,
         formulas: Sequence[Derived] = (),
-        without: Sequence[str] = (),
+        signals: Sequence[str] | None = None,
     ) -> int:
-        """What `features` and `derive` give, as Parquet, without some signals; how many rows.
+        """What `features` and `derive` give, as Parquet; how many rows.
 
-        ``spine`` is a table, a Parquet file, or several.
+        ``spine`` is a table, a Parquet file, or several. ``signals`` are those that are written
+        beside it, in their order; left out, all.
         """
 
 
@@ -148,6 +149,25 @@ def needed(view: View) -> frozenset[str]:
     names = {view.time} | {source for _, source in view.keys} | {join.left for join in view.joins}
     names |= {f"{join.table}.{join.right}" for join in view.joins}
     return frozenset(names.union(*(parse(column.sql).columns for column in view.computed)))
+
+
+def columns_read(views: Iterable[View]) -> dict[str, set[str]]:
+    """The columns that views read, by source or joined table."""
+    used: dict[str, set[str]] = {}
+    for view in views:
+        for name in needed(view):
+            table, dot, column = name.partition(".")
+            used.setdefault(table if dot else view.source, set()).add(column if dot else name)
+    return used
+
+
+def moments_whole(table: pa.Table) -> pa.Table:
+    """The table with its moments as int64 µs."""
+    for i, field in enumerate(table.schema):
+        if pa.types.is_timestamp(field.type):
+            micros = table.column(i).cast(pa.timestamp("us", field.type.tz)).cast(pa.int64())
+            table = table.set_column(i, field.name, micros)
+    return table
 
 
 class Tabular(Protocol):

@@ -33,7 +33,9 @@ from tacit.engines.base import (
     check_inputs,
     check_spine,
     column_types,
+    columns_read,
     leaf,
+    moments_whole,
     needed,
     result_type,
     with_columns,
@@ -106,10 +108,10 @@ class Local:
         spine: Source,
         target: Path,
         formulas: Sequence[Derived] = (),
-        without: Sequence[str] = (),
+        signals: Sequence[str] | None = None,
     ) -> int:
         """The same, and the formulas, from a spine that may be in Parquet, to a Parquet file; how
-        many rows. Signals ``without`` which it is to be written are left out."""
+        many rows. See `engines.base.Computing`."""
         asked = scan(spine)
         names = asked.schema.names
         with ThreadPoolExecutor(THREADS) as pool:
@@ -117,7 +119,8 @@ class Local:
             tables = [table for piece in pieces for table in piece]
         whole = pa.concat_tables(tables or [asked.schema.empty_table()]).unify_dictionaries()
         result = self.derive(self.features(views, sources, whole), formulas)
-        result = result.drop_columns(list(without))
+        if signals is not None:
+            result = result.select([*names, *signals])
         texts = [
             field.name
             for field in result.schema
@@ -140,7 +143,7 @@ class Local:
             return table
         inputs = {name: None for formula in formulas for name, _ in formula.inputs}
         row = row_name(inputs)
-        given = _micros(table.select(list(inputs)))
+        given = moments_whole(table.select(list(inputs)))
         given = given.append_column(row, pa.array(np.arange(table.num_rows)))
         select = derived_select(formulas, "t", row).order_by(exp.column(row, quoted=True))
         with duckdb.connect(":memory:") as connection:
@@ -166,12 +169,9 @@ class Local:
         """
         opened = scans(sources)
         types = [column_types(leaf(total).view, opened) for total in totals]
-        held: dict[str, set[str]] = {}
         for total, kinds in zip(totals, types, strict=True):
             sensitivities(total, kinds)
-            for name in _dotted(leaf(total).view, kinds):
-                table, _, column = name.partition(".")
-                held.setdefault(table, set()).add(column)
+        held = columns_read(leaf(total).view for total in totals)
         with duckdb.connect(":memory:") as connection, ThreadPoolExecutor(THREADS) as pool:
             # It would take what TRY guards out of the TRY, where two expressions share it.
             connection.execute("SET disabled_optimizers = 'common_subexpressions'")
@@ -207,11 +207,6 @@ def _total(
         select.with_(prepared, rows, copy=False).sql(DUCKDB.name, copy=False)
     ).to_arrow_table()
     return as_totals(total, coded.decode(found), types)
-
-
-def _dotted(view: View, types: Mapping[str, Type]) -> list[str]:
-    """The columns that a view reads, all with their table before them."""
-    return [name if "." in name else f"{view.source}.{name}" for name in types]
 
 
 def _compression(schema: pa.Schema) -> str | dict[str, str]:
@@ -308,7 +303,7 @@ class _Reading:
         self, connection: duckdb.DuckDBPyConnection, batch: pa.Table
     ) -> dict[str, pa.ChunkedArray]:
         """What DuckDB computes of a batch, in its order; rows without a time are null."""
-        numbered = _micros(batch).append_column(self.row, pa.array(np.arange(batch.num_rows)))
+        numbered = moments_whole(batch).append_column(self.row, pa.array(np.arange(batch.num_rows)))
         select = view_select(self.rest, self.types | {self.row: Type.INT}, DUCKDB)
         for table in select.find_all(exp.Table):
             name = "t" if table.alias == "s" else table.alias
@@ -353,7 +348,7 @@ def _whole(tables: Scan, columns: Sequence[str], pool: Executor | None = None) -
         if len(kinds) > 1:
             parts = [_decoded(part, name) for part in parts]
     empty = pa.schema([tables.schema.field(name) for name in columns]).empty_table()
-    return _micros(pa.concat_tables(parts) if parts else empty)
+    return moments_whole(pa.concat_tables(parts) if parts else empty)
 
 
 def _decoded(table: pa.Table, name: str) -> pa.Table:
@@ -363,15 +358,6 @@ def _decoded(table: pa.Table, name: str) -> pa.Table:
     if not pa.types.is_dictionary(kind):
         return table
     return table.set_column(place, name, table.column(place).cast(kind.value_type))
-
-
-def _micros(table: pa.Table) -> pa.Table:
-    """With times as int64 µs."""
-    for i, field in enumerate(table.schema):
-        if pa.types.is_timestamp(field.type):
-            micros = table.column(i).cast(pa.timestamp("us", field.type.tz)).cast(pa.int64())
-            table = table.set_column(i, field.name, micros)
-    return table
 
 
 def _rows(view: View, columns: Mapping[str, Column]) -> Prepared:
@@ -385,5 +371,5 @@ def _rows(view: View, columns: Mapping[str, Column]) -> Prepared:
 def _asked(spine: pa.Table, views: Sequence[View]) -> dict[str, pa.ChunkedArray]:
     """The spine's times and all keys that a view names."""
     names = dict.fromkeys(["at", *(name for view in views for name, _ in view.keys)])
-    table = _micros(spine.select(list(names)))
+    table = moments_whole(spine.select(list(names)))
     return {name: table[name] for name in names}

@@ -30,6 +30,9 @@ class Files:
         since: column → µs; its values are null in rows dated before. Where it is `time` itself,
             all values of those rows are: no engine takes them, and no join finds them.
         held: column → its name in the files, where that is another.
+        required: columns without which a row is nobody's: where one is null, so is the time.
+        arrived: a column of moments, and one (µs): rows that arrived later, or of which nobody
+            knows when, have no time.
     """
 
     paths: Sequence[Path]
@@ -37,6 +40,13 @@ class Files:
     time: str
     since: Mapping[str, int]
     held: Mapping[str, str] = field(default_factory=dict)
+    required: Sequence[str] = ()
+    arrived: tuple[str, int] | None = None
+
+    @property
+    def judged(self) -> tuple[str, ...]:
+        """The columns that tell whether a row counts."""
+        return self.time, *self.required, *((self.arrived[0],) if self.arrived else ())
 
     def limit(self, column: str) -> int | None:
         """The moment (µs) before which rows have no value of this column; None for all have."""
@@ -154,17 +164,35 @@ class FilesScan(ParquetScan):
 
     def read(self, piece: Piece, columns: Sequence[str]) -> Iterator[pa.Table]:
         there = set(self.metadata[piece.file].schema.to_arrow_schema().names)
-        held = {name: self.files.held.get(name, name) for name in (*columns, self.files.time)}
+        held = {name: self.files.held.get(name, name) for name in (*columns, *self.files.judged)}
         wanted = dict.fromkeys(name for name in held.values() if name in there)
         for batch in super().read(piece, list(wanted)):
             at = self._plain(batch, held[self.files.time])
             arrays = [
-                self._masked(name, self._plain(batch, held[name]), at)
+                self._time(batch, held, at)
+                if name == self.files.time
+                else self._masked(name, self._plain(batch, held[name]), at)
                 if held[name] in there
                 else pa.nulls(batch.num_rows, self.schema.field(name).type)
                 for name in columns
             ]
             yield pa.table(arrays, names=list(columns))
+
+    def _time(
+        self, batch: pa.Table, held: Mapping[str, str], at: pa.ChunkedArray
+    ) -> pa.ChunkedArray:
+        """When each row happened, null for those that do not count."""
+        dated = self._masked(self.files.time, at, at)
+        counts = [pc.is_valid(batch.column(held[name])) for name in self.files.required]
+        if self.files.arrived is not None:
+            name, moment = self.files.arrived
+            there = held[name] in batch.column_names  # else the file is older than the column
+            when = self._plain(batch, held[name]) if there else pa.nulls(len(at), pa.int64())
+            counts.append(pc.less_equal(when, moment))
+        for test in counts:
+            if not pc.all(test, skip_nulls=False).as_py():
+                dated = pc.if_else(pc.fill_null(test, False), dated, pa.scalar(None, at.type))
+        return dated
 
     def _plain(self, batch: pa.Table, held: str) -> pa.ChunkedArray:
         """A column as it is held, but for moments, which are int64 µs, and texts, which are UTF-8.

@@ -18,7 +18,6 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -30,19 +29,28 @@ from sqlglot import exp
 
 from tacit.aggregates.algebra import FAMILIES, REGISTRY
 from tacit.engines.base import (
-    ARROW,
     as_totals,
     check_spine,
     column_types,
+    columns_read,
     leaf,
-    needed,
     result_type,
-    type_of,
     with_columns,
 )
 from tacit.engines.bucket import Shuffle, answer, shuffles
-from tacit.engines.scan import Files, FilesScan, ParquetScan
-from tacit.errors import DataError, EngineError, TacitError
+from tacit.engines.frames import (
+    TYPES,
+    arrow,
+    ddl,
+    declared,
+    failing,
+    files_frame,
+    micros,
+    quoted,
+    short,
+)
+from tacit.engines.scan import Files, ParquetScan
+from tacit.errors import EngineError
 from tacit.operations import Derived, Total, View
 from tacit.plan.place import VECTORS
 from tacit.plan.sql import SPARK, view_select
@@ -69,20 +77,8 @@ DEFAULTS: Mapping[str, str] = {
 }
 """What a session of our own is started with; any of it may be set otherwise."""
 
-_AS_NAMED: Mapping[str, str] = {
-    "mergeSchema": "true",  # of files that were written before a column was declared
-    "recursiveFileLookup": "true",  # no columns out of the names of folders
-    "__globPaths__": "false",  # [, { and * in a path are letters
-}
 _ROWS = "0rows"  # no column has such a name
 _BUCKET = 48 << 20  # bytes of a bucket, as Spark estimates them: a million rows or two
-_TYPES: Mapping[Type, str] = {
-    Type.INT: "bigint",
-    Type.TIME: "bigint",
-    Type.FLOAT: "double",
-    Type.TEXT: "string",
-    Type.BOOL: "boolean",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +151,7 @@ class Spark:
             return session
         except Exception as error:  # a missing package, Java, port or cluster: all say so in text
             raise EngineError(
-                f"Spark does not start: {_short(error)}",
+                f"Spark does not start: {short(error)}",
                 code="T411",
                 where=self.master,
                 fix='install "tacit[spark]" and Java 17 or later, or name a cluster that runs',
@@ -179,7 +175,7 @@ class Spark:
             keys = {f"k{i}": spine[name] for i, name in enumerate(_spine_keys(views))}
             asked = {"row": pa.array(np.arange(spine.num_rows)), **keys}
             asked |= {"at": spine["at"]} if views else {}
-            frame = self.session.createDataFrame(_declared(pa.table(asked)))
+            frame = self.session.createDataFrame(declared(pa.table(asked)))
             found = self._answer(views, held, frame)
             signals = [name for name in found.columns if name.startswith("g")]
             result = found.select("row", *signals).toArrow()
@@ -218,18 +214,21 @@ class Spark:
         spine: Frame,
         target: Path | str,
         formulas: Sequence[Derived] = (),
-        without: Sequence[str] = (),
+        signals: Sequence[str] | None = None,
     ) -> int:
         """The same, and the formulas, to a folder of Parquet files; returns how many rows.
 
         The files, by their names, hold the spine's rows in their order: of Parquet files by the
-        path of the file and the place in it, of a DataFrame as Spark computes it. The signals
-        ``without`` which it is to be written are left out, as those that only formulas take in.
+        path of the file and the place in it, of a DataFrame as Spark computes it. ``signals`` are
+        those that are written, in their order; left out, all.
         """
         with failing():
             found, names = self._joined(views, sources, spine)
             ordered = found.orderBy("file", "row").drop("file", "row").toDF(*names)
-            ordered = _derived(ordered, formulas).drop(*without)
+            ordered = _derived(ordered, formulas)
+            if signals is not None:
+                spine_columns = names[: len(names) - sum(len(v.windows) for v in views)]
+                ordered = ordered.select(*map(quoted, (*spine_columns, *signals)))
             ordered.write.mode("overwrite").parquet(str(target))
             return int(self.session.read.parquet(str(target)).count())
 
@@ -256,15 +255,15 @@ class Spark:
     ) -> tuple[DataFrame, list[str]]:
         """The spine's columns, their ``file`` and ``row``, and the signals; the final names."""
         frame = self._frame(spine)
-        held = self._held(views, sources, _arrow(frame).empty_table())
+        held = self._held(views, sources, arrow(frame).empty_table())
         with failing():
             names, keys = frame.columns, _spine_keys(views)
             place = {name: f"s{i}" for i, name in enumerate(names)}
             plain = _numbered(frame, isinstance(spine, str | Path | Sequence)).toDF(
                 *place.values(), "file", "row"
             )
-            asked = [_micros(plain, place[name]).alias(f"k{i}") for i, name in enumerate(keys)]
-            asked += [_micros(plain, place["at"]).alias("at")] if views else []
+            asked = [micros(plain, place[name]).alias(f"k{i}") for i, name in enumerate(keys)]
+            asked += [micros(plain, place["at"]).alias("at")] if views else []
             found = self._answer(views, held, plain.select("*", *asked))
             signals = [window.signal for view in views for window in view.windows]
             return found.drop("at", *(f"k{i}" for i in range(len(keys)))), [*names, *signals]
@@ -276,33 +275,29 @@ class Spark:
         spine: pa.Table | None,
     ) -> dict[str, _Held]:
         """The sources that the views read. Raises DataError T341 where they or the spine lack."""
-        used: dict[str, set[str]] = {}
-        for view in views:
-            for name in needed(view):
-                table, dot, column = name.partition(".")
-                used.setdefault(table if dot else view.source, set()).add(column if dot else name)
+        used = columns_read(views)
         frames = {
             name: self._frame(sources[name])
             for name in used
             if name in sources and not isinstance(sources[name], pa.Table)
         }
         shapes: dict[str, Any] = {name: sources[name] for name in used if name in sources}
-        shapes |= {name: _Held(_arrow(frame), frame) for name, frame in frames.items()}
+        shapes |= {name: _Held(arrow(frame), frame) for name, frame in frames.items()}
         for view in views if spine is not None else ():
             check_spine(view, column_types(view, shapes), spine)
         with failing():
             for name in used.keys() - frames.keys():
                 table = shapes[name].select(sorted(used[name]))
-                frames[name] = self.session.createDataFrame(_declared(table))
+                frames[name] = self.session.createDataFrame(declared(table))
         return {name: _Held(shapes[name].schema, frame) for name, frame in frames.items()}
 
     def _frame(self, source: Frame) -> DataFrame:
         """A source as a DataFrame."""
         if isinstance(source, pa.Table):
             with failing():
-                return self.session.createDataFrame(_declared(source))
+                return self.session.createDataFrame(declared(source))
         if isinstance(source, Files):
-            return self._files(source)
+            return files_frame(self.session, source)
         if not isinstance(source, str | Path | Sequence):
             return source
         paths = [source] if isinstance(source, str | Path) else list(source)
@@ -313,39 +308,6 @@ class Spark:
             named = str(not all(isinstance(path, Path) for path in paths)).lower()
             reader = self.session.read.options(mergeSchema="true", __globPaths__=named)
             return reader.parquet(*(str(path) for path in paths))
-
-    def _files(self, files: Files) -> DataFrame:
-        """Files as `engines.scan.FilesScan` reads them, but for rows past their retention, which
-        are left out. Raises DataError T342 for a file that is none, or that Spark passes over."""
-        from pyspark.sql import functions as sql
-
-        FilesScan(files)
-        hidden = [str(path) for path in files.paths if path.name.startswith(("_", "."))]
-        if hidden:
-            raise DataError(
-                "Spark passes over files of such names",
-                code="T342",
-                where=", ".join(hidden[:3]),
-                fix="give them names that begin with neither _ nor a dot",
-            )
-        if not files.paths:
-            return self._frame(files.schema.empty_table())
-        with failing():
-            reader = self.session.read.options(**_AS_NAMED)
-            plain = reader.parquet(*(f"file:{path.absolute()}" for path in files.paths))
-            place = {name: f"f{i}" for i, name in enumerate(plain.columns)}
-            plain = plain.toDF(*place.values())
-            at = _micros(plain, place[files.held.get(files.time, files.time)])
-            columns = []
-            for field in files.schema:
-                held = place.get(files.held.get(field.name, field.name))
-                value = _micros(plain, held) if held else sql.lit(None).cast(_ddl(field.type))
-                limit = files.since.get(field.name)
-                if limit is not None:
-                    value = sql.when(at.isNull() | (at >= limit), value)
-                columns.append(value.alias(field.name))
-            kept = files.since.get(files.time)
-            return (plain if kept is None else plain.where(at >= kept)).select(*columns)
 
     def _answer(
         self, views: Sequence[View], held: Mapping[str, _Held], spine: DataFrame
@@ -382,7 +344,7 @@ class Spark:
             plain = frame.toDF(*(f"{alias}_{i}" for i in range(len(frame.columns))))
             wanted = {c.name for c in select.find_all(exp.Column) if c.table == alias}
             chosen = [places[alias, name] for name in sorted(wanted)]
-            frames[alias] = plain.select(*(_micros(plain, name).alias(name) for name in chosen))
+            frames[alias] = plain.select(*(micros(plain, name).alias(name) for name in chosen))
         for column in list(select.find_all(exp.Column)):
             name = places[column.table, column.name]
             column.replace(exp.column(exp.to_identifier(name, quoted=True)))
@@ -420,7 +382,7 @@ def _cogrouped(
     hashed = f"CAST(pmod(xxhash64({', '.join(own)}), {buckets}) AS INT)"
     right = events.withColumn("bucket", sql.expr(hashed)).drop(*own).repartition(buckets, "bucket")
     result = ", ".join(
-        f"{window.signal} {_ddl(result_type(view, window))}"
+        f"{window.signal} {ddl(result_type(view, window))}"
         for view in shuffle.views
         for window in view.windows
     )
@@ -449,35 +411,9 @@ def _derived(frame: DataFrame, formulas: Sequence[Derived]) -> DataFrame:
             found = Local().derive(pa.Table.from_batches([batch]), formulas)
             yield from found.combine_chunks().to_batches()
 
-    new = ", ".join(f"{formula.signal} {_TYPES[formula.type]}" for formula in formulas)
+    new = ", ".join(f"{formula.signal} {TYPES[formula.type]}" for formula in formulas)
     fields = [*frame.schema.fields, *StructType.fromDDL(new).fields]
     return frame.mapInArrow(run, StructType(fields))
-
-
-@contextmanager
-def failing() -> Iterator[None]:
-    """What Spark raises, as EngineError T410."""
-    from py4j.protocol import Py4JError
-    from pyspark.errors import PySparkException
-
-    try:
-        yield
-    except TacitError:
-        raise
-    except (PySparkException, Py4JError) as error:
-        raise EngineError(
-            f"Spark failed: {_short(error)}",
-            code="T410",
-            where="spark",
-            fix="check that the tables fit their declarations, and Spark's own log",
-        ) from error
-
-
-def _short(error: Exception) -> str:
-    """What went wrong, without the trace of the JVM."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    raised = [line for line in lines if "Error" in line.partition(":")[0]]
-    return (raised[-1] if raised else lines[0] if lines else type(error).__name__)[:500]
 
 
 def _flat(prefix: str, options: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
@@ -505,59 +441,3 @@ def _numbered(frame: DataFrame, filed: bool) -> DataFrame:
 def _spine_keys(views: Sequence[View]) -> list[str]:
     """The spine's key columns, each once."""
     return list(dict.fromkeys(name for view in views for name, _ in view.keys))
-
-
-def _ddl(kind: pa.DataType) -> str:
-    """A result's type, as Spark writes it."""
-    if pa.types.is_map(kind):
-        return f"map<{_ddl(kind.key_type)}, {_ddl(kind.item_type)}>"
-    if pa.types.is_list(kind):
-        return f"array<{_ddl(kind.value_type)}>"
-    if pa.types.is_float32(kind):  # an element of a vector
-        return "float"
-    found = type_of(kind)
-    assert found is not None, "results have declared types"
-    return _TYPES[found]
-
-
-def _declared(table: pa.Table) -> pa.Table:
-    """Columns in the one Arrow type that their kind has; others as they are."""
-    columns = []
-    for column in table.columns:
-        kind = type_of(column.type)
-        if pa.types.is_timestamp(column.type):
-            column = column.cast(pa.timestamp("us", column.type.tz))
-        columns.append(column if kind is None else column.cast(ARROW[kind]))
-    return pa.table(columns, names=table.column_names)
-
-
-def _micros(frame: DataFrame, name: str) -> Any:
-    """A column; a moment as int64 µs. One without a zone is read as UTC, as everywhere."""
-    from pyspark.sql import functions as sql
-
-    kind = frame.schema[name].dataType.typeName()
-    if kind == "timestamp":
-        return sql.unix_micros(name)
-    if kind == "timestamp_ntz":
-        epoch = "TIMESTAMP_NTZ '1970-01-01 00:00:00'"
-        return sql.expr(f"timestampdiff(MICROSECOND, {epoch}, {name})")
-    return sql.col(name)
-
-
-_ARROW_OF: Mapping[str, pa.DataType] = {
-    **dict.fromkeys(("byte", "short", "integer", "long"), pa.int64()),
-    **dict.fromkeys(("float", "double"), pa.float64()),
-    **dict.fromkeys(("string", "char", "varchar"), pa.string()),
-    **dict.fromkeys(("timestamp", "timestamp_ntz"), pa.timestamp("us", "UTC")),
-    "boolean": pa.bool_(),
-}
-
-
-def _arrow(frame: DataFrame) -> pa.Schema:
-    """The columns of a DataFrame as Arrow types; what has no declared type is binary."""
-    return pa.schema(
-        [
-            (field.name, _ARROW_OF.get(field.dataType.typeName(), pa.binary()))
-            for field in frame.schema.fields
-        ]
-    )

@@ -21,6 +21,32 @@ row at a time. Counts, keys, texts and ints are equal to the last bit; floats to
 their magnitudes (`tests/parity`). `sqlite` runs on devices; of `local` and `spark` a project
 chooses one for its cloud: `engine = "spark"` in `tacit.toml`.
 """
+CLUSTER = """
+## Spark on a cluster
+
+```toml
+engine = "spark"
+
+[engines.spark]
+master = "spark://head:7077"        # left out: local[*]
+buckets = 512                       # into how many keys are dealt; left out: by the sources' size
+spark.executor.memory = "8g"        # any setting of Spark
+```
+
+- **Paths are shared.** The driver names files by the paths that they have on its machine, and the
+  executors open them there: the files that sources are bound to, the lake's warehouse
+  (`.tacit/lake`, or the one that `[lake]` names), the spine and the target of `Project.write` must
+  lie on storage that every node mounts at the same path. A file that only the driver sees fails on
+  the executors (T410).
+- **Executors run Tacit.** Install `tacit` in the Python that `PYSPARK_PYTHON` names on every node,
+  or pack a virtual environment (`venv-pack`) and pass it by `spark.archives`; `--py-files` suffices
+  where pyarrow, numba and numpy are there. Spark 4.1 or later, Java 17 or later.
+- **What goes through the driver.** No row, by `Project.write`. `Project.features` and training
+  sets send the spine out and bring the result back. Content tables that are bound to files, rows
+  whose types are to be converted first, and for `as_of="spine"` the rows of the spine's keys are
+  read by the driver.
+- Spark passes over files whose names begin with `_` or a dot (T342).
+"""
 PARTS: Mapping[str, str] = {
     "by": "a map by a second key (`by`)",
     "where": "a filter (`where`)",
@@ -65,7 +91,7 @@ def page() -> str:
     ]
     if notes:
         parts += ["", *(f"[{number}] {text}.  " for text, number in notes.items())]
-    return "\n".join(parts).rstrip() + "\n"
+    return "\n".join(parts).rstrip() + "\n" + CLUSTER
 
 
 def _takes(key: str) -> str:

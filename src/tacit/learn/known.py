@@ -20,12 +20,17 @@ answer is replaced:
 Copies come in portions that bound the memory. Their number is that of the rows between the first
 that is missing and ``t`` for the aggregates of `parts.PARTS`; for the others, and for histograms,
 that of the rows of the window.
+
+Sources may be files. The second pass reads of them the columns of a view, and the rows of the
+spine's keys within reach of its moments; where even these might not fit the budget of memory, the
+spine's keys are dealt into portions, and the file is read once for each (`learn.reach`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -38,8 +43,10 @@ from tacit.aggregates.kernels import bounds
 from tacit.aggregates.keys import Keys
 from tacit.aggregates.sorting import sort_rows
 from tacit.engines.base import Engine, needed
+from tacit.engines.memory import default_budget
 from tacit.learn.parts import asked as parts
 from tacit.learn.parts import splits, together
+from tacit.learn.reach import EVER, Rows, arrived_by, portions, within_reach
 from tacit.operations import View, Window
 from tacit.store.files import micros
 
@@ -59,34 +66,37 @@ _LEAST = -(2**63)
 Patch = tuple[Array, pa.ChunkedArray]
 
 
-def arrived_by(rows: pa.Table, arrival: str, moment: int) -> pa.Table:
-    """The rows that had arrived by a moment (µs)."""
-    return rows.filter(pc.less_equal(micros(rows[arrival]), moment))
-
-
 def features_as_known(
     engine: Engine,
     views: Sequence[View],
-    sources: Mapping[str, pa.Table],
+    sources: Mapping[str, Rows],
     spine: pa.Table,
     arrivals: Mapping[str, str],
+    memory: int | None = None,
 ) -> pa.Table:
     """`Engine.features` over the rows that had arrived before each spine row's own ``at``.
 
-    ``arrivals`` names the column of arrival of each view's source; ``at`` is int64 µs.
+    ``arrivals`` names the column of arrival of each view's source; ``at`` is int64 µs. ``memory``
+    is the budget, in bytes, of the rows that are read beside those of the engine; left out, half of
+    the engines' own.
     """
     known = dict(sources)
-    for view in views:
-        rows = sources[view.source]
-        there = pc.and_(pc.is_valid(rows[arrivals[view.source]]), pc.is_valid(rows[view.time]))
-        known[view.source] = rows.filter(there)
+    for source in {view.source for view in views}:
+        known[source] = arrived_by(sources[source], arrivals[source], EVER)
     found = engine.features(views, known, spine)
+    budget = default_budget() // 2 if memory is None else memory
     for view in views:
-        for signal, patches in _corrections(
-            engine, view, known, spine, arrivals[view.source]
-        ).items():
+        arrival = arrivals[view.source]
+        patches: dict[str, list[Patch]] = {window.signal: [] for window in view.windows}
+        for part in portions(view, known[view.source], spine, budget):
+            asked = spine.take(pa.array(part))
+            rows = within_reach(view, known[view.source], asked, arrival)
+            there = {**known, view.source: rows}
+            for signal, mends in _corrections(engine, view, there, asked, arrival).items():
+                patches[signal] += [(part[places], values) for places, values in mends]
+        for signal, mends in patches.items():
             place = found.column_names.index(signal)
-            found = found.set_column(place, signal, _patched(found[signal], patches))
+            found = found.set_column(place, signal, _patched(found[signal], mends))
     return found
 
 
@@ -103,7 +113,7 @@ def _patched(base: pa.ChunkedArray, patches: Sequence[Patch]) -> pa.ChunkedArray
 
 
 def _corrections(
-    engine: Engine, view: View, sources: Mapping[str, pa.Table], spine: pa.Table, arrival: str
+    engine: Engine, view: View, sources: Mapping[str, Any], spine: pa.Table, arrival: str
 ) -> dict[str, list[Patch]]:
     patches: dict[str, list[Patch]] = {window.signal: [] for window in view.windows}
     times = _Times(view, sources[view.source], spine, arrival)
@@ -143,7 +153,7 @@ def _corrections(
 def _copy(
     engine: Engine,
     view: View,
-    sources: Mapping[str, pa.Table],
+    sources: Mapping[str, Any],
     times: _Times,
     spine_rows: Array,
     patches: dict[str, list[Patch]],
@@ -158,7 +168,7 @@ def _copy(
 def _put_together(
     engine: Engine,
     view: View,
-    sources: Mapping[str, pa.Table],
+    sources: Mapping[str, Any],
     spine: pa.Table,
     times: _Times,
     patches: dict[str, list[Patch]],
@@ -201,7 +211,7 @@ def _put_together(
 def _before(
     engine: Engine,
     view: View,
-    sources: Mapping[str, pa.Table],
+    sources: Mapping[str, Any],
     spine: pa.Table,
     rows: Array,
     shift: int,
@@ -300,7 +310,7 @@ class _Times:
         self,
         engine: Engine,
         view: View,
-        sources: Mapping[str, pa.Table],
+        sources: Mapping[str, Any],
         spine_rows: Array,
         reach: int | None,
     ) -> Iterator[tuple[Array, pa.Table]]:

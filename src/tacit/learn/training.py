@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -34,9 +35,10 @@ import pyarrow.parquet as pq
 from tacit.aggregates.columns import Array, flat, read
 from tacit.declare.expression import Node, parse, show
 from tacit.engines.base import Computing, Engine
-from tacit.errors import DataError
-from tacit.learn.known import arrived_by, features_as_known
+from tacit.errors import DataError, warn
+from tacit.learn.known import features_as_known
 from tacit.learn.leaks import check_moments, check_names, check_values
+from tacit.learn.reach import Rows, arrived_by, late_share
 from tacit.learn.spine import AT, Spine, check_columns
 from tacit.operations import Computed, Derived, View, Window
 from tacit.store.atomic import replace_file
@@ -46,6 +48,9 @@ STATUSES = ("fresh", "stale", "missing", "denied", "expired", "complete", "pendi
 FRESH, STALE, MISSING, DENIED, EXPIRED, COMPLETE, PENDING = range(len(STATUSES))
 GROUP = 1 << 17
 """Rows of a row group."""
+
+LATE = 0.5
+"""The share of rows, not known by then, of which there is a warning."""
 
 AsOf = int | Literal["spine"] | None
 
@@ -59,7 +64,7 @@ class Question:
         formulas: the features that are formulas.
         outcomes: the labels' windows, each `ahead`.
         labels: the label's column → the outcome's signal.
-        sources: the rows of each source and content table.
+        sources: opens each source and content table, the same rows every time.
         arrivals: source → the column that says when its rows arrived; needed with `as_of`.
         as_of: what had arrived by then counts (µs), or by each row's own moment; None for all.
         now: the moment at which outcomes are complete, in µs; that of `as_of` if it is one.
@@ -74,7 +79,7 @@ class Question:
     formulas: tuple[Derived, ...]
     outcomes: tuple[View, ...]
     labels: Mapping[str, str]
-    sources: Mapping[str, pa.Table]
+    sources: Callable[[], AbstractContextManager[Mapping[str, Rows]]]
     arrivals: Mapping[str, str]
     as_of: AsOf
     now: int
@@ -102,6 +107,8 @@ class TrainingSet:
         row: the column of row ids.
         signals: the columns that are features.
         labels: the columns that are outcomes.
+        late: with `as_of`, source → the share of what had happened by then, or by the spine's
+            middle moment, that had not arrived; more than `LATE` is warned of (T347).
     """
 
     def __init__(
@@ -111,11 +118,13 @@ class TrainingSet:
         signals: Sequence[str],
         labels: Sequence[str],
         status: Callable[[], Mapping[str, Array]],
+        late: Mapping[str, float] | None = None,
     ) -> None:
         self.table = table
         self.row = row
         self.signals = tuple(signals)
         self.labels = tuple(labels)
+        self.late = dict(late or {})
         self._status = status
 
     @cached_property
@@ -135,7 +144,7 @@ class TrainingSet:
         table = self.table
         for name in (*self.signals, *self.labels):
             table = table.append_column(f"{name}:status", self.status[name])
-        found = TrainingSet(table, self.row, self.signals, self.labels, self._status)
+        found = TrainingSet(table, self.row, self.signals, self.labels, self._status, self.late)
         found.__dict__["status"] = self.status
         return found
 
@@ -250,40 +259,66 @@ def make(engine: Computing, question: Question, names: Sequence[str]) -> Trainin
     check_columns(spine.table, [*names, *question.labels])
     check_moments(spine)
     check_names(spine, question.outcomes)
-    sources = dict(question.sources)
-    if isinstance(question.as_of, int):
-        for source, column in question.arrivals.items():
-            sources[source] = arrived_by(sources[source], column, question.as_of)
-    asked = replace(question, sources=sources)
-    features = _features(engine, asked, question.views)
+    late = _late(question)
+    with _sources(question) as sources:
+        features = _features(engine, question, question.views, sources)
+        outcomes = _outcomes(engine, question, sources)
     for place, name in enumerate(features.column_names):
-        if name in asked.signals:
-            told = _blank(features[name], _barred(asked, name), [DENIED, EXPIRED])
+        if name in question.signals:
+            told = _blank(features[name], _barred(question, name), [DENIED, EXPIRED])
             features = features.set_column(place, name, told)
     features = engine.derive(features, question.formulas)
-    outcomes = _outcomes(engine, asked)
     table = spine.table
     for name in names:
-        table = table.append_column(name, _told(asked, name, features[name]))
+        table = table.append_column(name, _told(question, name, features[name]))
     labels = {}
     for label, signal in question.labels.items():
         empty = [DENIED, EXPIRED, PENDING]
-        labels[label] = _blank(outcomes[signal], _barred(asked, signal), empty)
+        labels[label] = _blank(outcomes[signal], _barred(question, signal), empty)
         table = table.append_column(label, labels[label])
     check_values(spine, labels)
 
     def status() -> dict[str, Array]:
-        newest = _features(engine, asked, tuple(map(newest_view, question.views)))
-        each = {name: _status(asked, name, newest[name]) for name in asked.signals}
+        with _sources(question) as sources:
+            views = tuple(map(newest_view, question.views))
+            newest = _features(engine, question, views, sources)
+        each = {name: _status(question, name, newest[name]) for name in question.signals}
         each |= {formula.signal: _joined(formula, each) for formula in question.formulas}
         found = {name: each[name] for name in names}
         return found | {
             label: np.where(barred < 0, COMPLETE, barred)
             for label, signal in question.labels.items()
-            for barred in [_barred(asked, signal)]
+            for barred in [_barred(question, signal)]
         }
 
-    return TrainingSet(table, spine.row, names, list(question.labels), status)
+    return TrainingSet(table, spine.row, names, list(question.labels), status, late)
+
+
+def _late(question: Question) -> dict[str, float]:
+    """Source → the share of what had happened that was not known; warns of much (T347)."""
+    found: dict[str, float] = {}
+    if question.as_of is None or not question.spine.table.num_rows:
+        return found
+    moment = question.as_of
+    if moment == "spine":
+        moment = int(np.median(read(question.spine.table[AT]).numbers))
+    times = {view.source: view.time for view in (*question.views, *question.outcomes)}
+    with question.sources() as sources:
+        for source, column in question.arrivals.items():
+            share = late_share(sources[source], times[source], column, moment)
+            if share is not None:
+                found[source] = share
+    for source, share in found.items():
+        if share > LATE:
+            warn(
+                f"{share:.0%} of the rows of {source!r} that had happened had not arrived: the set"
+                " does not know of them",
+                code="T347",
+                where=f"as_of, and the column {question.arrivals[source]!r}",
+                fix="leave as_of out; or, if the rows were brought in later than they were known,"
+                ' declare when they were with arrival="…"',
+            )
+    return found
 
 
 def _told(question: Question, name: str, column: pa.ChunkedArray) -> pa.ChunkedArray:
@@ -304,14 +339,29 @@ def _joined(formula: Derived, statuses: Mapping[str, Array]) -> Array:
     return found
 
 
-def _features(engine: Engine, question: Question, views: Sequence[View]) -> pa.Table:
+@contextmanager
+def _sources(question: Question) -> Iterator[dict[str, Rows]]:
+    """The sources; as of a moment, with the rows that had arrived by then."""
+    with question.sources() as opened:
+        sources = dict(opened)
+        if isinstance(question.as_of, int):
+            for source, column in question.arrivals.items():
+                sources[source] = arrived_by(sources[source], column, question.as_of)
+        yield sources
+
+
+def _features(
+    engine: Engine, question: Question, views: Sequence[View], sources: Mapping[str, Rows]
+) -> pa.Table:
     asked = question.spine.asked
     if question.as_of == "spine":
-        return features_as_known(engine, views, question.sources, asked, question.arrivals)
-    return engine.features(views, question.sources, asked)
+        return features_as_known(engine, views, sources, asked, question.arrivals)
+    return engine.features(views, sources, asked)
 
 
-def _outcomes(engine: Engine, question: Question) -> dict[str, pa.ChunkedArray]:
+def _outcomes(
+    engine: Engine, question: Question, sources: Mapping[str, Rows]
+) -> dict[str, pa.ChunkedArray]:
     """Each outcome, asked when it is over."""
     found: dict[str, pa.ChunkedArray] = {}
     asked = question.spine.asked
@@ -325,7 +375,7 @@ def _outcomes(engine: Engine, question: Question) -> dict[str, pa.ChunkedArray]:
         ]
         at = pc.add(asked[AT], ahead)
         later = asked.set_column(asked.column_names.index(AT), AT, at)
-        table = engine.features([v for v in views if v.windows], question.sources, later)
+        table = engine.features([v for v in views if v.windows], sources, later)
         found |= {w.signal: table[w.signal] for view in views for w in view.windows}
     return found
 

@@ -15,7 +15,7 @@ Keys and rows are gone for every reader when this returns; their bytes, when `Ba
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -55,12 +55,20 @@ class Erased:
     quarantine: int = 0
 
 
-def erase(online: Online, entity: str, people: Sequence[object], *, compact: bool = True) -> Erased:
-    """Removes people, by their keys. Raises DataError T390 for a key that is none."""
+def erase(
+    online: Online,
+    entity: str,
+    people: Sequence[object],
+    *,
+    only: Collection[str] | None = None,
+    compact: bool = True,
+) -> Erased:
+    """Removes people, by their keys, from all sources or `only` some. Raises DataError T390 for a
+    key that is none."""
     found = Erased()
     for name, source in online.sources.items():
         columns = source.feed.people.get(entity, ())
-        if not columns:
+        if not columns or (only is not None and name not in only):
             continue
         kind = source.feed.schema[columns[0]]
         for person in people:

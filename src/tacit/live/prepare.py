@@ -19,7 +19,7 @@ from sqlglot import exp
 from tacit.aggregates.columns import Array, flat
 from tacit.aggregates.kernels import bucket_order
 from tacit.declare.expression import parse
-from tacit.engines.base import ARROW, column_types
+from tacit.engines.base import ARROW, column_types, moments_whole
 from tacit.errors import EngineError
 from tacit.live.feed import Feed, join_parts, key_parts, owner_word, part_bytes
 from tacit.live.form import BOOL, FLOAT, TEXT, Form
@@ -79,7 +79,7 @@ class Preparer:
         self.connection = duckdb.connect(":memory:")
         self.connection.execute("SET threads = 1")
         for i, join in enumerate(self.view.joins):
-            self.connection.register(f"j{i}", _micros(feed.content[join.table]))
+            self.connection.register(f"j{i}", moments_whole(feed.content[join.table]))
         for table in select.find_all(exp.Table):
             name = "t" if table.alias == "s" else table.alias
             table.set("this", exp.to_identifier(name, quoted=True))
@@ -199,15 +199,6 @@ class Preparer:
         for i, column in enumerate(self.rest):
             found[column.name] = table[f"c{i + 1}"].take(pa.array(back))
         return found
-
-
-def _micros(table: pa.Table) -> pa.Table:
-    """With times as int64 µs."""
-    for i, field in enumerate(table.schema):
-        if pa.types.is_timestamp(field.type):
-            micros = table.column(i).cast(pa.timestamp("us", field.type.tz)).cast(pa.int64())
-            table = table.set_column(i, field.name, micros)
-    return table
 
 
 def _ascending(codes: Array, keys: list[bytes]) -> tuple[Array, list[bytes]]:

@@ -171,7 +171,7 @@ def _check_spine(draft: Draft, sink: Sink, signals: Sequence[str]) -> None:
     """One row of a sink is one moment of the same keys, of the same types.
 
     The rows of a training set bear the keys of several entities, and each signal is joined by its
-    own; there only the types of one entity's key must agree.
+    own; there only the types of one entity's key must agree. So it is with what is asked online.
     """
     spines: dict[str, str] = {}
     for signal in signals:
@@ -180,7 +180,7 @@ def _check_spine(draft: Draft, sink: Sink, signals: Sequence[str]) -> None:
         spines.setdefault(" and ".join(f"{key.name} ({key.type})" for key in keys), signal)
     each = {key for spine in spines for key in spine.split(" and ")}
     entities = {key.partition(" ")[0] for key in each}
-    if len(each) > len(entities) or (len(spines) > 1 and sink.to != "training"):
+    if len(each) > len(entities) or (len(spines) > 1 and sink.to == "export"):
         listed = "; ".join(f"{signal} per {spine}" for spine, signal in sorted(spines.items()))
         raise draft.wrong(
             sink,

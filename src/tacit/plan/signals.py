@@ -275,6 +275,22 @@ def _aggregate(draft: Draft, signal: Signal, parts: Mapping[str, Computed]) -> s
     return algebra.over_vectors(signal.aggregate, size)
 
 
+def _meant(key: str) -> str:
+    """The mend of an aggregate that is none: a share for a percentage, an example, or the list."""
+    name, _, rest = key.partition("(")
+    if name not in algebra.FAMILIES:
+        examples = (example for _, _, example in algebra.FAMILIES.values())
+        return "use one of " + ", ".join((*algebra.REGISTRY, *examples))
+    _, read, example = algebra.FAMILIES[name]
+    try:
+        share = f"{float(rest.rstrip(')')) / 100:g}"
+    except ValueError:
+        share = ""
+    if read(share) is not None:
+        return f"did you mean {share}? It takes a share, as in {example}"
+    return f"write it as {example}"
+
+
 def _result(draft: Draft, signal: Signal, key: str, parts: Mapping[str, Computed]) -> str:
     """The signal's type. Raises T113 for a value that its aggregate does not take."""
     if "where" in parts and parts["where"].type is not Type.BOOL:
@@ -297,10 +313,7 @@ def _result(draft: Draft, signal: Signal, key: str, parts: Mapping[str, Computed
             signal,
             f"asks for an unknown aggregate {signal.aggregate!r}",
             code="T117",
-            fix="use one of "
-            + ", ".join(
-                (*algebra.REGISTRY, *(example for _, _, example in algebra.FAMILIES.values()))
-            ),
+            fix=_meant(signal.aggregate),
         )
     value = parts["value"].type if "value" in parts else None
     if not aggregate.accepts(value):

@@ -17,6 +17,19 @@ def views_of(plan: Plan, names: Iterable[str]) -> tuple[View, ...]:
     return tuple(found for view in plan.views if (found := view_of(view, wanted)).windows)
 
 
+def served(plan: Plan) -> dict[str, frozenset[str]]:
+    """Signal or formula → the purposes for which sinks clear it to be served online.
+
+    It is empty where no sink `to="online"` is declared: then the plan has cleared none for anybody.
+    """
+    found: dict[str, frozenset[str]] = {}
+    for node in plan.of("sink"):
+        if node.spec["to"] == "online":
+            for name in node.inputs:
+                found[name] = found.get(name, frozenset()) | frozenset(node.spec["purposes"])
+    return found
+
+
 def formulas_of(plan: Plan, names: Iterable[str]) -> tuple[Derived, ...]:
     """The formulas among some signals."""
     wanted = set(names)

@@ -14,7 +14,6 @@ import pyarrow as pa
 
 from tacit.engines.base import ARROW
 from tacit.errors import PrivacyError
-from tacit.plan.views import sources_of
 from tacit.privacy.central.choice import PermuteAndFlip
 from tacit.privacy.central.means import Means
 from tacit.privacy.central.quantiles import Quantiles
@@ -31,6 +30,7 @@ from tacit.project.central_query import (
     middle_of,
     quantiles_of,
 )
+from tacit.project.files import opened
 from tacit.project.project import Project
 
 Columns = dict[str, pa.Array]
@@ -79,8 +79,7 @@ class Computing:
         self.randomness = randomness
         trees = made.trees(randomness.bytes(16).hex())
         with ExitStack() as held:
-            read = sources_of([made.question.view])
-            sources = {name: project._scannable(name, held) for name in read}
+            sources = opened(project, [made.question.view], held)
             found = project.engine.totals(list(trees.values()), sources)
         self.found: Mapping[str, pa.Table] = dict(zip(trees, found, strict=True))
 

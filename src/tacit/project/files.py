@@ -4,7 +4,7 @@ process's memory where the engine is Spark, and only the columns that are used w
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
@@ -13,24 +13,32 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tacit.declare import Events
+from tacit.engines.base import columns_read
 from tacit.engines.scan import Files, scan
 from tacit.errors import DataError
-from tacit.plan.views import formulas_of, sources_of, views_of
+from tacit.learn.spine import AT, check_columns, read_moments
+from tacit.learn.spine import Rows as SpineRows
+from tacit.operations import View
+from tacit.plan.views import formulas_of, views_of
 from tacit.project.lake import layout_of, since_of
 from tacit.project.project import Project
-from tacit.project.training import Names, check_kinds, named
+from tacit.project.terms import none_kept
+from tacit.project.training import Names, check_kinds, keys_of, named
 from tacit.store.atomic import PRIVATE, unwritable
-from tacit.store.files import ARROW, SKEW, check_file
+from tacit.store.files import ARROW, LEAST, SKEW, check_file
 from tacit.values import Type
 
 
-def bound(project: Project, source: str) -> Files | None:
+def bound(
+    project: Project, source: str, only: Collection[str], also: Collection[str] = ()
+) -> Files | None:
     """The file that a source of events is bound to, if engines may read it as it is.
 
-    It may when every column has the very type that is declared (moments as int64 or timestamps in
-    µs), and the file's statistics show what `Project.rows` would look for: nobody's row is in it,
-    and none is dated in the future. None for any other, content among them, whose keys are looked
-    through: `rows` mends it, or tells what is wrong. Raises DataError T301 where there is no file.
+    It may when each of the columns that are used (`only`, and of moments `also`; see
+    `Project.rows`) has the very type that is declared (moments as int64 or timestamps in µs), and
+    the file's statistics show that no row is dated in the future, or by another unit. None for any
+    other, content among them, whose keys are looked through: `rows` mends it, or tells what is
+    wrong. Raises DataError T301 where there is no file.
     """
     declared, binding = project.source(source), project.settings.sources.get(source)
     if not isinstance(declared, Events) or binding is None or binding.path is None:
@@ -41,17 +49,22 @@ def bound(project: Project, source: str) -> Files | None:
     except (OSError, pa.ArrowException):
         return None
     layout = layout_of(project.declarations, source)
-    held = {name: binding.columns.get(name, name) for name in layout.columns}
-    owners = [held[name] for name in layout.required if name != declared.time]
+    wanted = project.columns(source, only, also)
+    latest = project.now() + SKEW
+    held = {name: binding.columns.get(name, name) for name in wanted}
     fits = (
         not path.name.startswith(("_", "."))  # which Spark passes over
-        and _has(metadata.schema.to_arrow_schema(), held, layout.columns)
-        and _tells(metadata, owners, held[declared.time], project.now() + SKEW)
+        and binding.unit in (None, "us")
+        and _has(metadata.schema.to_arrow_schema(), held, wanted)
+        and _within(metadata, held[declared.time], binding.unit is None, latest)
     )
     if not fits:
         return None
+    schema = pa.schema([(name, ARROW[kind]) for name, kind in wanted.items()])
     since = since_of(layout, project.now())
-    return Files([path], layout.schema(), declared.time, since, held)
+    owners = [name for name in layout.required if name != declared.time]
+    unowned = [name for name in owners if not _whole(metadata, held[name])]
+    return Files([path], schema, declared.time, since, held, unowned)
 
 
 def _has(schema: pa.Schema, held: Mapping[str, str], columns: Mapping[str, Type]) -> bool:
@@ -66,19 +79,67 @@ def _has(schema: pa.Schema, held: Mapping[str, str], columns: Mapping[str, Type]
     return True
 
 
-def _tells(metadata: pq.FileMetaData, owners: Sequence[str], time: str, latest: int) -> bool:
-    """Whether a file's statistics say that no owner is null, and no time later than this (µs)."""
+def _told(metadata: pq.FileMetaData, column: str) -> Iterator[Any]:
+    """The statistics of a column, row group by row group."""
     for number in range(metadata.num_row_groups):
         group = metadata.row_group(number)
-        chunks = {c.path_in_schema: c for c in map(group.column, range(group.num_columns))}
-        for name in owners:
-            found = chunks[name].statistics
-            if found is None or not found.has_null_count or found.null_count:
-                return False
-        dated = chunks[time].statistics
-        if dated is None or not dated.has_min_max or dated.max_raw > latest:
-            return False
-    return True
+        chunks = map(group.column, range(group.num_columns))
+        yield next(c.statistics for c in chunks if c.path_in_schema == column)
+
+
+def _whole(metadata: pq.FileMetaData, column: str) -> bool:
+    """Whether a file's statistics say that no value of a column is null."""
+    told = _told(metadata, column)
+    return all(each and each.has_null_count and not each.null_count for each in told)
+
+
+def _within(metadata: pq.FileMetaData, time: str, guess: bool, latest: int) -> bool:
+    """Whether a file's statistics say that no moment is later than this (µs), and where there is to
+    guess the unit of whole numbers, that it is the µs."""
+    whole = pa.types.is_int64(metadata.schema.to_arrow_schema().field(time).type)
+    least = LEAST if guess and whole else -(2**63)
+    return all(
+        each and each.has_min_max and least <= each.min_raw and each.max_raw <= latest
+        for each in _told(metadata, time)
+    )
+
+
+def check_kept(source: str, files: Files) -> None:
+    """Warns (T349) where files have rows, and their statistics say that none is kept any more."""
+    limit, rows = files.since.get(files.time), 0
+    if limit is None:
+        return
+    for path in files.paths:
+        metadata = pq.read_metadata(path)
+        for told in _told(metadata, files.held.get(files.time, files.time)):
+            if told is None or not told.has_min_max or told.max_raw >= limit:
+                return
+        rows += metadata.num_rows
+    if rows:
+        none_kept(source, rows)
+
+
+def features(project: Project, signals: Names, spine: SpineRows) -> pa.Table:
+    """See `Project.features`."""
+    names = named(project, signals)
+    check_kinds(project, names, {})
+    views, formulas = views_of(project.plan, names), formulas_of(project.plan, names)
+    keys = keys_of(project, views)
+    table = read_moments(spine, keys)
+    check_columns(table, names)
+    with ExitStack() as held:
+        tables = opened(project, views, held)
+        found = project.engine.features(views, tables, table.select([*keys, AT]))
+    found = project.engine.derive(found, formulas)
+    for name in names:
+        table = table.append_column(name, found[name])
+    return table
+
+
+def opened(project: Project, views: Iterable[View], held: ExitStack) -> dict[str, Any]:
+    """The sources that views read."""
+    read = columns_read(views)
+    return {name: project.scannable(name, held, only) for name, only in read.items()}
 
 
 def write(
@@ -92,15 +153,14 @@ def write(
     asked, goal = _spine(project, spine), Path(target)
     _check_spine(asked, [*computed, *names])
     _check_target(project, goal, asked)
-    without = [name for name in computed if name not in names]
     with ExitStack() as held:
-        tables = {name: project._scannable(name, held) for name in sources_of(views)}
+        tables = opened(project, views, held)
         if project.engine.name != "local":
-            return project.engine.write(views, tables, asked, goal, formulas, without)
+            return project.engine.write(views, tables, asked, goal, formulas, names)
         aside = goal.with_name(f".{goal.name}.{os.getpid()}")
         try:
             aside.touch(mode=PRIVATE)
-            rows = project.engine.write(views, tables, asked, aside, formulas, without)
+            rows = project.engine.write(views, tables, asked, aside, formulas, names)
             os.replace(aside, goal)
         except OSError as error:
             raise unwritable(error, goal) from error

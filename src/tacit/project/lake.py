@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -92,6 +92,7 @@ def ingest(
         ahead=ahead,
         batch=batch,
         unique=binding.unique if binding else None,
+        unit=binding.unit if binding else None,
         progress=progress,
     )
     return project.lake.ingest(layout, asked)
@@ -118,15 +119,17 @@ def is_there(project: Project, source: str) -> bool:
 
 
 @contextmanager
-def scannable(project: Project, source: str) -> Iterator[pa.Table | Files]:
-    """A source of the lake as engines read it: its files as they are, or its rows where they are
-    not on a local disk. The files stay while the block runs."""
+def scannable(
+    project: Project, source: str, columns: Collection[str]
+) -> Iterator[pa.Table | Files]:
+    """A source of the lake as engines read it: its files as they are, or these columns of its rows
+    where they are not on a local disk. The files stay while the block runs."""
     layout = layout_of(project.declarations, source)
     lake, now = project.lake, project.now()
     with lake.reading(layout) as table:
         paths = None if table is None else lake.paths(table)
         if paths is None:
-            yield lake.read(layout, now)
+            yield lake.read(layout, now, columns=list(columns))
             return
         yield Files(paths, layout.schema(arrived=True), layout.dated, since_of(layout, now))
 

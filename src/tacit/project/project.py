@@ -6,25 +6,22 @@ applied and the budget spent, the signing key, the simulated devices, tasks, rel
 
 from __future__ import annotations
 
-import difflib
 import os
-import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tacit.declare import Declarations, Events, Purpose, Source, Table
+from tacit.declare import Declarations, Purpose, Source, Table
 from tacit.errors import BundleError, DataError
 from tacit.plan import Difference, Plan, compile_plan, difference, document
-from tacit.plan.views import formulas_of, sources_of, views_of
-from tacit.project.catalogue import Catalogue, catalogue_of, check_keys
+from tacit.project.catalogue import Catalogue, catalogue_of
 from tacit.project.module import read_module
-from tacit.project.settings import FILE, Settings, read_settings
-from tacit.project.terms import current, owner, people_columns, row_retention
+from tacit.project.settings import FILE, Settings, check_bindings, read_settings
+from tacit.project.terms import required
 from tacit.values import Type
 
 if TYPE_CHECKING:
@@ -35,7 +32,7 @@ if TYPE_CHECKING:
     from tacit.device.keys import SigningKey
     from tacit.device.population import Population
     from tacit.engines.base import Computing
-    from tacit.engines.scan import Source as Scannable
+    from tacit.engines.scan import Files
     from tacit.govern.ledger import Ledger
     from tacit.learn.consent import Consent
     from tacit.learn.spine import Rows as SpineRows
@@ -71,28 +68,9 @@ class Project:
         """
         folder = Path(root)
         settings = read_settings(folder)
-        project = cls(folder, settings, read_module(settings.module))
-        project._check_bindings()
-        return project
-
-    def _check_bindings(self) -> None:
-        sources = self.declarations.of(Source)
-        for name, binding in self.settings.sources.items():
-            declared = sources.get(name)
-            if declared is None:
-                what, wrong, known = "a source", name, list(sources)
-            else:
-                known = list(declared.columns)
-                what = f"a column of {name}"
-                wrong = next((c for c in binding.columns if c not in declared.columns), "")
-            if wrong:
-                close = difflib.get_close_matches(wrong, known, 1)
-                raise DataError(
-                    f"[sources.{name}] names {wrong!r}, which is not declared as {what}",
-                    code="T311",
-                    where=str(self.root / FILE),
-                    fix=f"did you mean {close[0]!r}?" if close else f"use {', '.join(known)}",
-                )
+        declarations = read_module(settings.module)
+        check_bindings(settings, declarations, folder / FILE)
+        return cls(folder, settings, declarations)
 
     def now(self) -> int:
         """Microseconds, UTC: the moment that the settings replay, else the system's clock."""
@@ -221,38 +199,30 @@ class Project:
 
         return ingest(self, source, Path(given) if isinstance(given, str) else given, **how)
 
-    def rows(self, source: str, *, also: tuple[str, ...] = ()) -> Rows:
+    def columns(
+        self, source: str, only: Collection[str], also: Collection[str] = ()
+    ) -> dict[str, Type]:
+        """The stored columns of a source that `only` names, those without which there is no row,
+        and columns of moments that the system keeps `also`."""
+        wanted = {*only, *required(self.source(source))}
+        found = {name: kind for name, kind in self.schema(source).items() if name in wanted}
+        return {**found, **dict.fromkeys(also, Type.TIME)}
+
+    def rows(
+        self, source: str, *, also: Collection[str] = (), only: Collection[str] | None = None
+    ) -> Rows:
         """The rows of a source, held to its declaration; those past their retention are left out,
         and so are the values of columns past theirs.
 
         `also` names columns of moments that the system keeps beside those declared; the lake's is
-        `_arrived` (µs, when the row was ingested). Raises DataError T312 for a source that is not
-        bound to a file and not in the lake, T301 to T305 for the file, T306 for a table in which a
-        key comes twice.
+        `_arrived` (µs, when the row was ingested). `only` names the declared columns that are to be
+        read, all unless given; those without which there is no row are read too. Raises DataError
+        T312 for a source that is not bound to a file and not in the lake, T301 to T305 for the
+        file, T306 for a table in which a key comes twice.
         """
-        from tacit.store.files import Rows, read_parquet
-        from tacit.store.lake.layout import ARRIVED
+        from tacit.project.reading import read_rows
 
-        declared = self.source(source)
-        if self.in_lake(source):
-            from tacit.project.lake import layout_of
-
-            layout = layout_of(self.declarations, source)
-            return Rows(self.lake.read(layout, self.now(), arrived=ARRIVED in also))
-        rows = read_parquet(
-            self.file(source),
-            {**self.schema(source), **dict.fromkeys(also, Type.TIME)},
-            renamed=self.settings.sources[source].columns,
-            keys=owner(declared),
-            time=declared.time if isinstance(declared, Events) else None,
-            now=self.now(),
-            keep=row_retention(declared),
-        )
-        if isinstance(declared, Table):
-            check_keys(declared, rows.table, self.file(source))
-            return rows
-        assert isinstance(declared, Events), "rows are of events, or of content"
-        return replace(rows, table=current(declared, rows.table, self.now()))
+        return read_rows(self, source, only, also)
 
     def source(self, name: str) -> Source:
         """The source declared under a name."""
@@ -267,38 +237,18 @@ class Project:
     def population(self, source: str) -> Population:
         """The simulated devices that hold a source's rows. Raises DataError T316 where its rows
         are not of one person each: on whose device would they be?"""
-        from tacit.device.population import Population
+        from tacit.project.devices import population
 
-        events = self.source(source)
-        assert isinstance(events, Events), "devices hold events"
-        people = people_columns(events)
-        if len(people) != 1:
-            raise DataError(
-                f"the rows of {source!r} are not of one person each",
-                code="T316",
-                where=events.where,
-                fix="declare events of a device with one column that is the key of its person",
-            )
-        entity = events.columns[people[0]].entity
-        assert entity is not None, "the column is a key"
-        return Population(
-            folder=self.state / "devices" / self.declarations.name(entity, events),
-            project=self.settings.name,
-            trusted=self.signing_key.public,
-            tables={source: self.schema(source)},
-            person={source: people[0]},
-            clocks={source: events.time},
-        )
+        return population(self, source)
 
     def device(self, source: str, person: str) -> AbstractContextManager[Agent]:
         """The agent of one person's device, by their key as text.
 
         Raises DataError T315 when there is none.
         """
-        population = self.population(source)
-        kind = self.schema(source)[population.person[source]]
-        number = kind is Type.INT and re.fullmatch(r"-?\d{1,19}", person)
-        return population.agent(int(person) if number else person)
+        from tacit.project.devices import device
+
+        return device(self, source, person)
 
     def content(self, table: str) -> Catalogue:
         """A content table as a public domain. Raises DataError T308 for one without rows."""
@@ -362,29 +312,25 @@ class Project:
         Raises StoreError T722 for a server that cannot be reached, T727 on use when what it holds
         is of another plan: `rebase` builds it anew.
         """
-        from tacit.live.feeds import feeds_of
-        from tacit.live.online import Online
-        from tacit.live.online import Settings as Keeping
+        from tacit.project.serving import open_online
 
-        where, backend = self.settings.online, self._backend()
-        feeds = feeds_of(self.plan, lambda table: self.rows(table).table, where.baseline)
-        return Online(backend, feeds, Keeping(stale=where.stale))
+        return open_online(self, self._backend())
 
-    def lookup(self, signals: Names) -> Serving:
+    def lookup(
+        self, signals: Names, *, sink: str | None = None, purpose: str | Purpose | None = None
+    ) -> Serving:
         """Signals and formulas of the cloud, or one, ready to be read from the online store.
 
-        Raises DataError T313 for what is not in the cloud, T375 for an outcome, T393 for a signal
-        that the online store does not keep, or for none.
-        """
-        from tacit.live.feeds import fresh_window
-        from tacit.project.serving import Serving
-        from tacit.project.training import check_kinds, named
+        Where sinks `to="online"` are declared, one of them must clear what is asked: the one named,
+        or for that purpose, or the only one. Where none is, the reader is this project's own code,
+        and a `sink` or `purpose` is refused.
 
-        names = named(self, signals)
-        check_kinds(self, names, {})
-        read = [w.signal for view in views_of(self.plan, names) for w in view.windows]
-        read += [fresh_window(name) for name in read if "fresh" in self.plan.nodes[name].spec]
-        return Serving(self.online.lookup(read), names, formulas_of(self.plan, names))
+        Raises DataError T313 for what is not in the cloud, T375 for an outcome, T378 for what no
+        sink clears, T393 for a signal that the online store does not keep, or for none.
+        """
+        from tacit.project.serving import lookup
+
+        return lookup(self, signals, sink, purpose)
 
     def _backend(self) -> Backend:
         where = self.settings.online
@@ -444,33 +390,18 @@ class Project:
         Raises DataError T313 for a signal that is not in the cloud: on a device it stays; T375 for
         an outcome; T301, T302 or T371 for a spine that cannot be read or has a column of that name.
         """
-        from tacit.learn.spine import AT, check_columns, read_moments
-        from tacit.project.training import check_kinds, keys_of, named
+        from tacit.project.files import features
 
-        names = named(self, signals)
-        check_kinds(self, names, {})
-        views, formulas = views_of(self.plan, names), formulas_of(self.plan, names)
-        keys = keys_of(self, views)
-        table = read_moments(spine, keys)
-        check_columns(table, names)
-        asked = table.select([*keys, AT])
-        with ExitStack() as held:
-            tables = {name: self._scannable(name, held) for name in sources_of(views)}
-            found = self.engine.derive(self.engine.features(views, tables, asked), formulas)
-        for name in names:
-            table = table.append_column(name, found[name])
-        return table
+        return features(self, signals, spine)
 
-    def _scannable(self, source: str, held: ExitStack) -> Scannable:
+    def scannable(
+        self, source: str, held: ExitStack, only: Collection[str], also: Collection[str] = ()
+    ) -> pa.Table | Files:
         """A source as the engine reads it: its files as they are, where nothing in them is to be
-        converted or told first; else its rows."""
-        if self.in_lake(source):
-            from tacit.project.lake import scannable
+        converted or told first; else its rows. Columns are chosen as by `rows`."""
+        from tacit.project.reading import open_source
 
-            return held.enter_context(scannable(self, source))
-        from tacit.project.files import bound
-
-        return bound(self, source) or self.rows(source).table
+        return open_source(self, source, held, only, also)
 
     def write(self, signals: Names, spine: pa.Table | Path | str, target: Path | str) -> int:
         """The same as `features`, to Parquet; how many rows.

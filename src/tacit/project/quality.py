@@ -1,9 +1,10 @@
 """The quality of a project's signals: what they look like now, and how far that is from before.
 
-Each signal of the cloud is computed for the moments of its source's own events, and profiled day by
-day (`aggregates.profile`); the profile of any range of days is the merge of its days. Two ranges
-are compared, or now with what the last look found. Of people's data only aggregates leave this
-module: counts of `MINIMUM` rows or more, never a value of one row.
+Each signal of the cloud is computed for the moments of its source's own events, a formula for those
+of the first signal that it is over, and profiled day by day (`aggregates.profile`); the profile of
+any range of days is the merge of its days. Two ranges are compared, or now with what the last look
+found. Of people's data only aggregates leave this module: counts of `MINIMUM` rows or more, never a
+value of one row.
 
 ========  ==========================================================================================
 rows      spine rows looked at
@@ -11,6 +12,8 @@ nulls     the share without a value
 missing   the share to whose key nothing ever happened that contributes
 stale     the share whose newest event is older than the signal's stated freshness
 age       the median time since that event, to an eighth
+          A formula is missing where all its signals are, stale where one is, and as old as the
+          oldest.
 psi, js,  how far now lies from before (`learn.drift`)
 ks
 skew      the share of served values that differ from what the same rows would be trained on
@@ -41,14 +44,16 @@ from tacit.aggregates.profile import (
     published,
 )
 from tacit.declare import Events, Place
+from tacit.engines.base import columns_read
 from tacit.errors import DataError
 from tacit.learn.drift import distance
 from tacit.learn.known import features_as_known
 from tacit.learn.spine import AT, read_spine
 from tacit.learn.training import newest_view
 from tacit.operations import View
-from tacit.plan.views import sources_of, views_of
+from tacit.plan.views import formulas_of, views_of
 from tacit.project.project import Project
+from tacit.project.reading import Opened, read_moments
 from tacit.project.training import keys_of
 from tacit.store.atomic import replace_file
 from tacit.store.files import check_file
@@ -125,15 +130,15 @@ def look(
     """
     names = [
         node.id
-        for node in project.plan.of("signal")
+        for node in (*project.plan.of("signal"), *project.plan.of("formula"))
         if node.place is Place.CLOUD and "ahead" not in node.spec
         # A profile is of values that have an order.
         if not node.columns[0].type.startswith(Type.VECTOR)
     ]
     now = project.now()
     days_of: dict[str, dict[int, Ages]] = {}
-    for view in views_of(project.plan, names):
-        days_of |= _by_day(project, view, now - 2 * days * DAY, now)
+    for view, together in _at_home(project, names).items():
+        days_of |= _by_day(project, view, together, now - 2 * days * DAY, now)
     skews = {} if served is None else skew(project, names, served)
     path = project.state / "quality.json"
     last = _last(path) if against == "last" else None
@@ -180,13 +185,12 @@ def _quality(
         return Quality(name, 0)
     apart = distance(before, shown)
     ages = published(found.ages)
-    fresh = project.plan.nodes[name].spec.get("fresh")
     return Quality(
         signal=name,
         rows=shown.rows,
         nulls=shown.nulls / shown.rows,
         missing=ages.nulls / ages.rows,
-        stale=None if fresh is None else _share(found.stale, shown.rows),
+        stale=_share(found.stale, shown.rows) if _fresh(project, name) else None,
         age=_median(ages),
         psi=apart and apart.psi,
         js=apart and apart.js,
@@ -215,40 +219,57 @@ def _median(ages: Published) -> float | None:
     return None
 
 
-def _by_day(project: Project, view: View, begin: int, end: int) -> dict[str, dict[int, Ages]]:
-    """Each signal's profiles by day, at the moments of the source's own events."""
-    declared = project.source(view.source)
-    assert isinstance(declared, Events), "views are of events"
-    tables = {name: project.rows(name).table for name in sources_of([view])}
-    rows = tables[view.source]
-    at = rows.column(declared.time)
-    chosen = pc.and_(pc.greater(at, begin), pc.less_equal(at, end))
-    asked = rows.filter(chosen)
-    if asked.num_rows > ROWS:
-        asked = asked.take(pa.array(np.linspace(0, asked.num_rows - 1, ROWS).astype(np.int64)))
-    spine = pa.table(
-        {entity: asked.column(column) for entity, column in view.keys}
-        | {AT: asked.column(declared.time)}
-    )
-    table = project.engine.features([view], tables, spine)
-    newest = project.engine.features([newest_view(view)], tables, spine)
+def _over(project: Project, name: str) -> list[str]:
+    """The signals that a formula is over; of a signal, itself."""
+    formulas = formulas_of(project.plan, [name])
+    return [each for formula in formulas for each, _ in formula.inputs] or [name]
+
+
+def _fresh(project: Project, name: str) -> dict[str, int]:
+    """The freshness (µs) that a signal states, or the signals that a formula is over."""
+    stated = {each: project.plan.nodes[each].spec.get("fresh") for each in _over(project, name)}
+    return {each: length for each, length in stated.items() if length is not None}
+
+
+def _at_home(project: Project, names: Sequence[str]) -> dict[View, list[str]]:
+    """Signals by their view, and formulas by that of the first signal that they are over: all are
+    of the same keys (T114)."""
+    views = views_of(project.plan, names)
+    found: dict[View, list[str]] = {view: [] for view in views}
+    for name in names:
+        first = _over(project, name)[0]
+        home = next(v for v in views if first in (window.signal for window in v.windows))
+        found[home].append(name)
+    return {view: together for view, together in found.items() if together}
+
+
+def _by_day(
+    project: Project, home: View, names: Sequence[str], begin: int, end: int
+) -> dict[str, dict[int, Ages]]:
+    """Each signal's profiles by day, at the moments of the events of one view's source."""
+    spine = read_moments(project, home.source, dict(home.keys), (begin, end), ROWS)
+    views = views_of(project.plan, names)
+    with Opened(project, columns_read(views), {})() as tables:
+        table = project.engine.features(views, tables, spine)
+        newest = project.engine.features([newest_view(view) for view in views], tables, spine)
+    table = project.engine.derive(table, formulas_of(project.plan, names))
     times = read(spine[AT]).numbers
     found = {}
-    for window in view.windows:
-        fresh = project.plan.nodes[window.signal].spec.get("fresh")
-        values, seen = table[window.signal], newest[window.signal]
-        found[window.signal] = _profiles(values, seen, times, fresh)
+    for name in names:
+        old = np.zeros(len(times), np.bool_)
+        for each, fresh in _fresh(project, name).items():
+            late = pc.greater(pc.subtract(pa.array(times), newest[each]), fresh)
+            old |= np.array(pc.fill_null(late, False).to_numpy(), np.bool_)
+        seen = [newest[each] for each in _over(project, name)]
+        oldest = seen[0] if len(seen) == 1 else pc.min_element_wise(*seen)
+        found[name] = _profiles(table[name], oldest, times, old)
     return found
 
 
 def _profiles(
-    values: pa.ChunkedArray, newest: pa.ChunkedArray, times: Array, fresh: int | None
+    values: pa.ChunkedArray, newest: pa.ChunkedArray, times: Array, stale: Array
 ) -> dict[int, Ages]:
     ages = pc.divide(pc.cast(pc.subtract(pa.array(times), newest), pa.float64()), 1e6)
-    stale = np.zeros(len(times), np.bool_)
-    if fresh is not None:
-        old = pc.fill_null(pc.greater(ages, fresh / 1e6), False)
-        stale = np.array(old.to_numpy(), np.bool_)
     days = times // DAY
     order = np.argsort(days, kind="stable")
     numbers, starts = np.unique(days[order], return_index=True)
@@ -281,14 +302,13 @@ def skew(project: Project, names: Sequence[str], served: Path) -> dict[str, tupl
         )
     views = views_of(project.plan, present)
     spine = read_spine(served, keys_of(project, views))
-    tables = {name: project.rows(name).table for name in sources_of(views)}
     arrivals = {view.source: arrival for view in views if (arrival := _arrival(project, view))}
     known = [view for view in views if view.source in arrivals]
     other = [view for view in views if view.source not in arrivals]
-    then = features_as_known(project.engine, known, tables, spine.asked, arrivals)
-    now = project.engine.features(other, tables, spine.asked)
-    trained = {w.signal: then[w.signal] for view in known for w in view.windows}
-    trained |= {w.signal: now[w.signal] for view in other for w in view.windows}
+    with Opened(project, columns_read(views), arrivals)() as tables:
+        trained = features_as_known(project.engine, known, tables, spine.asked, arrivals)
+        trained = project.engine.features(other, tables, trained)
+    trained = project.engine.derive(trained, formulas_of(project.plan, present))
     found = {}
     for name in present:
         rows = spine.table.num_rows

@@ -153,8 +153,11 @@ def deliver(project: Project, node: Node) -> Path | None:
     """Writes a sink's signals, for the moment of every event of their source, as Parquet.
 
     Signals of several sources have the moments of the first one's that has all the keys. A training
-    sink whose keys no source has together has no moments of its own: None.
+    sink whose keys no source has together has no moments of its own: None. Nor has one to serve
+    from: its signals are in the online store.
     """
+    if node.spec["to"] == "online":
+        return None
     spine = moments_of(project, node)
     if spine is None:
         return None

@@ -9,17 +9,27 @@ is as new as that.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 
 from tacit.aggregates.columns import Array
+from tacit.declare import Purpose
 from tacit.engines.base import ARROW, Deriving
 from tacit.engines.reference import Reference
-from tacit.live.feeds import fresh_window
+from tacit.errors import warn
+from tacit.live.feeds import feeds_of, fresh_window
+from tacit.live.online import Online, Settings
 from tacit.live.reader import Lookup, Status, Table, Values
 from tacit.operations import Derived
+from tacit.plan.views import formulas_of, served, views_of
+from tacit.project.sinks import cleared, purpose_of
+from tacit.project.training import Names, check_kinds, named
+from tacit.store.online.base import Backend
+
+if TYPE_CHECKING:
+    from tacit.project.project import Project
 
 
 class Serving:
@@ -116,6 +126,48 @@ class Serving:
         }
         found = engine.derive(pa.table(columns), self.formulas)
         return {f.signal: found[f.signal].to_pylist() for f in self.formulas}
+
+
+def open_online(project: Project, backend: Backend) -> Online:
+    """See `Project.online`."""
+    where = project.settings.online
+    feeds = feeds_of(project.plan, lambda table: project.rows(table).table, where.baseline)
+    return Online(backend, feeds, Settings(stale=where.stale))
+
+
+def lookup(
+    project: Project, signals: Names, sink: str | None, purpose: str | Purpose | None
+) -> Serving:
+    """See `Project.lookup`."""
+    names = named(project, signals)
+    check_kinds(project, names, {})
+    if sink is not None or purpose is not None or served(project.plan):
+        cleared(project, "online", names, sink, purpose_of(project, purpose))
+    views = views_of(project.plan, names)
+    for source in sorted({view.source for view in views}):
+        check_based(project, source)
+    read = [window.signal for view in views for window in view.windows]
+    read += [fresh_window(name) for name in read if "fresh" in project.plan.nodes[name].spec]
+    return Serving(project.online.lookup(read), names, formulas_of(project.plan, names))
+
+
+def check_based(project: Project, source: str) -> None:
+    """Warns (T318) where a source has rows that the online store never took: none of them is in
+    what it answers."""
+    online = project.online
+    binding = project.settings.sources.get(source)
+    has_rows = (binding is not None and binding.path is not None) or project.in_lake(source)
+    if not has_rows or source not in online.sources or online.sources[source].feed.baseline:
+        return
+    if online.standing(source).version <= 1:
+        warn(
+            f"the online store knows of {source!r} only what was pushed: no baseline was built from"
+            " its rows",
+            code="T318",
+            where=f"[sources.{source}]",
+            fix=f"project.rebase({source!r}); to answer nothing before that, name it under"
+            " [online] baseline",
+        )
 
 
 def _joined(status: Array) -> Array:

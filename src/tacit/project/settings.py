@@ -12,6 +12,7 @@
 
     [sources.visits]                    # without a path: what `tacit ingest` brought to the lake
     unique = "visit"                    # the column that tells events apart, if there is one
+    unit = "ms"                         # of moments that are whole numbers, if it is not the µs
 
     [lake]                              # left out: Iceberg with a SQLite catalog in .tacit/lake
     catalog = "prod"                    # the properties of a pyiceberg catalog; secrets belong in
@@ -22,7 +23,7 @@
     stale = "10m"                       # without news for so long, a source's values are stale
     baseline = ["orders"]               # nothing of these is answered before a baseline is built
 
-The engine of the cloud, and its settings: see `project.engine`.
+The engine of the cloud, and its settings: see `project.engine`. Every key: docs/settings.md.
 """
 
 from __future__ import annotations
@@ -36,21 +37,33 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from tacit.declare import Declarations, Source
 from tacit.errors import DataError
 from tacit.project.engine import Chosen, chosen
+from tacit.store.files import UNITS
 from tacit.values import duration, moment
 
 FILE = "tacit.toml"
+KEYS: Mapping[str, tuple[str, ...]] = {
+    "": ("name", "module", "as_of", "engine"),
+    "sources.NAME": ("path", "columns", "unique", "unit"),
+    "lake": ("catalog", "*"),
+    "engines.NAME": ("master", "buckets", "spark.*"),
+    "online": ("redis", "stale", "baseline"),
+}
+"""The keys of each table; with a *, any that begin so. A test holds docs/settings.md to them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Binding:
     """Where the rows of one source are: a Parquet file, or the lake where there is no `path`;
-    declared → held column names; the column that tells events of the lake apart."""
+    declared → held column names; the column that tells events of the lake apart; the unit of
+    moments that are whole numbers, where it is said."""
 
     path: Path | None
     columns: Mapping[str, str] = field(default_factory=dict)
     unique: str | None = None
+    unit: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,8 +119,26 @@ def read_settings(root: Path) -> Settings:
     return _settings(root, path, raw)
 
 
+def check_bindings(settings: Settings, declarations: Declarations, path: Path) -> None:
+    """Raises DataError T311 for a binding of what is not declared."""
+    sources = declarations.of(Source)
+    for name, binding in settings.sources.items():
+        declared = sources.get(name)
+        if declared is None:
+            what, wrong, known = "a source", name, list(sources)
+        else:
+            known = list(declared.columns)
+            what = f"a column of {name}"
+            wrong = next((c for c in binding.columns if c not in declared.columns), "")
+        if wrong:
+            close = difflib.get_close_matches(wrong, known, 1)
+            fix = f"did you mean {close[0]!r}?" if close else f"use {', '.join(known)}"
+            message = f"[sources.{name}] names {wrong!r}, which is not declared as {what}"
+            raise _wrong(path, message, fix)
+
+
 def _settings(root: Path, path: Path, raw: Mapping[str, Any]) -> Settings:
-    known = ("name", "module", "as_of", "sources", "lake", "engine", "engines", "online")
+    known = (*KEYS[""], *dict.fromkeys(table.partition(".")[0] for table in KEYS if table))
     unknown = sorted(set(raw) - set(known))
     if unknown:
         close = difflib.get_close_matches(unknown[0], known, 1)
@@ -141,7 +172,7 @@ def _settings(root: Path, path: Path, raw: Mapping[str, Any]) -> Settings:
 
 def _online(path: Path, raw: Any) -> OnlineStore:
     fix = 'write redis = "redis://…", stale = "10m" and baseline = ["…"], or leave them out'
-    if not isinstance(raw, dict) or not set(raw) <= {"redis", "stale", "baseline"}:
+    if not isinstance(raw, dict) or not set(raw) <= set(KEYS["online"]):
         raise _wrong(path, "[online] has settings that there are not", fix)
     server, stale, baseline = raw.get("redis"), raw.get("stale"), raw.get("baseline", [])
     names = isinstance(baseline, list) and all(isinstance(name, str) for name in baseline)
@@ -157,15 +188,18 @@ def _binding(root: Path, path: Path, source: str, raw: Any) -> Binding:
         isinstance(raw, dict)
         and bool(raw)
         and all(isinstance(raw.get(name, ""), str) for name in ("path", "unique"))
-        and set(raw) <= {"path", "columns", "unique"}
+        and raw.get("unit", "us") in UNITS
+        and set(raw) <= set(KEYS["sources.NAME"])
         and isinstance(columns, dict)
         and all(isinstance(value, str) for value in columns.values())
     )
     if not right:
         fix = 'write path = "….parquet" and, where names differ, columns = { declared = "held" }'
+        if isinstance(raw, dict) and raw.get("unit", "us") not in UNITS:
+            fix = "write unit = " + " or ".join(f'"{unit}"' for unit in UNITS)
         raise _wrong(path, f"[sources.{source}] is not a path with columns", fix)
     place = root / raw["path"] if "path" in raw else None
-    return Binding(place, dict(columns), raw.get("unique"))
+    return Binding(place, dict(columns), raw.get("unique"), raw.get("unit"))
 
 
 def _wrong(path: Path | str, message: str, fix: str) -> DataError:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tacit.declare import Events, Source, Table
+from tacit.errors import warn
 from tacit.plan.sources import key_columns, narrowed, retention
 
 if TYPE_CHECKING:
@@ -37,6 +38,17 @@ def row_retention(source: Source) -> int | None:
     kept = narrowed(source)
     terms = [retention(source.keep, source.where), *(kept.get(name) for name in required(source))]
     return min((term for term in terms if term is not None), default=None)
+
+
+def none_kept(source: str, rows: int) -> None:
+    """Warns (T349) that retention leaves no row of a source."""
+    warn(
+        f"all {rows:,} rows of {source!r} are older than they may be kept: nothing is left to"
+        " compute from",
+        code="T349",
+        where=source,
+        fix="bring newer rows, or declare a longer keep=, of the source and of its columns",
+    )
 
 
 def current(source: Events, rows: pa.Table, now: int) -> pa.Table:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
 
 from tacit.declare import Basis, Events, Formula, Place, Purpose, Signal
+from tacit.engines.base import columns_read
 from tacit.errors import DataError
 from tacit.plan import Node
 from tacit.plan.graph import Port
 from tacit.plan.sources import key_columns
-from tacit.plan.views import formulas_of, sources_of, views_of
+from tacit.plan.views import formulas_of, views_of
+from tacit.project.reading import Opened, read_moments
+from tacit.project.sinks import cleared, purpose_of
 from tacit.project.terms import row_retention
 from tacit.store.lake.layout import ARRIVED
 from tacit.values import Type, moment
@@ -49,7 +53,8 @@ def make_training_set(
     names = named(project, signals)
     outcomes = _labels(project, labels)
     check_kinds(project, names, outcomes)
-    node = _sink(project, [*names, *outcomes.values()], sink, _purpose(project, purpose))
+    asked = [*names, *outcomes.values()]
+    node = cleared(project, "training", asked, sink, purpose_of(project, purpose))
     views = views_of(project.plan, names)
     told = views_of(project.plan, outcomes.values())
     spine_read = read_spine(spine, keys_of(project, [*views, *told]), row)
@@ -59,15 +64,11 @@ def make_training_set(
         raise _future(f"as_of lies {_ahead(known - now)} ahead of now", "name a moment of the past")
     _check_past(spine_read.table, min(now, known) if isinstance(known, int) else now)
     arrivals = {} if known is None else arrivals_of(project, [*views, *told])
-    tables = {
-        name: project.rows(name, also=_extra(project, name, arrivals)).table
-        for name in sources_of([*views, *told])
-    }
     computed = (window.signal for view in (*views, *told) for window in view.windows)
     personal = {name for name in computed if project.plan.nodes[name].label.subjects}
     allowed = None
     if consent is not None:
-        purposes = [_purpose(project, purpose)] if purpose else list(node.spec["purposes"])
+        purposes = [purpose_of(project, purpose)] if purpose else list(node.spec["purposes"])
         allowed = _allowed(project, spine_read.asked, personal, purposes, consent)
     question = Question(
         spine=spine_read,
@@ -75,7 +76,7 @@ def make_training_set(
         formulas=formulas_of(project.plan, names),
         outcomes=told,
         labels=outcomes,
-        sources=tables,
+        sources=Opened(project, columns_read([*views, *told]), arrivals),
         arrivals=arrivals,
         as_of=known,
         now=now,
@@ -105,11 +106,15 @@ def _named(project: Project, signal: str | Signal | Formula) -> str:
             name = known
     node = project.plan.nodes.get(name or "")
     if node is None or node.kind not in ("signal", "formula") or node.place is not Place.CLOUD:
+        cloud = [n for n in declared if project.plan.nodes[n].place is Place.CLOUD]
+        close = difflib.get_close_matches(name or "", cloud, 1) if node is None else []
         raise DataError(
             f"{name or 'a signal'!r} is not a signal of the cloud",
             code="T313",
             where=str(project.settings.module),
-            fix="name declared signals whose sources are in the cloud; a release may reach others",
+            fix=f"did you mean {close[0]!r}?"
+            if close
+            else "name declared signals whose sources are in the cloud; a release may reach others",
         )
     return node.id
 
@@ -139,59 +144,6 @@ def check_kinds(project: Project, names: Sequence[str], labels: Mapping[str, str
                 where=nodes[name].declared.where,
                 fix='declare what comes of it, as in orders.count().ahead("7d")',
             )
-
-
-def _sink(project: Project, signals: Sequence[str], sink: str | None, purpose: str | None) -> Node:
-    """The training sink by which the plan allows this set."""
-    training = [n for n in project.plan.of("sink") if n.spec["to"] == "training"]
-    where = str(project.settings.module)
-    if sink is not None:
-        training = [node for node in training if node.id == sink]
-        if not training:
-            raise _uncleared(f"there is no training sink {sink!r}", where, "name a declared one")
-        lacking = sorted(set(signals) - set(training[0].inputs))
-        if lacking:
-            raise _uncleared(
-                f"the sink {sink!r} is not cleared for {', '.join(lacking)}",
-                training[0].declared.where,
-                f"add {', '.join(lacking)} to its signals",
-            )
-    able = [
-        node
-        for node in training
-        if set(signals) <= set(node.inputs)
-        and (purpose is None or purpose in node.spec["purposes"])
-    ]
-    if not able:
-        use = f" for {purpose}" if purpose else ""
-        raise _uncleared(
-            f"no training sink is cleared for these signals together{use}",
-            where,
-            f'declare Sink(to="training", signals=[{", ".join(signals)}], …): the plan checks it',
-        )
-    if len({node.spec["purposes"] for node in able}) > 1:
-        raise _uncleared(
-            f"several training sinks take them: {', '.join(node.id for node in able)}",
-            where,
-            "say which: sink=…, or purpose=…",
-        )
-    return able[0]
-
-
-def _uncleared(message: str, where: str, fix: str) -> DataError:
-    return DataError(message, code="T374", where=where, fix=fix)
-
-
-def _purpose(project: Project, purpose: str | Purpose | None) -> str | None:
-    """The name of a declared purpose."""
-    if purpose is None:
-        return None
-    for name, each in project.declarations.of(Purpose).items():
-        if each is purpose or name == purpose:
-            return name
-    raise _uncleared(
-        f"there is no purpose {purpose!r}", str(project.settings.module), "name a declared one"
-    )
 
 
 def keys_of(project: Project, views: Sequence[View]) -> dict[str, Type]:
@@ -268,12 +220,6 @@ def arrivals_of(project: Project, views: Sequence[View]) -> dict[str, str]:
     return found
 
 
-def _extra(project: Project, name: str, arrivals: Mapping[str, str]) -> tuple[str, ...]:
-    """The column of arrival, where it is not one of those declared."""
-    column = arrivals.get(name)
-    return () if column is None or column in project.schema(name) else (column,)
-
-
 def _kept(project: Project, views: Sequence[View]) -> dict[str, int]:
     """Signal → the shortest time for which anything that it is made of is kept: its rows, or a
     column that it reads."""
@@ -315,9 +261,6 @@ def moments_of(project: Project, node: Node) -> pa.Table | None:
 
     A fast clock may date an event a little ahead of now: it has no row yet.
     """
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
     views = views_of(project.plan, node.inputs)
     entities = {entity for view in views for entity, _ in view.keys}
     for source in dict.fromkeys(view.source for view in views):
@@ -328,8 +271,6 @@ def moments_of(project: Project, node: Node) -> pa.Table | None:
             for name in sorted(entities)
         }
         if all(len(found) == 1 for found in columns.values()):
-            rows = project.rows(source).table
-            spine = {name: rows.column(found[0]) for name, found in columns.items()}
-            whole = pa.table(spine | {"at": rows.column(declared.time)})
-            return whole.filter(pc.less_equal(whole["at"], project.now()))
+            keys = {name: found[0] for name, found in columns.items()}
+            return read_moments(project, source, keys, (None, project.now()))
     return None

@@ -11,6 +11,7 @@ import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -19,6 +20,8 @@ import pyarrow.parquet as pq
 from tacit.errors import DataError
 from tacit.values import MINUTE, Type
 
+INGESTED = (".csv", ".csv.gz", ".jsonl", ".ndjson", ".jsonl.gz", ".ndjson.gz")
+"""Endings of files that the lake takes in, and that no source is bound to."""
 ARROW: Mapping[Type, pa.DataType] = {
     Type.INT: pa.int64(),
     Type.FLOAT: pa.float64(),
@@ -27,6 +30,10 @@ ARROW: Mapping[Type, pa.DataType] = {
     Type.TIME: pa.int64(),
     Type.VECTOR: pa.list_(pa.float32()),
 }
+UNITS: Mapping[str, int] = {"s": 1_000_000, "ms": 1_000, "us": 1, "ns": 1}
+"""Units of whole numbers that are moments, in µs; of nanoseconds a thousand make one."""
+LEAST, MOST = 631_152_000_000_000, 4_102_444_800_000_000
+"""1990 and 2100: a whole number beyond is taken for one of another unit, unless that is said."""
 SKEW = 5 * MINUTE
 """How far ahead of now a row may be dated before it is refused: clocks disagree a little."""
 
@@ -59,20 +66,27 @@ def read_parquet(
     time: str | None = None,
     now: int | None = None,
     keep: int | None = None,
+    unit: str | None = None,
 ) -> Rows:
     """The declared columns of a Parquet file.
 
-    `renamed` says which file column holds a declared one, where the names differ. Rows without a
-    key or a time, and those dated more than `keep` microseconds before `now`, are counted and left
-    out. Raises DataError: T301 no file, T302 not readable as Parquet, T303 a column missing, T304 a
-    column of another type, T305 times that lie in the future beyond `SKEW`.
+    `renamed` says which file column holds a declared one, where the names differ; `unit` that of
+    moments that are whole numbers, where it is said. Rows without a key or a time, and those dated
+    more than `keep` microseconds before `now`, are counted and left out. Raises DataError: T301 no
+    file, T302 not readable as Parquet, T303 a column missing, T304 a column of another type, T305
+    times that lie in the future beyond `SKEW`, T348 times that seem to be of another unit.
     """
     wanted = _wanted(path, columns, renamed or {})
     raw = _read(path, wanted)
-    arrays = [
-        convert(raw.column(held), name, columns[name], f"{path}, column {held!r}")
-        for name, held in wanted.items()
-    ]
+    arrays = []
+    for name, held in wanted.items():
+        where = f"{path}, column {held!r}"
+        array = convert(raw.column(held), name, columns[name], where)
+        if columns[name] is Type.TIME and pa.types.is_int64(raw.column(held).type):
+            if name == time and unit is None:
+                _check_unit(array, where)
+            array = of_unit(array, unit)
+        arrays.append(array)
     table = pa.table(arrays, names=list(wanted))
     with_key = _present(table, keys)
     with_time = _present(with_key, (time,) if time else ())
@@ -126,7 +140,9 @@ def _read(path: Path, wanted: Mapping[str, str]) -> pa.Table:
             f"the file cannot be read as Parquet: {first_line(error)}",
             code="T302",
             where=str(path),
-            fix="write it again; it is damaged, cut short, or of another format",
+            fix="ingest it: tacit ingest SOURCE FILE; sources are bound to Parquet alone"
+            if path.name.lower().endswith(INGESTED)
+            else "write it again; it is damaged, cut short, or of another format",
         ) from error
 
 
@@ -178,6 +194,44 @@ def convert(column: pa.ChunkedArray, name: str, kind: Type, where: str) -> pa.Ch
             where=where,
             fix="correct it, or leave it null",
         ) from error
+
+
+def of_unit(moments: pa.ChunkedArray | pa.Array, unit: str | None) -> Any:
+    """Moments that are whole numbers of a unit, as µs; nanoseconds are floored. Raises DataError
+    T304 for those that no 64 bits hold."""
+    if unit == "ns":
+        return micros(pc.cast(moments, pa.timestamp("ns")))
+    try:
+        return pc.multiply_checked(moments, UNITS[unit or "us"])
+    except pa.ArrowException as error:
+        raise DataError(
+            f"moments do not fit 64 bits as microseconds: {first_line(error)}",
+            code="T304",
+            where=f"unit {unit!r}",
+            fix="correct them, or the unit in tacit.toml",
+        ) from None
+
+
+def strange(moments: pa.ChunkedArray | pa.Array) -> Any:
+    """Which moments are not between 1990 and 2100; null where there is none."""
+    return pc.or_(pc.less(moments, LEAST), pc.greater_equal(moments, MOST))
+
+
+def _check_unit(moments: pa.ChunkedArray, where: str) -> None:
+    odd = pc.sum(strange(moments)).as_py()
+    if odd:
+        raise other_unit(odd, len(moments), where)
+
+
+def other_unit(odd: int, rows: int, where: str) -> DataError:
+    """What is said of whole numbers that are no microseconds of our days."""
+    return DataError(
+        f"the times of {odd:,} of {rows:,} rows are whole numbers that lie before 1990 or after"
+        " 2100 as microseconds",
+        code="T348",
+        where=where,
+        fix='say their unit in tacit.toml, under [sources.NAME]: unit = "s", "ms", "us" or "ns"',
+    )
 
 
 def is_list(held: pa.DataType) -> bool:

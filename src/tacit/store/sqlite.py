@@ -2,12 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
 
 from tacit.errors import StoreError, TacitError
 
 # Primary result codes (https://www.sqlite.org/rescode.html).
 _BUSY, _LOCKED, _READONLY, _IOERR, _CORRUPT, _FULL, _CANTOPEN, _NOTADB = 5, 6, 8, 10, 11, 13, 14, 26
+
+
+@contextmanager
+def immediate(connection: Any) -> Iterator[None]:
+    """All of the block or, whatever happens, nothing; durable at its end, as the file is set.
+
+    ``connection`` is SQLite's or SQLCipher's, in its autocommit mode. No other writer comes between
+    what the block reads and what it writes.
+    """
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:  # a full disk has rolled back by itself
+            connection.execute("ROLLBACK")
+        raise
 
 
 def refusal(error: Exception, where: str, *, corrupt: Callable[[str], TacitError]) -> TacitError:

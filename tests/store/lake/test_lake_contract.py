@@ -108,7 +108,8 @@ def test_json_lines(tmp_path: Path) -> None:
         ({"at": "yesterday"}, "T364", "at"),
         ({"at": 1.5}, "T364", "at"),
         ({"at": NOW + HOUR}, "T365", "at"),
-        ({"at": 0}, "T367", "at"),
+        ({"at": 0}, "T348", "at"),
+        ({"at": "1999-12-31T00:00:00Z"}, "T367", "at"),
         ({"who": "\ud800"}, "T366", "who"),
         ({"who": ["a"]}, "T362", "who"),
     ]

@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from lake_cases import COLUMNS, LAYOUT, NOW, everything, ingest, lake, numbers, rows
 
+from examples import examples
 from tacit.errors import StoreError
 from tacit.store.lake import table as tables
 from tacit.store.lake.compact import summed
@@ -280,7 +281,7 @@ def test_a_project_that_moved(tmp_path: Path) -> None:
     assert error.value.code == "T716"
 
 
-@settings(max_examples=8)
+@settings(max_examples=examples(8, 2))
 @given(st.data())
 def test_any_order_of_doings(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
     """Against a plain list of rows: after ingesting, deleting, expiring rows and compacting in any

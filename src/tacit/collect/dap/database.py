@@ -17,7 +17,7 @@ from typing import Any, Final, Protocol
 
 from tacit.collect.dap.errors import refuse
 from tacit.errors import CollectError, StoreError
-from tacit.store.sqlite import refusal
+from tacit.store.sqlite import immediate, refusal
 
 Row = tuple[Any, ...]
 _PATIENCE: Final = 30.0  # seconds to wait for another process's transaction
@@ -101,14 +101,8 @@ class SqliteDatabase:
             try:
                 level = "FULL" if durable else "NORMAL"
                 self._connection.execute(f"PRAGMA synchronous = {level}")
-                self._connection.execute("BEGIN IMMEDIATE")
-                try:
+                with immediate(self._connection):
                     yield _SqliteSession(self._connection)
-                    self._connection.execute("COMMIT")
-                except BaseException:
-                    if self._connection.in_transaction:
-                        self._connection.execute("ROLLBACK")
-                    raise
             except sqlite3.Error as error:
                 raise self._refused(error) from None
 

@@ -10,11 +10,12 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from tacit.store.files import is_text, of_unit, other_unit, strange
 from tacit.store.lake.convert import convert
 from tacit.store.lake.layout import Layout
-from tacit.values import MINUTE, show_duration
+from tacit.values import MINUTE, Type, show_duration
 
-NO_KEY, FUTURE, EXPIRED, TWICE = "T361", "T365", "T367", "T368"
+NO_KEY, FUTURE, EXPIRED, TWICE, OTHER_UNIT = "T361", "T365", "T367", "T368", "T348"
 AHEAD = 5 * MINUTE
 """How far ahead of now a row may be dated, unless said otherwise: clocks disagree a little."""
 
@@ -62,14 +63,19 @@ class Breach:
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """What an ingestion holds rows against: a layout, a moment, how far ahead of it one may be."""
+    """What an ingestion holds rows against: a layout, a moment, how far ahead of it one may be; the
+    unit of moments that are whole numbers, where it is said."""
 
     layout: Layout
     now: int
     ahead: int = AHEAD
+    unit: str | None = None
 
     def judge(self, batch: Batch) -> tuple[pa.Table, list[Breach], npt.NDArray[np.int64]]:
-        """The rows that fit, of their declared types; the others; and the places of the first."""
+        """The rows that fit, of their declared types; the others; and the places of the first.
+
+        Raises DataError T348 where most times seem to be of another unit.
+        """
         layout, size = self.layout, len(batch.rows)
         arrays, found = [], []
         for name, kind in layout.columns.items():
@@ -77,11 +83,17 @@ class Terms:
                 arrays.append(pa.nulls(size, layout.schema().field(name).type))
                 continue
             done = convert(batch.columns[name], kind, parsed=batch.parsed)
-            arrays.append(done.values)
+            moments = done.values
+            if kind is Type.TIME and self.unit is not None:
+                there = pa.array(_whole(batch, name))
+                scaled = of_unit(pc.if_else(there, moments, 0), self.unit)
+                moments = pc.if_else(there, scaled, moments)
+            arrays.append(moments)
             for code, mask in {**done.breaches, **batch.breaches.get(name, {})}.items():
                 found.append((code, name, _mask(mask)))
         values = dict(zip(layout.columns, arrays, strict=True))
         found += self._missing(values)
+        found += self._of_other_unit(batch, values)
         found += self._dated(values)
         bad = np.zeros(size, bool)
         for _, _, mask in found:
@@ -95,6 +107,22 @@ class Terms:
     def _missing(self, values: Mapping[str, pa.Array]) -> list[tuple[str, str, Mask]]:
         found = [(NO_KEY, name, _absent(values[name])) for name in self.layout.required]
         return [(code, name, mask) for code, name, mask in found if mask.any()]
+
+    def _of_other_unit(
+        self, batch: Batch, values: Mapping[str, pa.Array]
+    ) -> list[tuple[str, str, Mask]]:
+        """Whole numbers that are no microseconds of our days; those that are most of a batch are
+        no mistake of a row."""
+        time = self.layout.time
+        if time is None or self.unit is not None or time not in batch.columns:
+            return []
+        odd = _mask(strange(values[time]))
+        if not odd.any():
+            return []
+        odd &= _whole(batch, time)
+        if 2 * odd.sum() > len(odd):
+            raise other_unit(int(odd.sum()), len(odd), f"{self.layout.name}, column {time!r}")
+        return [(OTHER_UNIT, time, odd)] if odd.any() else []
 
     def _dated(self, values: Mapping[str, pa.Array]) -> list[tuple[str, str, Mask]]:
         if self.layout.time is None:
@@ -126,7 +154,7 @@ class Terms:
         ):
             code, column, _ = found[which]
             held = {} if code == EXPIRED else row
-            when = None if code == FUTURE else at
+            when = None if code in (FUTURE, OTHER_UNIT) else at
             breaches.append(Breach(number, code, column, whys[which], when, held))
         return breaches
 
@@ -143,7 +171,22 @@ class Terms:
             "T367": f"it is past its retention of {show_duration(self.layout.keep)}; values are"
             " not kept",
             "T368": f"{column} came before",
+            "T348": f"{column} is a whole number, and as microseconds before 1990 or after 2100",
         }[code]
+
+
+def _whole(batch: Batch, name: str) -> Mask:
+    """Which moments were read as whole numbers."""
+    held = batch.columns[name]
+    if batch.originals is not None:
+        return np.array([type(row.get(name)) is int for row in batch.originals], bool)
+    if pa.types.is_dictionary(held.type):
+        held = held.dictionary_decode()
+    if pa.types.is_integer(held.type):
+        return np.ones(len(held), bool)
+    if not (pa.types.is_binary(held.type) or is_text(held.type)):
+        return np.zeros(len(held), bool)
+    return _mask(pc.match_substring_regex(held, r"^\s*[+-]?\d+\s*$"))
 
 
 def _seconds(length: int) -> str:

@@ -84,6 +84,7 @@ class Asked:
     ahead: int = AHEAD
     batch: str | None = None
     unique: str | None = None
+    unit: str | None = None
     progress: Progress | None = None
 
 
@@ -171,7 +172,8 @@ class _Judge:
         layout = table.layout
         self._column = layout.key or asked.unique
         required = tuple(dict.fromkeys([*layout.required, *filter(None, [self._column])]))
-        self._terms = Terms(replace(layout, required=required), asked.now, asked.ahead)
+        held = replace(layout, required=required)
+        self._terms = Terms(held, asked.now, asked.ahead, asked.unit)
         self._aside, self._title = aside, title
         self._seen: Seen | None = None
         if self._column is not None:

@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 
 from tacit.engines.scan import coded
 from tacit.errors import DataError
-from tacit.store.files import check_file, first_line
+from tacit.store.files import INGESTED, check_file, first_line
 from tacit.store.lake.contract import Batch, Breach
 from tacit.store.lake.json_values import column_of
 from tacit.store.lake.layout import Layout
@@ -33,8 +33,8 @@ _LINE_ROWS = 1 << 16  # of JSON: its rows are Python's until they are columns
 _BLOCK = 1 << 23  # bytes of a text file that are read at once
 _LONGEST = 1 << 26  # bytes of a line
 _PARQUET = (".parquet", ".pq")
-_CSV = (".csv", ".csv.gz")
-_LINES = (".jsonl", ".ndjson", ".jsonl.gz", ".ndjson.gz")
+_CSV = tuple(ending for ending in INGESTED if ending.startswith(".csv"))
+_LINES = tuple(ending for ending in INGESTED if ending not in _CSV)
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -141,6 +141,7 @@ class Lake:
         at: int | None = None,
         known: int | None = None,
         arrived: bool = False,
+        columns: Sequence[str] | None = None,
     ) -> pa.Table:
         """The rows of a source, as declared; those past their retention are left out.
 
@@ -150,14 +151,17 @@ class Lake:
             at: µs; the snapshot that was current then.
             known: µs; only rows that had arrived by then.
             arrived: whether `_arrived` comes as the last column.
+            columns: those wanted, `_arrived` among them or not; all that are declared unless given.
 
         Raises StoreError T713 for a snapshot that there is not any more.
         """
         with self.reading(layout) as table:
+            schema = layout.schema(arrived=True)
+            wanted = layout.schema(arrived=arrived).names if columns is None else columns
             if table is None:
-                return layout.schema(arrived=arrived).empty_table()
+                return schema.empty_table().select(wanted)
             files = table.files(table.snapshot(snapshot, at))
-            return read_rows(table, files, now=now, arrived=arrived, known=known)
+            return read_rows(table, files, wanted, now=now, known=known)
 
     @contextmanager
     def reading(self, layout: Layout) -> Iterator[LakeTable | None]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import pyarrow as pa
@@ -88,21 +88,20 @@ def row_retention(layout: Layout) -> int | None:
 def read_rows(
     table: LakeTable,
     files: Sequence[DataFile],
+    columns: Sequence[str],
     *,
     now: int,
-    arrived: bool,
     known: int | None = None,
-    where: Callable[[pa.Table], pa.Table] | None = None,
 ) -> pa.Table:
-    """The declared columns of all rows; with `known`, of those that had arrived by then."""
+    """These columns of all rows; with `known`, of those that had arrived by then."""
     layout = table.layout
     schema = layout.schema(arrived=True)
+    wanted = pa.schema([schema.field(name) for name in columns])
+    read = list(dict.fromkeys([*columns, layout.dated, ARRIVED]))
     found = []
     for file in files:
-        for rows in batches(table, file, schema):
+        for rows in batches(table, file, schema, read):
             if known is not None:
                 rows = rows.filter(pc.less_equal(rows.column(ARRIVED), known))
-            rows = current(layout, rows, now)
-            found.append((rows if where is None else where(rows)).cast(schema))
-    whole = pa.concat_tables(found) if found else schema.empty_table()
-    return whole if arrived else whole.drop_columns([ARRIVED])
+            found.append(current(layout, rows, now).select(list(columns)).cast(wanted))
+    return pa.concat_tables(found) if found else wanted.empty_table()
