@@ -144,14 +144,15 @@ def test_spark_answers_the_same(tmp_path: Path) -> None:
     weight = Measure(kind="histogram", step=20, **WEIGHT, name="bars")
     asked = query(
         keys=(("genre", "catalogue.genre"),), public_keys=GENRES, measures=(PERSONS, weight),
-        epsilon=NO_NOISE, delta=0.0, max_groups=8,
+        epsilon=NO_NOISE, delta=0.0, max_groups=8, max_rows=60,
     )  # fmt: skip
     found = answer(project, asked, purpose="discover").table
     small_project.write(tmp_path, RICH, settings)
     local = answer(Project.load(tmp_path), asked, purpose="discover", epoch="local").table
     for one, other in zip(found.to_pylist(), local.to_pylist(), strict=True):
         assert abs(one["persons"] - other["persons"]) <= 1
-        assert np.abs(np.array(one["bars"]) - np.array(other["bars"])).max() <= 1
+        apart = np.abs(np.array(one["bars"]) - np.array(other["bars"]))
+        assert apart.max() <= 12 * one["bars_error"]
 
 
 def test_adversarial_rows(tmp_path: Path) -> None:
