@@ -54,7 +54,7 @@ def test_whole_periods_are_asked() -> None:
     ("code", "metric", "more", "hint"),
     [
         ("T890", "sean", {}, "'seen'"),
-        ("T890", "orders", {}, "use one of"),
+        ("T890", "zzzz", {}, "use one of"),
         ("T891", "by", {"by": ["gendre"]}, "'genre'"),
         ("T891", "seen", {"by": ["visitor"]}, "dimensions"),
         ("T892", "seen", {"grain": "1y"}, "1h, 1d, 1w, 1mo"),

@@ -6,6 +6,7 @@ A metric with a mechanism of its own is charged for every answer that it may giv
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 from tacit.declare import Purpose, Release
@@ -72,10 +73,14 @@ def price(spec: Mapping[str, Any], delta: float) -> Loss:
     failure = own / 2 if chosen else 0.0
     kinds = [approximate_dp(epsilon, failure)]
     if own:
-        rho = gaussian_rho(sigma_for(epsilon, own - failure))
-        kinds.append(zcdp(rho) + approximate_dp(0.0, failure))
+        kinds.append(zcdp(_rho(epsilon, own - failure)) + approximate_dp(0.0, failure))
     totals = [compose([kind] * spec["answers"]) for kind in kinds]
     return max(totals, key=lambda loss: loss.epsilon(delta))
+
+
+@lru_cache(maxsize=4096)
+def _rho(epsilon: float, delta: float) -> float:
+    return gaussian_rho(sigma_for(epsilon, delta))
 
 
 def _unbounded(what: str, where: str, error: PrivacyError) -> FlowError:
