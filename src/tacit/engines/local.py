@@ -200,7 +200,9 @@ def _total(
     rows = view_select(leaf(coded.total).view, coded.types, DUCKDB)
     select = total_select(coded.total, _ROWS, coded.types, DUCKDB, coded.hashed)
     prepared = exp.to_identifier(_ROWS, quoted=True)
-    found = connection.sql(select.with_(prepared, rows).sql(DUCKDB.name)).to_arrow_table()
+    found = connection.sql(
+        select.with_(prepared, rows, copy=False).sql(DUCKDB.name, copy=False)
+    ).to_arrow_table()
     return as_totals(total, coded.decode(found), types)
 
 
@@ -343,8 +345,21 @@ def _whole(tables: Scan, columns: Sequence[str], pool: Executor | None = None) -
     read = map if pool is None else pool.map
     pieces = read(lambda piece: list(tables.read(piece, columns)), tables.pieces)
     parts = [part for piece in pieces for part in piece]
+    for name in columns:  # files may hold a text by dictionary, and others of its table as it is
+        kinds = {part.schema.field(name).type for part in parts}
+        if len(kinds) > 1:
+            parts = [_decoded(part, name) for part in parts]
     empty = pa.schema([tables.schema.field(name) for name in columns]).empty_table()
     return _micros(pa.concat_tables(parts) if parts else empty)
+
+
+def _decoded(table: pa.Table, name: str) -> pa.Table:
+    """With a column as plain values."""
+    place = table.schema.get_field_index(name)
+    kind = table.schema.field(place).type
+    if not pa.types.is_dictionary(kind):
+        return table
+    return table.set_column(place, name, table.column(place).cast(kind.value_type))
 
 
 def _micros(table: pa.Table) -> pa.Table:

@@ -75,7 +75,7 @@ class _Lowering:
     def over(self, below: Step, columns: Iterable[str | exp.Expr]) -> exp.Select:
         """`SELECT columns FROM (below) AS s`."""
         trees = [_tree(column) if isinstance(column, str) else column for column in columns]
-        return exp.select(*trees).from_(lowered(below, self).subquery("s"))
+        return exp.select(*trees).from_(lowered(below, self).subquery("s", copy=False), copy=False)
 
     def names(self, step: Step) -> list[str]:
         """The columns of a step, in order."""
@@ -100,7 +100,7 @@ class _Lowering:
     def grouped(self, below: Step, by: tuple[str, ...], sums: list[str]) -> exp.Select:
         """`SELECT by, sums … GROUP BY by`."""
         select = self.over(below, [*by, *sums])
-        return select.group_by(*(_tree(name) for name in by)) if by else select
+        return select.group_by(*(_tree(name) for name in by), copy=False) if by else select
 
     def hash(self, salt: str, name: str) -> str:
         """h of a column."""
@@ -164,7 +164,7 @@ def _(step: Define, lower: _Lowering) -> exp.Select:
 def _(step: Where, lower: _Lowering) -> exp.Select:
     types = facts_of(step.below, lower.types).types
     condition = expression_tree(step.sql, Type.BOOL, types, lower.dialect)
-    return lower.over(step.below, lower.names(step.below)).where(condition)
+    return lower.over(step.below, lower.names(step.below)).where(condition, copy=False)
 
 
 @lowered.register
@@ -179,7 +179,7 @@ def _(step: Grid, lower: _Lowering) -> exp.Select:
         f" ELSE CAST(FLOOR(_at) AS BIGINT) END"
     )
     columns = [*lower.but(step.below, step.name), f"CAST({whole} AS BIGINT) AS {step.name}"]
-    return exp.select(*map(_tree, columns)).from_(below.subquery("s"))
+    return exp.select(*map(_tree, columns)).from_(below.subquery("s", copy=False), copy=False)
 
 
 def _plain(number: str, origin: float, step: float, shift: float) -> str:
@@ -200,7 +200,11 @@ def _(step: LimitGroups, lower: _Lowering) -> exp.Select:
     rank = f"DENSE_RANK() OVER (PARTITION BY {owner} ORDER BY {order}) AS _rank"
     names = lower.names(step.below)
     ranked = lower.over(step.below, [*names, rank])
-    return exp.select(*names).from_(ranked.subquery("s")).where(_tree(f"_rank <= {step.most}"))
+    return (
+        exp.select(*names)
+        .from_(ranked.subquery("s", copy=False), copy=False)
+        .where(_tree(f"_rank <= {step.most}"), copy=False)
+    )
 
 
 @lowered.register
@@ -215,8 +219,8 @@ def _(step: LimitRows, lower: _Lowering) -> exp.Select:
     summed = lower.over(step.below, [*names, f"COALESCE({before}, 0) AS _before"])
     left = f"GREATEST(LEAST({step.count}, {step.most} - _before), 0)"
     columns = [*lower.but(step.below, step.count), f"CAST({left} AS BIGINT) AS {step.count}"]
-    select = exp.select(*map(_tree, columns)).from_(summed.subquery("s"))
-    return select.where(_tree(f"_before < {step.most}"))
+    select = exp.select(*map(_tree, columns)).from_(summed.subquery("s", copy=False), copy=False)
+    return select.where(_tree(f"_before < {step.most}"), copy=False)
 
 
 @lowered.register
@@ -252,4 +256,4 @@ def _(step: Shrink, lower: _Lowering) -> exp.Select:
         _clamped(total, low, high),
         _clamped(count, 0, most),
     ]
-    return exp.select(*map(_tree, columns)).from_(below.subquery("s"))
+    return exp.select(*map(_tree, columns)).from_(below.subquery("s", copy=False), copy=False)

@@ -160,5 +160,6 @@ class Quantiles:
 
 def _log_moment(scale: float, rate: float) -> float:
     """ln E exp(rate X) of the discrete Laplace of this scale, rate < 1/scale."""
-    r = math.exp(-1 / scale)
-    return 2 * math.log1p(-r) - math.log1p(-r * math.exp(rate)) - math.log1p(-r * math.exp(-rate))
+    slope = 1 / scale
+    sides = math.log1p(-math.exp(rate - slope)) + math.log1p(-math.exp(-rate - slope))
+    return 2 * math.log1p(-math.exp(-slope)) - sides
