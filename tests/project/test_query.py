@@ -17,12 +17,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from asking import DAYS, START, project, tables
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 import memory
-from asking import DAYS, START, project, tables
 from tacit.cli import main
 from tacit.errors import BudgetError, QueryError
 from tacit.privacy.central.sums import NoisySums
@@ -100,8 +100,17 @@ def seconds(rows: list[Row]) -> float:
 # ---------------------------------------------------------------------- against brute force
 
 
-@pytest.mark.parametrize("by", [[], ["genre"], ["film"], ["long"], ["film", "genre"], ["country"]])
-@pytest.mark.parametrize("grain", [None, "1w"])
+@pytest.mark.parametrize(
+    ("by", "grain"),
+    [
+        ([], None),
+        (["genre"], "1w"),
+        (["film"], None),
+        (["long"], "1w"),
+        (["film", "genre"], None),
+        (["country"], "1w"),
+    ],
+)
 @pytest.mark.parametrize(
     ("metric", "number"), [("viewers", people), ("watched", len), ("time_spent", seconds)]
 )
@@ -259,7 +268,7 @@ JOINABLE = st.lists(
 )
 
 
-@hypothesis_settings(deadline=None, max_examples=15)
+@hypothesis_settings(deadline=None, max_examples=8)
 @given(events=JOINABLE, keys=st.sets(st.sampled_from(["f0", "f1", "f2", "f3"])))
 def test_a_join_neither_makes_nor_loses_rows(
     events: list[tuple[str | None, int]], keys: set[str]
@@ -417,7 +426,15 @@ Project.load(sys.argv[1]).query("viewers", "genre")
 """
 
 
-@pytest.mark.parametrize("at", ["reserve", "noise", "keep", "commit"])
+@pytest.mark.parametrize(
+    "at",
+    [
+        pytest.param("reserve", marks=pytest.mark.slow),
+        pytest.param("noise", marks=pytest.mark.slow),
+        "keep",
+        "commit",
+    ],
+)
 def test_a_crash_costs_nothing_more(tmp_path: Path, at: str) -> None:
     """Killed anywhere, the question is asked again and costs what it cost, once."""
     asked = small(tmp_path)
