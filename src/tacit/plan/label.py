@@ -2,7 +2,7 @@
 
 Indirect flows count like direct ones: what a filter, a group key or a join decides tells of the
 column that decided it, and that a row is there at all tells of the person it is about. Only a
-release writes a new label instead of joining.
+release, or a metric with a mechanism, writes a new label instead of joining.
 """
 
 from __future__ import annotations

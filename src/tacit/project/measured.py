@@ -5,9 +5,9 @@ noise, and keeps every answer beside its line of the ledger: the same question o
 answered from there, and costs nothing, also after a crash at any moment.
 
 **How a person counts.** A cell of an answer is a group (the values of its dimensions) in a period.
-A person counts in `max_groups` · periods cells at most, periods being those of the question, or
-`max_periods` if that is less; noise grows with it, and loss does not. Who is in more cells counts
-in as many, chosen by a salted hash.
+A person counts in `max_groups` · periods cells at most: groups no more than the question has,
+periods those of the question, or `max_periods` if that is less. Noise grows with it, and loss does
+not. Who is in more cells counts in as many, chosen by a salted hash.
 
 **Who is shown.** Each answer counts people with noise of its own, within its budget. A cell whose
 noisy count is below the metric's minimum is hidden. The decision is made of the noisy count alone,
@@ -83,13 +83,14 @@ def central_query(project: Project, node: Node, asked: Asked) -> CentralQuery:
     spec = node.spec
     measure = spec["conversion"]["base"] if "conversion" in spec else spec["measure"]
     grouped = keys(asked, node, measure)
+    public = public_keys(project, node, asked, measure)
     return CentralQuery(
         source=measure["source"],
         keys=tuple((name, sql) for name, sql, _ in grouped),
         measures=measures(measure),
         where=condition(asked, node, measure),
-        public_keys=public_keys(project, node, asked, measure),
-        max_groups=most_cells(node, asked),
+        public_keys=public,
+        max_groups=groups_of(node, asked, measure, public) * periods_of(node, asked),
         max_rows=measure.get("max_rows", 1),
         person=measure["person"],
         epsilon=spec["epsilon"],
@@ -98,11 +99,20 @@ def central_query(project: Project, node: Node, asked: Asked) -> CentralQuery:
     )
 
 
-def most_cells(node: Node, asked: Asked) -> int:
-    """In how many cells of an answer one person counts."""
+def periods_of(node: Node, asked: Asked) -> int:
+    """In how many periods of an answer one person counts."""
     periods = max(1, len(asked.periods))
-    groups, most = int(node.spec["max_groups"]), node.spec["max_periods"]
-    return groups * min(periods, most or periods)
+    return min(periods, node.spec["max_periods"] or periods)
+
+
+def groups_of(
+    node: Node, asked: Asked, measure: Mapping[str, Any], public: pa.Table | None
+) -> int:
+    """In how many groups of one period a person counts: no more than there are."""
+    most = int(node.spec["max_groups"])
+    if not asked.by and "bucket" not in measure:
+        return 1
+    return most if public is None else min(most, public.num_rows // max(1, len(asked.periods)))
 
 
 def measures(measure: Mapping[str, Any]) -> tuple[Measure, ...]:

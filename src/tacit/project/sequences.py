@@ -26,6 +26,7 @@ from tacit.plan.asked import PERIOD, Asked, condition, keys
 from tacit.plan.graph import Node
 from tacit.project.central import CentralQuery, Measure
 from tacit.project.exact import select_rows
+from tacit.project.measured import periods_of
 from tacit.project.project import Project
 from tacit.store.files import Rows
 from tacit.values import Type
@@ -95,7 +96,8 @@ def prepared(
         keys=tuple((name, short[name]) for name in names),
         measures=tuple(measures),
         where=None,
-        max_groups=query.max_groups if not newcomers else int(spec["max_groups"]),
+        # A newcomer comes once to each group, in one period.
+        max_groups=query.max_groups // periods_of(node, asked) if newcomers else query.max_groups,
         max_rows=1,
         person="person",
     )
