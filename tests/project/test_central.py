@@ -260,6 +260,14 @@ def test_a_crash_while_the_answer_is_written_leaves_none(
     assert not answer(shop, query(), purpose="discover").reused
 
 
+def test_rows_that_are_not_there_cost_nothing(shop: Project) -> None:
+    (shop.root / "history.parquet").unlink()
+    with pytest.raises(TacitError) as caught:
+        answer(shop, query(), purpose="discover")
+    assert caught.value.code == "T301"
+    assert spends(shop) == []
+
+
 @pytest.mark.parametrize("damage", ["gone", "changed"])
 def test_an_answer_that_was_paid_for_is_not_made_anew(shop: Project, damage: str) -> None:
     answer(shop, query(), purpose="discover")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypedDict, Unpack
 
 from tacit.declare.arguments import COUNT, NUMBER, SQL, Takes, instance, one_of, optional, short
 from tacit.declare.base import here
@@ -16,6 +16,16 @@ ADDITIVE = ("count", "sum", "histogram")
 """What may be added up over parts of the rows: a person in two parts is not two people."""
 VALUED = ("sum", "mean", "quantile")
 """What is of a number, of which one person's share must be bounded."""
+
+
+class Bounds(TypedDict, total=False):
+    """What a measure of a number takes besides it; see `Measure`."""
+
+    where: str | None
+    low: float | None
+    high: float | None
+    step: float | None
+    max_rows: int | None
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -98,53 +108,19 @@ class Measure:
         return _made(source, "persons", where=where)
 
     @classmethod
-    def sum(
-        cls,
-        source: Source,
-        value: str,
-        *,
-        where: str | None = None,
-        low: float | None = None,
-        high: float | None = None,
-        step: float | None = None,
-        max_rows: int | None = None,
-    ) -> Measure:
+    def sum(cls, source: Source, value: str, **bounds: Unpack[Bounds]) -> Measure:
         """The sum of a number; rows without one count as if they were not there."""
-        bounds = {"low": low, "high": high, "step": step, "max_rows": max_rows}
-        return _made(source, "sum", value=value, where=where, **bounds)
+        return _made(source, "sum", value=value, **bounds)
 
     @classmethod
-    def mean(
-        cls,
-        source: Source,
-        value: str,
-        *,
-        where: str | None = None,
-        low: float | None = None,
-        high: float | None = None,
-        step: float | None = None,
-        max_rows: int | None = None,
-    ) -> Measure:
+    def mean(cls, source: Source, value: str, **bounds: Unpack[Bounds]) -> Measure:
         """The mean of a number, over the rows that have one."""
-        bounds = {"low": low, "high": high, "step": step, "max_rows": max_rows}
-        return _made(source, "mean", value=value, where=where, **bounds)
+        return _made(source, "mean", value=value, **bounds)
 
     @classmethod
-    def quantile(
-        cls,
-        source: Source,
-        value: str,
-        q: float,
-        *,
-        where: str | None = None,
-        low: float | None = None,
-        high: float | None = None,
-        step: float | None = None,
-        max_rows: int | None = None,
-    ) -> Measure:
+    def quantile(cls, source: Source, value: str, q: float, **bounds: Unpack[Bounds]) -> Measure:
         """A quantile of a number, such as the median with q=0.5."""
-        bounds = {"low": low, "high": high, "step": step, "max_rows": max_rows}
-        return _made(source, "quantile", value=value, where=where, q=q, **bounds)
+        return _made(source, "quantile", value=value, q=q, **bounds)
 
     @classmethod
     def histogram(

@@ -9,6 +9,7 @@ at; where two do, the column stays as it is. Results hold the values again, and 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 
 import duckdb
@@ -47,13 +48,13 @@ class Coded:
     tables: Mapping[str, pa.Table]
     types: Mapping[str, Type]
     hashed: frozenset[str]
-    values: Mapping[int, tuple[np.ndarray, pa.Array]]  # hashes, ascending, and their values
+    values: Mapping[int, tuple[pa.Array, pa.Array]]  # distinct hashes, and their values
 
     def decode(self, found: pa.Table) -> pa.Table:
         """A result with the values in the place of their hashes."""
         for place, (hashes, values) in self.values.items():
-            at = np.searchsorted(hashes, found.column(place).to_numpy())
-            found = found.set_column(place, found.field(place).name, values.take(pa.array(at)))
+            at = pc.index_in(found.column(place), hashes)  # null for null
+            found = found.set_column(place, found.field(place).name, values.take(at))
         return found
 
 
@@ -62,6 +63,7 @@ def encode(
     total: Total,
     types: Mapping[str, Type],
     tables: Mapping[str, pa.Table],
+    pool: Executor,
 ) -> Coded:
     """The tables with hashes in place of keys, where that changes nothing."""
     view = leaf(total).view
@@ -69,16 +71,18 @@ def encode(
     salts = {s.salt for s in _steps(total) if isinstance(s, LimitGroups | LimitRows)}
     hashed: set[str] = set()
     values = {}
-    for name, column in _grouping(total, types) if len(salts) == 1 else ():
-        found = _hashes(connection, table[column], min(salts))
+    grouping = list(_grouping(total, types)) if len(salts) == 1 else []
+    asked = [pool.submit(_hashes, connection, table[of], min(salts)) for _, of in grouping]
+    for (name, column), made in zip(grouping, asked, strict=True):
+        found = made.result()
         if found is None:
             continue
-        codes, ordered, texts = found
+        codes, hashes, texts = found
         table = table.set_column(table.column_names.index(column), column, codes)
         kinds[column] = Type.INT
         hashed.add(name)
         if name in total.by:
-            values[total.by.index(name)] = ordered, texts
+            values[total.by.index(name)] = hashes, texts
     changed = {view.source: table} if hashed else {}
     whole = tuple(
         replace(each, type=Type.INT) if each.name in hashed else each for each in view.computed
@@ -95,8 +99,8 @@ def _over(rows: Rows, step: Step) -> Step:
 
 def _hashes(
     connection: duckdb.DuckDBPyConnection, column: pa.ChunkedArray, salt: str
-) -> tuple[pa.Array, np.ndarray, pa.Array] | None:
-    """h of every row, null for null; the distinct h in order, and their values.
+) -> tuple[pa.Array, pa.Array, pa.Array] | None:
+    """h of every row, null for null; the distinct h, and their values.
 
     None where two values share one.
     """
@@ -106,15 +110,14 @@ def _hashes(
             return None
         coded = coded.chunk(0)
     values = coded.dictionary
+    connection = connection.cursor()  # of this thread
     connection.register("0values", pa.table({"i": np.arange(len(values)), "v": values}))
     select = f"CAST('0x' || LEFT({hash_sql(salt, 'v')}, {HASH_DIGITS}) AS BIGINT)"
     ordered = connection.sql(f'SELECT {select} AS h FROM "0values" ORDER BY i')  # noqa: S608
-    of = ordered.to_arrow_table()["h"].combine_chunks()
-    hashes = of.to_numpy()
-    order = np.argsort(hashes)
-    if (np.diff(hashes[order]) == 0).any():
+    hashes = ordered.to_arrow_table()["h"].combine_chunks()
+    if pc.count_distinct(hashes).as_py() < len(hashes):
         return None
-    return of.take(coded.indices), hashes[order], values.take(pa.array(order))
+    return hashes.take(coded.indices), hashes, values
 
 
 def _grouping(total: Total, types: Mapping[str, Type]) -> Iterator[tuple[str, str]]:

@@ -177,7 +177,9 @@ class Local:
             connection.execute("SET disabled_optimizers = 'common_subexpressions'")
             whole = {name: _whole(opened[name], sorted(held[name]), pool) for name in held}
             try:
-                return [_total(connection, *one, whole) for one in zip(totals, types, strict=True)]
+                return [
+                    _total(connection, *one, whole, pool) for one in zip(totals, types, strict=True)
+                ]
             except duckdb.Error as error:
                 raise EngineError(
                     f"DuckDB could not sum: {error}",
@@ -192,10 +194,11 @@ def _total(
     total: Total,
     types: Mapping[str, Type],
     tables: Mapping[str, pa.Table],
+    pool: Executor,
 ) -> pa.Table:
     """One tree's sums. Keys that are only grouped by are numbers meanwhile (`engines.coded`)."""
-    coded = encode(connection, total, types, tables)
-    for name, table in (tables | coded.tables).items():
+    coded = encode(connection, total, types, tables, pool)
+    for name, table in {**tables, **coded.tables}.items():
         connection.register(name, table)
     rows = view_select(leaf(coded.total).view, coded.types, DUCKDB)
     select = total_select(coded.total, _ROWS, coded.types, DUCKDB, coded.hashed)

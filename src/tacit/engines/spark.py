@@ -74,6 +74,7 @@ _AS_NAMED: Mapping[str, str] = {
     "recursiveFileLookup": "true",  # no columns out of the names of folders
     "__globPaths__": "false",  # [, { and * in a path are letters
 }
+_ROWS = "0rows"  # no column has such a name
 _BUCKET = 48 << 20  # bytes of a bucket, as Spark estimates them: a million rows or two
 _TYPES: Mapping[Type, str] = {
     Type.INT: "bigint",
@@ -242,8 +243,9 @@ class Spark:
             sensitivities(total, types)
             with failing():
                 rows = self._rows(view, types, held)
-                select = total_select(total, "{rows}", types, SPARK).sql(SPARK.name)
-                table = self.session.sql(select.replace("`{rows}`", "{rows}"), rows=rows).toArrow()
+                select = total_select(total, _ROWS, types, SPARK).sql(SPARK.name)
+                text = select.replace("{", "{{").replace("}", "}}").replace(f"`{_ROWS}`", "{rows}")
+                table = self.session.sql(text, rows=rows).toArrow()
                 found.append(as_totals(total, table, types))
         return found
 

@@ -213,11 +213,13 @@ def _(step: LimitRows, lower: _Lowering) -> exp.Select:
     group = [owner, *step.by]
     order = lower.order(step.salt, owner, step.by, step.cell)
     frame = "ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING"
-    count = f"CAST({step.count} AS DECIMAL(20, 0))" if lower.dialect.guarded else step.count
+    # LEAST would leave a null out, and take the other number in its place.
+    held = f"COALESCE({step.count}, 0)"
+    count = f"CAST({held} AS DECIMAL(20, 0))" if lower.dialect.guarded else held
     before = f"SUM({count}) OVER (PARTITION BY {', '.join(group)} ORDER BY {order} {frame})"
     names = lower.names(step.below)
     summed = lower.over(step.below, [*names, f"COALESCE({before}, 0) AS _before"])
-    left = f"GREATEST(LEAST({step.count}, {step.most} - _before), 0)"
+    left = f"GREATEST(LEAST({held}, {step.most} - _before), 0)"
     columns = [*lower.but(step.below, step.count), f"CAST({left} AS BIGINT) AS {step.count}"]
     select = exp.select(*map(_tree, columns)).from_(summed.subquery("s", copy=False), copy=False)
     return select.where(_tree(f"_before < {step.most}"), copy=False)

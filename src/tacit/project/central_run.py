@@ -11,6 +11,7 @@ from tacit.declare import Purpose
 from tacit.errors import PrivacyError, StoreError
 from tacit.govern.ledger import Reservation
 from tacit.plan.question import check_use
+from tacit.plan.views import sources_of
 from tacit.privacy.loss import Loss
 from tacit.privacy.randomness import Randomness, system
 from tacit.project.central import CentralAnswer, CentralQuery
@@ -33,6 +34,8 @@ def run(
     name = _purpose(project, query, purpose)
     check_use(project.plan, made.question, name, query.sensitive)
     public = public_keys(made)
+    for source in sources_of([made.question.view]):
+        project.file(source)  # what is not there is found out before anything is set aside
     path = project.state / "answers" / f"{fingerprint(made.title, epoch)}.arrow"
     with alone(path.with_suffix(".lock")):
         there = path.exists()

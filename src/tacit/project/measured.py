@@ -105,9 +105,7 @@ def periods_of(node: Node, asked: Asked) -> int:
     return min(periods, node.spec["max_periods"] or periods)
 
 
-def groups_of(
-    node: Node, asked: Asked, measure: Mapping[str, Any], public: pa.Table | None
-) -> int:
+def groups_of(node: Node, asked: Asked, measure: Mapping[str, Any], public: pa.Table | None) -> int:
     """In how many groups of one period a person counts: no more than there are."""
     most = int(node.spec["max_groups"])
     if not asked.by and "bucket" not in measure:

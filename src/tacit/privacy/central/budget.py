@@ -19,6 +19,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import lru_cache
 from typing import TypeAlias
 
 from tacit.errors import PrivacyError
@@ -133,7 +134,7 @@ def _pure(wanted: Sequence[Wanted], epsilon: Fraction, delta: Fraction) -> tuple
 
 
 def _concentrated(wanted: Sequence[Wanted], epsilon: float, delta: float) -> tuple[Part, ...]:
-    rho = Fraction(gaussian_rho(sigma_for(epsilon, delta))) / len(wanted)
+    rho = _rho(epsilon, delta) / len(wanted)
     found: list[Part] = []
     for part in wanted:
         if isinstance(part, Sums):
@@ -145,6 +146,12 @@ def _concentrated(wanted: Sequence[Wanted], epsilon: float, delta: float) -> tup
             root = Fraction(math.isqrt(math.floor(squared * (1 << 128))), 1 << 64)
             found.append(PermuteAndFlip(root, part.rounds, part.most))
     return tuple(found)
+
+
+@lru_cache(maxsize=256)
+def _rho(epsilon: float, delta: float) -> Fraction:
+    """The greatest ρ found that is (ε, δ)-DP."""
+    return Fraction(gaussian_rho(sigma_for(epsilon, delta)))
 
 
 def _error(parts: Sequence[Part]) -> float:
