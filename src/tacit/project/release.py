@@ -114,9 +114,7 @@ def collect(project: Project, node: Node, step: Step = silent) -> Released:
     count = rows.table.column(population.person[source]).combine_chunks().unique()
     done = step("each person's rows go to their own device", len(count))
     people = population.enroll(source, rows.table, allowed, project.now(), done)
-    title = f"{node.id}@{node.hash[:12]}"
-    path = project.state / "tasks" / f"{title}.bundle"
-    kept = project.state / "releases" / f"{title}.aggregates"
+    title, path, kept = places(project, node)
     reused = kept.exists()
     if reused:
         held = read_kept(kept)
@@ -134,6 +132,13 @@ def collect(project: Project, node: Node, step: Step = silent) -> Released:
     value = task.mechanism.decode(held.collected.aggregates)
     found = held.collected
     return Released(node.id, node, task, value, found.reports, found.refused, reused, rows)
+
+
+def places(project: Project, node: Node) -> tuple[str, Path, Path]:
+    """A release's title, the file of its task, and that of its aggregates."""
+    title = f"{node.id}@{node.hash[:12]}"
+    state = project.state
+    return title, state / "tasks" / f"{title}.bundle", state / "releases" / f"{title}.aggregates"
 
 
 def _collected(task: Task, reservation: Reservation, reports: Iterable[Report]) -> Collected:
