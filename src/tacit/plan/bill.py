@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from tacit.declare import Purpose, Release
 from tacit.errors import FlowError, PrivacyError, TacitError
+from tacit.plan.epoch_bill import check_epochs
 from tacit.plan.graph import Charge, Plan
 from tacit.privacy.loss import compose
 from tacit.privacy.mechanism import mechanism
@@ -30,7 +31,10 @@ def bill(plan: Plan) -> tuple[tuple[Charge, ...], list[TacitError]]:
         charges.append(
             Charge(node.id, release.mechanism, purposes, release.epsilon, release.delta, loss)
         )
+    errors += check_epochs(plan, charges)
     for name, purpose in plan.declarations.of(Purpose).items():
+        if purpose.per_epoch:
+            continue
         try:
             spent = composed(charges, name, purpose.delta)
         except PrivacyError as error:

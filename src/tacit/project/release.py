@@ -24,6 +24,7 @@ import pyarrow as pa
 
 from tacit.collect.round import Collected, Collection
 from tacit.declare import Release
+from tacit.device.epochs import asked
 from tacit.device.population import quiet
 from tacit.device.program import Content, Program
 from tacit.device.task import Task, load_task, task_contents
@@ -43,6 +44,7 @@ from tacit.plan import Node
 from tacit.plan.graph import prepared
 from tacit.plan.views import view_of
 from tacit.privacy.mechanism import Report
+from tacit.project.budget import epochs_of, touched
 from tacit.project.catalogue import Catalogue
 from tacit.project.project import Project
 from tacit.project.terms import people_columns
@@ -121,10 +123,10 @@ def collect(project: Project, node: Node, step: Step = silent) -> Released:
     if reused:
         held = read_kept(kept)
         task = load_task(project.open_bundle(path, held.at))
-        reservation = project.ledger.reserve(task.purposes, title, task.mechanism.claim(), EPOCH)
+        reservation = reserve(project, node, title, task)
     else:
         task = open_or_publish(project, node, title, len(people), path)
-        reservation = project.ledger.reserve(task.purposes, title, task.mechanism.claim(), EPOCH)
+        reservation = reserve(project, node, title, task)
         _check_uncommitted(reservation, kept)
         done = step("each device sends one private report", len(people))
         reports = population.contribute(path, people, project.now(), done)
@@ -134,6 +136,19 @@ def collect(project: Project, node: Node, step: Step = silent) -> Released:
     value = task.mechanism.decode(held.collected.aggregates)
     found = held.collected
     return Released(node.id, node, task, value, found.reports, found.refused, reused, rows)
+
+
+def reserve(project: Project, node: Node, title: str, task: Task) -> Reservation:
+    """The loss of a task set aside, in the ledger's epochs as in those of every device."""
+    reads = None if task.charge is None else [task.charge.touched]
+    return project.ledger.reserve(
+        task.purposes,
+        title,
+        task.mechanism.claim(),
+        EPOCH,
+        touched=reads,
+        querier=node.declared.owner or "",
+    )
 
 
 def _collected(task: Task, reservation: Reservation, reports: Iterable[Report]) -> Collected:
@@ -241,8 +256,24 @@ def publish_task(project: Project, node: Node, title: str, devices: int, path: P
         device_program(project, node.inputs[0]),
         list(catalogue.items),
         mechanism,
+        _epochs(project, node.inputs[0]),
     )
     project.publish(path, f"task:{node.id}", contents, files, TASK_LIFE)
+
+
+def _epochs(project: Project, signal: str) -> dict[str, Any] | None:
+    """What a task says of its person's epochs, if their time is cut into any.
+
+    A device answers while the task is valid, with the rows of the signal's window before that
+    moment. Its clock may be a day behind the task, no more.
+    """
+    window, now = project.plan.nodes[signal].spec.get("window"), project.now()
+    start = None if window is None else now - DAY - int(window)
+    for reads in touched(project, events_of(project, signal), start, now + TASK_LIFE):
+        for epochs in epochs_of(project.declarations):
+            if epochs.subject == reads.subject:
+                return asked(reads, epochs)
+    return None
 
 
 def device_program(project: Project, signal: str) -> Program:

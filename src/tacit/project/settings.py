@@ -17,6 +17,9 @@
     catalog = "prod"                    # the properties of a pyiceberg catalog; secrets belong in
     uri = "https://catalog.example"     # its own PYICEBERG_CATALOG__PROD__… variables
 
+    [ledger]
+    witnesses = ["/mnt/other/shop.witness"]  # further files that remember how far the ledger was
+
     [online]                            # left out: LMDB in .tacit/online
     redis = "redis://localhost:6379/0"  # a server that machines share
     stale = "10m"                       # without news for so long, a source's values are stale
@@ -73,6 +76,7 @@ class Settings:
     lake: Mapping[str, str] = field(default_factory=dict)
     engine: Chosen = field(default_factory=Chosen)
     online: OnlineStore = field(default_factory=OnlineStore)
+    witnesses: tuple[Path, ...] = ()
 
 
 def read_settings(root: Path) -> Settings:
@@ -107,7 +111,7 @@ def read_settings(root: Path) -> Settings:
 
 
 def _settings(root: Path, path: Path, raw: Mapping[str, Any]) -> Settings:
-    known = ("name", "module", "as_of", "sources", "lake", "engine", "engines", "online")
+    known = ("name", "module", "as_of", "sources", "lake", "engine", "engines", "online", "ledger")
     unknown = sorted(set(raw) - set(known))
     if unknown:
         close = difflib.get_close_matches(unknown[0], known, 1)
@@ -136,6 +140,7 @@ def _settings(root: Path, path: Path, raw: Mapping[str, Any]) -> Settings:
         dict(lake),
         chosen(raw, lambda message, fix: _wrong(path, message, fix)),
         _online(path, raw.get("online", {})),
+        _witnesses(root, path, raw.get("ledger", {})),
     )
 
 
@@ -149,6 +154,16 @@ def _online(path: Path, raw: Any) -> OnlineStore:
         raise _wrong(path, "a setting of [online] is of the wrong kind", fix)
     kept = None if stale is None else duration(stale, where=str(path))
     return OnlineStore(server, kept, tuple(baseline))
+
+
+def _witnesses(root: Path, path: Path, raw: Any) -> tuple[Path, ...]:
+    named = raw.get("witnesses", []) if isinstance(raw, dict) and len(raw) == 1 else raw
+    if named == {}:
+        return ()
+    if not isinstance(named, list) or not all(isinstance(each, str) and each for each in named):
+        fix = 'write witnesses = ["/mnt/other/shop.witness"], or leave [ledger] out'
+        raise _wrong(path, "[ledger] is not a list of witnesses", fix)
+    return tuple(root / each for each in named)
 
 
 def _binding(root: Path, path: Path, source: str, raw: Any) -> Binding:
