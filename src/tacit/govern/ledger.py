@@ -47,6 +47,7 @@ from tacit.govern.spends import (
     number,
     refused,
     spend_of,
+    spenders,
     united,
 )
 from tacit.privacy.loss import Loss, compose
@@ -255,7 +256,7 @@ class Ledger:
             f" this release (ε={loss.epsilon(budget.delta):.6g} alone) it would be ε={after:.6g}",
             code="T501",
             where=f"release {release}, epoch {epoch}",
-            path=(*_spenders(self._of(purpose), budget.delta), f"purpose {purpose}"),
+            path=(*spenders(self._of(purpose), budget.delta), f"purpose {purpose}"),
             fix="release with more noise, refund what was reserved and never published, or raise"
             f" the purpose's ε to {after:.6g}; nothing was released",
         )
@@ -378,19 +379,6 @@ _PAST = {"commit": "committed", "refund": "refunded"}
 
 def _other(held: Spend, spend: Spend) -> str:
     return held.state if held.sequence == spend.sequence else "refunded, and reserved anew"
-
-
-def _spenders(spends: Sequence[Spend], delta: float) -> list[str]:
-    """The releases that spent most, each with all its epochs together."""
-    by_release: dict[str, list[Loss]] = {}
-    for spend in spends:
-        by_release.setdefault(spend.release, []).append(spend.loss)
-    costs = sorted(
-        ((compose(losses).epsilon(delta), name) for name, losses in by_release.items()),
-        reverse=True,
-    )
-    shown = [f"{name}: ε={c:.6g} in {len(by_release[name])} epochs" for c, name in costs[:5]]
-    return shown + [f"{len(costs) - 5} more releases"] * (len(costs) > 5)
 
 
 def _changed(held: Spend, where: str) -> PrivacyError:

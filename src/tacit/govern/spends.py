@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple
 
 from tacit.errors import PrivacyError
-from tacit.privacy.loss import Loss
+from tacit.privacy.loss import Loss, compose
 from tacit.privacy.mechanism import Claim
 from tacit.store.control import Record
 from tacit.values import fingerprint
@@ -115,6 +115,19 @@ def folded(record: Record, spends: Mapping[tuple[str, str], Spend]) -> Spend:
     if event == "extend":
         return replace(held, touched=touched_of(body))
     return replace(held, state="refunded")
+
+
+def spenders(spends: Sequence[Spend], delta: float) -> list[str]:
+    """The releases that spent most, each with all its epochs together."""
+    by_release: dict[str, list[Loss]] = {}
+    for spend in spends:
+        by_release.setdefault(spend.release, []).append(spend.loss)
+    costs = sorted(
+        ((compose(losses).epsilon(delta), name) for name, losses in by_release.items()),
+        reverse=True,
+    )
+    shown = [f"{name}: ε={c:.6g} in {len(by_release[name])} epochs" for c, name in costs[:5]]
+    return shown + [f"{len(costs) - 5} more releases"] * (len(costs) > 5)
 
 
 def checked(claim: Claim, where: str) -> tuple[Loss, dict[str, Any]]:

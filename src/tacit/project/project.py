@@ -138,11 +138,11 @@ class Project:
         rolled back, or is gone."""
         from tacit.store import witness
         from tacit.store.atomic import make_folder
-        from tacit.store.control import ControlStore, check_gone
+        from tacit.store.control import ControlStore
 
         path, others = self.store_path, self.settings.witnesses
         if not path.exists():
-            check_gone(path, [witness.beside(path), *others])
+            witness.check_gone(path, [witness.beside(path), *others])
             # Made aside: one that a crash left half made could not be told from a damaged one.
             aside = make_folder(self.state) / f".control.{os.getpid()}.sqlite"
             aside.unlink(missing_ok=True)

@@ -118,7 +118,7 @@ class ControlStore:
         """A new, empty store. Raises StoreError T707 if there is a file: it may hold a budget; T718
         if there was one."""
         place = Path(os.path.abspath(path))
-        check_gone(place, [witness.beside(place)])
+        witness.check_gone(place, [witness.beside(place)])
         try:
             os.close(os.open(place, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
         except FileExistsError:
@@ -157,7 +157,7 @@ class ControlStore:
         place = Path(os.path.abspath(path))
         others = [Path(os.path.abspath(each)) for each in witnesses]
         if not place.exists():
-            check_gone(place, [witness.beside(place), *others])
+            witness.check_gone(place, [witness.beside(place), *others])
             fix = "restore it from a backup; ControlStore.create() starts with nothing spent"
             raise _error("T707", place, "there is no control store", fix)
         store = None
@@ -347,15 +347,6 @@ class ControlStore:
                 yield
             except sqlite3.Error as error:
                 raise _refused(error, self._path) from None
-
-
-def check_gone(path: Path, witnesses: Sequence[Path]) -> None:
-    """Raises StoreError T718 where a witness remembers a store that is not there any more."""
-    for each in witnesses:
-        seen = None if path.exists() else witness.last_seen(each)
-        if seen:
-            fix = f"restore it from a backup, up to record {seen.sequence}; what it spent is spent"
-            raise _error("T718", path, f"the control store is gone, and {each} knows of it", fix)
 
 
 def _connect(path: Path) -> sqlite3.Connection:

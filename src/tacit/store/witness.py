@@ -20,6 +20,7 @@ from __future__ import annotations
 import fcntl
 import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -62,6 +63,20 @@ def last_seen(path: Path) -> Seen | None:
             fix="allow access to it; without it nobody knows whether the store was rolled back",
         ) from None
     return _last(raw, path)
+
+
+def check_gone(store: Path, witnesses: Sequence[Path]) -> None:
+    """Raises StoreError T718 where a witness remembers a store that is not there any more."""
+    for each in () if store.exists() else witnesses:
+        seen = last_seen(each)
+        if seen:
+            raise StoreError(
+                f"the control store is gone, and {each} knows of it",
+                code="T718",
+                where=str(store),
+                fix=f"restore it from a backup, up to record {seen.sequence}; what it spent is"
+                " spent",
+            )
 
 
 def tell(path: Path, sequence: int, digest: str) -> None:
