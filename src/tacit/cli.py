@@ -70,6 +70,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_ingest(commands)
     _add_lake(commands)
     _add_run(commands)
+    _add_query(commands)
     _add_budget(commands)
     _add_quality(commands)
     _add_rank(commands)
@@ -127,6 +128,25 @@ def _add_run(commands: Commands) -> None:
     run.add_argument("folder", type=Path, metavar="DIR", nargs="?", default=Path())
     run.add_argument("--json", action="store_true", help="print the results as JSON")
     run.set_defaults(command=_run)
+
+
+def _add_query(commands: Commands) -> None:
+    query = commands.add_parser("query", help="ask a metric: a number, its interval, what it cost")
+    query.add_argument("metric", metavar="METRIC")
+    query.add_argument("--by", nargs="+", action="extend", default=[], metavar="DIM")
+    query.add_argument("--grain", metavar="1d", help="one number for each 1h, 1d, 1w or 1mo (UTC)")
+    query.add_argument("--where", metavar="SQL", help="over dimensions, such as \"country = 'fr'\"")
+    query.add_argument("--since", metavar="WHEN", help="2026-01-31, or 90d for so long ago")
+    query.add_argument("--until", metavar="WHEN", help="left out: the end of the last whole period")
+    query.add_argument("--purpose", metavar="NAME", help="what for, where the metric has several")
+    query.add_argument(
+        "--rollup", action="store_true", help="add up a finer answer, at no cost, if there is one"
+    )
+    shape = query.add_mutually_exclusive_group()
+    shape.add_argument("--json", action="store_true", help="print one JSON object")
+    shape.add_argument("--csv", action="store_true", help="print the cells as CSV")
+    query.add_argument("--project", type=Path, metavar="DIR", default=Path())
+    query.set_defaults(command=_query)
 
 
 def _add_budget(commands: Commands) -> None:
@@ -239,6 +259,13 @@ def _run(given: argparse.Namespace) -> int:
     from tacit.terminal import show_run
 
     show_run(Project.load(given.folder), as_json=given.json)
+    return 0
+
+
+def _query(given: argparse.Namespace) -> int:
+    from tacit.terminal_query import show_query
+
+    show_query(given)
     return 0
 
 

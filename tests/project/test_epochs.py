@@ -6,20 +6,22 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
-from small_project import PAIRS_ONLY, project, write
+from small_project import EVENTS, PAIRS_ONLY, SIGNALS, only, project, write
 from tacit.cli import main
 from tacit.device.epochs import Charge, asked
 from tacit.device.keys import Secret
 from tacit.device.vault import Vault
-from tacit.errors import DeclarationError, PrivacyError, Refused
+from tacit.errors import BudgetError, DeclarationError, PrivacyError, Refused
 from tacit.govern.epochs import Epochs
 from tacit.govern.spends import Touched
 from tacit.plan.explain import explain
 from tacit.privacy.filters import Filter, of_one_epoch
 from tacit.privacy.loss import Loss, zcdp
 from tacit.privacy.mechanism import mechanism
+from tacit.project.central import CentralQuery, Measure, answer
 from tacit.project.run import run
 from tacit.store import witness
 from tacit.values import DAY, Type
@@ -147,6 +149,88 @@ def test_a_run_is_charged_to_its_epochs_and_shown(
     capsys.readouterr()
     assert main(["run", str(tmp_path / "shop")]) != 0
     assert "T718" in capsys.readouterr().err
+
+
+CLOUD = cut(
+    'epsilon=3, delta=1e-5, quotas={"growth": 2.5}',
+    only(
+        SIGNALS,
+        *[
+            "taste",
+            "demand",
+            "popular",
+            "recommender",
+            "space",
+            "training",
+            "looks",
+            "last",
+            "first",
+            "bought",
+        ],
+    ),
+)
+
+
+def test_a_question_is_charged_to_the_epochs_of_its_time(tmp_path: Path) -> None:
+    made = project(tmp_path, CLOUD)
+    year = 365 * DAY
+    now = made.now() // year
+
+    def ask(since: int | None, until: int | None, epsilon: float, team: str = "growth") -> Any:
+        question = CentralQuery(
+            source="visits",
+            measures=(Measure(kind="count"),),
+            epsilon=epsilon,
+            max_rows=100,
+            since=since,
+            until=until,
+            team=team,
+        )
+        return answer(made, question, purpose="discover")
+
+    def shares() -> dict[Any, float]:
+        lines = made.ledger.epochs()
+        return {line.span: round(line.share, 6) for line in lines if line.kind == "filter"}
+
+    ask(now * year, now * year + 30 * DAY, 1.5)
+    assert shares() == {(now, now): 0.5}
+    assert ask(now * year, now * year + 30 * DAY, 1.5).reused
+    ask((now - 1) * year, now * year, 1.5)
+    assert shares() == {(now - 1, now): 0.5}
+    with pytest.raises(BudgetError, match="T545"):
+        ask(now * year, now * year + DAY, 1.2)
+    with pytest.raises(BudgetError, match="T545"):
+        ask(now * year, now * year + DAY, 0.1, team="others")
+    with pytest.raises(BudgetError, match="T545"):
+        ask(None, None, 0.6)  # all rows: each epoch, twice its price where a person is taken away
+    ask((now + 5) * year, (now + 6) * year, 2.4)  # an epoch of which nothing is spent
+    for bad in ((5, 5), (9, 1), (0.5, 2)):
+        with pytest.raises(PrivacyError, match="makes no sense"):
+            ask(*bad, 0.1)  # type: ignore[arg-type]
+
+
+def test_rows_of_another_time_do_not_count(tmp_path: Path) -> None:
+    """What is charged is what is read."""
+    made = project(
+        tmp_path,
+        CLOUD.replace('epoch="365d", epsilon=3, delta=1e-5, quotas={"growth": 2.5}', ""),
+    )
+    times = np.sort(EVENTS.time)
+    middle = int(times[len(times) // 5])
+    for since, until, true in (
+        (None, middle, int((times < middle).sum())),
+        (middle, None, int((times >= middle).sum())),
+    ):
+        question = CentralQuery(
+            source="visits",
+            measures=(Measure(kind="count"),),
+            epsilon=9.0,
+            max_rows=60,
+            since=since,
+            until=until,
+        )
+        [found] = answer(made, question, purpose="discover").table.column("count").to_pylist()
+        assert abs(found - true) < 150 < abs(2 * true - len(times))
 
 
 def test_before_anything_ran(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

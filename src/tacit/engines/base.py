@@ -11,7 +11,8 @@ import pyarrow as pa
 from tacit.aggregates.algebra import REGISTRY
 from tacit.declare.expression import parse
 from tacit.errors import DataError
-from tacit.operations import Derived, View, Window
+from tacit.operations import Derived, Rows, Step, Total, View, Window
+from tacit.plan.stability import facts_of
 from tacit.values import Type
 
 ARROW: Mapping[Type, pa.DataType] = {
@@ -57,8 +58,20 @@ class Deriving(Protocol):
         """
 
 
-class Computing(Engine, Deriving, Protocol):
-    """What computes signals and formulas, as the cloud's engine does."""
+class Totalling(Protocol):
+    """Sums bounded rows over everybody, for private answers."""
+
+    def totals(self, totals: Sequence[Total], sources: Mapping[str, Any]) -> list[pa.Table]:
+        """Of each tree a table: the columns `by`, in the types of the rows, and the sums, int64.
+
+        A row for each value of `by` that occurs, in no order; one row where there is no `by`. They
+        are exact sums, alike in every engine, and **not private**: noise is still to come. Raises
+        PrivacyError T870 to T872 for a tree of which one person's part has no bound: it is not run.
+        """
+
+
+class Computing(Engine, Deriving, Totalling, Protocol):
+    """What computes signals and formulas, and bounded totals, as the cloud's engine does."""
 
     def write(
         self,
@@ -87,6 +100,26 @@ def check_inputs(table: pa.Table, formulas: Sequence[Derived]) -> None:
                     where=f"the inputs of {formula.signal!r}",
                     fix=f"give it as {ARROW[kind]}",
                 )
+
+
+def leaf(total: Total) -> Rows:
+    """The rows that a total is over."""
+    step: Step = total.below
+    while not isinstance(step, Rows):
+        step = step.below
+    return step
+
+
+def as_totals(total: Total, table: pa.Table, types: Mapping[str, Type]) -> pa.Table:
+    """What an engine found, in the types that are promised."""
+    kinds = facts_of(total.below, types).types
+    return pa.table(
+        [
+            table.column(i).cast(ARROW[kinds[name]])
+            for i, name in enumerate((*total.by, *total.sums))
+        ],
+        names=[*total.by, *total.sums],
+    )
 
 
 def type_of(arrow: pa.DataType) -> Type | None:

@@ -31,8 +31,10 @@ from sqlglot import exp
 from tacit.aggregates.algebra import FAMILIES, REGISTRY
 from tacit.engines.base import (
     ARROW,
+    as_totals,
     check_spine,
     column_types,
+    leaf,
     needed,
     result_type,
     type_of,
@@ -41,9 +43,11 @@ from tacit.engines.base import (
 from tacit.engines.bucket import Shuffle, answer, shuffles
 from tacit.engines.scan import Files, FilesScan, ParquetScan
 from tacit.errors import DataError, EngineError, TacitError
-from tacit.operations import Derived, View
+from tacit.operations import Derived, Total, View
 from tacit.plan.place import VECTORS
 from tacit.plan.sql import SPARK, view_select
+from tacit.plan.stability import sensitivities
+from tacit.plan.total_sql import total_select
 from tacit.values import Type
 
 if TYPE_CHECKING:
@@ -70,6 +74,7 @@ _AS_NAMED: Mapping[str, str] = {
     "recursiveFileLookup": "true",  # no columns out of the names of folders
     "__globPaths__": "false",  # [, { and * in a path are letters
 }
+_ROWS = "0rows"  # no column has such a name
 _BUCKET = 48 << 20  # bytes of a bucket, as Spark estimates them: a million rows or two
 _TYPES: Mapping[Type, str] = {
     Type.INT: "bigint",
@@ -228,6 +233,22 @@ class Spark:
             ordered.write.mode("overwrite").parquet(str(target))
             return int(self.session.read.parquet(str(target)).count())
 
+    def totals(self, totals: Sequence[Total], sources: Mapping[str, Frame]) -> list[pa.Table]:
+        """The sums of each tree. See `engines.base.Totalling`. Executors do all the work."""
+        found = []
+        for total in totals:
+            view = leaf(total).view
+            held = self._held([view], sources, None)
+            types = column_types(view, held)
+            sensitivities(total, types)
+            with failing():
+                rows = self._rows(view, types, held)
+                select = total_select(total, _ROWS, types, SPARK).sql(SPARK.name)
+                text = select.replace("{", "{{").replace("}", "}}").replace(f"`{_ROWS}`", "{rows}")
+                table = self.session.sql(text, rows=rows).toArrow()
+                found.append(as_totals(total, table, types))
+        return found
+
     # ------------------------------------------------------------------ what runs on the driver
 
     def _joined(
@@ -249,7 +270,10 @@ class Spark:
             return found.drop("at", *(f"k{i}" for i in range(len(keys)))), [*names, *signals]
 
     def _held(
-        self, views: Sequence[View], sources: Mapping[str, Frame], spine: pa.Table
+        self,
+        views: Sequence[View],
+        sources: Mapping[str, Frame],
+        spine: pa.Table | None,
     ) -> dict[str, _Held]:
         """The sources that the views read. Raises DataError T341 where they or the spine lack."""
         used: dict[str, set[str]] = {}
@@ -264,7 +288,7 @@ class Spark:
         }
         shapes: dict[str, Any] = {name: sources[name] for name in used if name in sources}
         shapes |= {name: _Held(_arrow(frame), frame) for name, frame in frames.items()}
-        for view in views:
+        for view in views if spine is not None else ():
             check_spine(view, column_types(view, shapes), spine)
         with failing():
             for name in used.keys() - frames.keys():
@@ -339,12 +363,15 @@ class Spark:
 
         Columns are taken by position: Spark may fold the case of names, and parses dots in them.
         """
-        from pyspark.sql import functions as sql
-
-        view = shuffle.rows
         types: dict[str, Type] = {}
         for one in shuffle.views:
             types |= column_types(one, held)
+        return self._rows(shuffle.rows, types, held)
+
+    def _rows(self, view: View, types: Mapping[str, Type], held: Mapping[str, _Held]) -> DataFrame:
+        """The rows of `plan.sql.view_select`."""
+        from pyspark.sql import functions as sql
+
         select = view_select(view, types, SPARK)
         frames: dict[str, DataFrame] = {}
         places: dict[tuple[str, str], str] = {}

@@ -175,11 +175,16 @@ class Ledger:
         return self.loss(purpose).epsilon(self._budget(purpose).delta)
 
     def remaining(self, purpose: str) -> float:
-        """The budget's ε minus the spent one, at least 0.
+        """The budget's ε minus the spent one, at least 0; of one that is of each epoch, what is
+        left of the fullest.
 
         Under zCDP losses add before they are converted, so a release may cost less than its own ε
         says: that one does not fit `remaining` does not mean that `reserve` refuses it.
         """
+        if self._renews(purpose, None):
+            lines = [x for x in self.epochs() if (x.kind, x.name) == ("purpose", purpose)]
+            whole = [e.purposes[purpose][0] for e in self._epochs if purpose in e.purposes]
+            return min([*whole, *(line.left for line in lines)])
         return max(0.0, self._budget(purpose).epsilon - self.spent(purpose))
 
     def statement(self, purpose: str | None = None) -> tuple[Line, ...]:

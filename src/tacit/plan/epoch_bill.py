@@ -12,9 +12,13 @@ from typing import Any
 
 from tacit.declare import Entity, Purpose
 from tacit.errors import FlowError, PrivacyError, TacitError
-from tacit.plan.graph import Charge, Plan, Port
+from tacit.plan.graph import Charge, Plan
 from tacit.privacy.filters import Cost, Filter, of_one_epoch
-from tacit.values import duration, show_duration
+from tacit.privacy.loss import Loss
+from tacit.values import DAY, duration, show_duration
+
+TASK_LIFE = 30 * DAY
+"""How long devices answer a task; their clocks may be a day behind it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,9 +84,7 @@ def _lines(
         capacity = Filter(epsilon, delta)
         total = Cost()
         for charge in spenders:
-            # A pure price is that of a local mechanism, whose claim is of any two values.
-            adjacency = "add or remove" if charge.loss.rho else "replace"
-            total += capacity.cost(of_one_epoch(charge.loss, adjacency, several=True))
+            total += capacity.cost(_of_one(plan, charge, length))
         names = tuple(charge.release for charge in spenders)
         share = float(capacity.share(total))
         return EpochLine(subject, length, what, name, epsilon, delta, share, names)
@@ -102,9 +104,21 @@ def _lines(
             yield line("purpose", name, float(purpose.epsilon), float(purpose.delta), spenders)
 
 
+def _of_one(plan: Plan, charge: Charge, length: int) -> Loss:
+    """The least that one epoch loses by it: a question may keep within one, a task may not."""
+    node = plan.nodes[charge.release]
+    if node.kind != "release":
+        return charge.loss
+    window = plan.nodes[node.inputs[0]].spec.get("window")
+    several = window is None or int(window) + DAY + TASK_LIFE > length
+    # A pure price is that of a local mechanism, whose claim is of any two values.
+    adjacency = "add or remove" if charge.loss.rho else "replace"
+    return of_one_epoch(charge.loss, adjacency, several=several)
+
+
 def _subjects(plan: Plan, charge: Charge) -> frozenset[str]:
-    signal = plan.nodes[charge.release].inputs[0]
-    return plan.label(Port(signal, "value")).subjects
+    labels = [plan.label(edge.source) for edge in plan.incoming[charge.release]]
+    return frozenset().union(*(label.subjects for label in labels))
 
 
 _WHAT = {

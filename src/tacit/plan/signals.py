@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tacit.aggregates import algebra
-from tacit.declare import PUBLIC, Entity, Events, Signal, Source, Table
+from tacit.declare import PUBLIC, Declaration, Entity, Events, Signal, Source, Table
 from tacit.declare.expression import Expression, parse
 from tacit.operations import Computed, Join, Window
 from tacit.plan.draft import Draft, Preparing
@@ -152,12 +152,12 @@ def _prepare(
         draft.flow(Port(source, events.time), Port(name, "at"), "value")
         if events.arrival is not None:
             draft.flow(Port(source, events.arrival), Port(name, "at"), "time")
-        for column in _people(events):
+        for column in people(events):
             draft.flow(Port(source, column), Port(name, "at"), "row")
     return name
 
 
-def _people(events: Events) -> list[str]:
+def people(events: Events) -> list[str]:
     """The columns that say whose doing a row is: that there is a row at all tells of them.
 
     Without a key of a person, every column that says something of people.
@@ -173,8 +173,10 @@ def _compute(
     """The prepared column that holds the expression, added with its joins and flows if new."""
     if written.sql in view.written:
         return view.written[written.sql]
-    expression = inline(draft.declarations, signal, written, _derived(draft, view.source, written))
-    used = {table: joins[table] for table in _tables(written)}
+    expression = inline(
+        draft.declarations, signal, written, derived_of(draft, view.source, written)
+    )
+    used = {table: joins[table] for table in tables_of(written)}
     schema = dict(draft.schemas[view.source])
     for table in used:
         schema |= {f"{table}.{name}": kind for name, kind in draft.schemas[table].items()}
@@ -195,7 +197,7 @@ def _compute(
     return computed
 
 
-def _derived(draft: Draft, source: str, written: Expression) -> Mapping[str, Expression]:
+def derived_of(draft: Draft, source: str, written: Expression) -> Mapping[str, Expression]:
     """The derived columns that an expression names, of its source and of joined tables."""
     found: dict[str, Expression] = {}
     for used in written.columns:
@@ -213,7 +215,8 @@ def _reference(table: str, column: str) -> Expression:
     return parse(f'"{table}"."{quoted}"')
 
 
-def _tables(expression: Expression) -> list[str]:
+def tables_of(expression: Expression) -> list[str]:
+    """The content tables that an expression names."""
     return sorted({c.partition(".")[0] for c in expression.columns if "." in c})
 
 
@@ -221,27 +224,28 @@ def _joins(
     draft: Draft, source: str, signal: Signal, written: Mapping[str, Expression]
 ) -> dict[str, Join]:
     """The content tables that the signal names, joined by the key they share with the source."""
-    tables = {table for expression in written.values() for table in _tables(expression)}
-    return {table: _join(draft, source, signal, table) for table in sorted(tables)}
+    tables = {table for expression in written.values() for table in tables_of(expression)}
+    return {table: join_of(draft, source, signal.source, signal, table) for table in sorted(tables)}
 
 
-def _join(draft: Draft, source: str, signal: Signal, table: str) -> Join:
+def join_of(draft: Draft, source: str, events: Source, user: Declaration, table: str) -> Join:
+    """The join of events to a content table by the key that they share. Raises T112 or T115."""
     declared = draft.declarations.named.get(table)
     if not isinstance(declared, Table):
         raise draft.wrong(
-            signal,
+            user,
             f"names a column of {table!r}, which is not a table of this project",
             code="T115",
             fix="name a declared Table, as in films.genre",
         )
-    draft.standing(declared, signal)
-    left = key_columns(signal.source, declared.of)
+    draft.standing(declared, user)
+    left = key_columns(events, declared.of)
     right = key_columns(declared, declared.of)
     if len(left) != 1:
         count = f"several keys ({', '.join(left)})" if left else "no key"
-        entity = draft.declarations.name(declared.of, signal)
+        entity = draft.declarations.name(declared.of, user)
         raise draft.wrong(
-            signal,
+            user,
             f"names a column of {table!r}, with which {source!r} shares {count}",
             code="T115",
             fix=f"make one column of {source!r} with key({entity}, …)",
@@ -249,7 +253,7 @@ def _join(draft: Draft, source: str, signal: Signal, table: str) -> Join:
     kinds = draft.schemas[source][left[0]], draft.schemas[table][right[0]]
     if kinds[0] != kinds[1]:
         raise draft.wrong(
-            signal,
+            user,
             f"joins {source}.{left[0]}, which is {kinds[0]}, to {table}.{right[0]}, which is"
             f" {kinds[1]}",
             code="T112",

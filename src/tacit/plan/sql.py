@@ -64,12 +64,19 @@ def derived_select(
 ) -> exp.Select:
     """The columns ``row`` and one a formula, over a table that holds ``row`` and their inputs."""
     types = {name: kind for one in derived for name, kind in one.inputs}
-    lower = _Lowering(View(table, table, (), "", (), (), ()), types, dialect)
     columns = [exp.alias_(column_of("s", row), row, quoted=True)]
     for one in derived:
-        tree = lower.result(parse(one.sql).tree, one.type)
+        tree = expression_tree(one.sql, one.type, types, dialect)
         columns.append(exp.alias_(tree, one.signal, quoted=True))
     return exp.select(*columns).from_(table_as(table, "s"))
+
+
+def expression_tree(
+    sql: str, kind: Type, types: Mapping[str, Type], dialect: Dialect = DUCKDB
+) -> exp.Expr:
+    """An expression over the columns, of these types, of a table that is called ``s``."""
+    lower = _Lowering(View("s", "s", (), "", (), (), ()), types, dialect)
+    return lower.result(parse(sql).tree, kind)
 
 
 def row_name(names: Iterable[str]) -> str:

@@ -83,12 +83,12 @@ class Loss:
     @property
     def pure(self) -> float:
         """Σ ε of the terms, rounded up."""
-        return _round_up(sum((Fraction(e) * n for e, _, n in self.terms), Fraction(0)))
+        return round_up(sum((Fraction(e) * n for e, _, n in self.terms), Fraction(0)))
 
     @property
     def failure(self) -> float:
         """Σ δ of the terms, rounded up: the chance that one of them breaks its ε."""
-        return _round_up(sum((Fraction(d) * n for _, d, n in self.terms), Fraction(0)))
+        return round_up(sum((Fraction(d) * n for _, d, n in self.terms), Fraction(0)))
 
     def __add__(self, other: Loss) -> Loss:
         if not other.terms:
@@ -146,7 +146,7 @@ class Loss:
     def to_json(self) -> dict[str, Any]:
         """Its fields, for `from_json`. `pure` and `pure_rho` are what older ledgers wrote."""
         squares = sum((Fraction(e) ** 2 / 2 * n for e, _, n in self.terms), Fraction(0))
-        found = {"rho": self.rho, "pure": self.pure, "pure_rho": _round_up(squares)}
+        found = {"rho": self.rho, "pure": self.pure, "pure_rho": round_up(squares)}
         return found | ({"terms": [list(term) for term in self.terms]} if self.terms else {})
 
     @classmethod
@@ -200,7 +200,7 @@ def gaussian_rho(sigma: float, sensitivity: float = 1.0) -> float:
 
 def variance_rho(variance: int | Fraction, sensitivity: int | Fraction) -> float:
     """`gaussian_rho` for a variance σ² > 0, which needs no root."""
-    return _round_up(Fraction(sensitivity) ** 2 / (2 * Fraction(variance)))
+    return round_up(Fraction(sensitivity) ** 2 / (2 * Fraction(variance)))
 
 
 def sum_rho(variance: int | Fraction, length: int, sensitivity: int | Fraction) -> float:
@@ -221,11 +221,11 @@ def sum_rho(variance: int | Fraction, length: int, sensitivity: int | Fraction) 
             fix="use a finer integer encoding (a larger scale), or more noise",
         )
     tau = max(10.0 * math.exp(-9.8696 * min(float(exact), 100.0)), math.ulp(0.0))
-    first = math.sqrt(_round_up(Fraction(sensitivity) ** 2 / (2 * exact)))
+    first = math.sqrt(round_up(Fraction(sensitivity) ** 2 / (2 * exact)))
     root = first * (1 + _WIDEN) + tau * math.sqrt(length) * (1 + _WIDEN)
     if tau * math.sqrt(length) < first * 1e-200:
         # τ is lost below the last digit: keep the exact first term, moved up by one digit.
-        return math.nextafter(_round_up(Fraction(sensitivity) ** 2 / (4 * exact)), math.inf)
+        return math.nextafter(round_up(Fraction(sensitivity) ** 2 / (4 * exact)), math.inf)
     return 0.5 * root * root * (1 + _WIDEN)
 
 
@@ -363,7 +363,7 @@ def _least(function: Callable[[float], float], low: float, high: float) -> float
     return least
 
 
-def _round_up(exact: Fraction) -> float:
+def round_up(exact: Fraction) -> float:
     """The least double that is not below it. Raises PrivacyError T520 past the largest double."""
     try:
         near = float(exact)
@@ -396,7 +396,7 @@ def _check_term(term: Term) -> None:
 
 
 def _sum_up(a: float, b: float) -> float:
-    return _round_up(Fraction(a) + Fraction(b))
+    return round_up(Fraction(a) + Fraction(b))
 
 
 def _check(value: float, what: str, *, zero: bool = False, tiny: bool = False) -> float:

@@ -76,6 +76,12 @@ def discrete_laplace(scale: Rational, size: int, randomness: Randomness) -> npt.
     return _draw(envelope(Target(Fraction(0), 1 / parameter)), size, randomness)
 
 
+def laplace_variance(scale: Rational) -> float:
+    """The variance of Lap_Z(scale): 2r / (1 - r)² with r = exp(-1 / scale)."""
+    slope = 1 / float(scale)
+    return 2 * math.exp(-slope) / math.expm1(-slope) ** 2
+
+
 def _draw(
     tables: Envelope, size: int, randomness: Randomness, guard: float = GUARD
 ) -> npt.NDArray[np.int64]:

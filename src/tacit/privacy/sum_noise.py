@@ -36,7 +36,7 @@ import numpy as np
 from tacit.errors import PrivacyError
 from tacit.privacy.loss import Loss, pure_dp, sum_rho, variance_rho, zcdp
 from tacit.privacy.mechanism import Claim
-from tacit.privacy.noise import discrete_gaussian, discrete_laplace
+from tacit.privacy.noise import discrete_gaussian, discrete_laplace, laplace_variance
 from tacit.privacy.prio3 import Prio3
 from tacit.privacy.prio3.circuits import Histogram, MultihotCountVec, Sum, SumVec
 from tacit.privacy.randomness import Randomness
@@ -110,11 +110,10 @@ class SumNoise:
 
     @property
     def _variance(self) -> float:
-        """Of one aggregator's noise; the discrete Laplace's is 2r/(1-r)², r = exp(-1/t)."""
+        """Of one aggregator's noise."""
         if self.kind == "gaussian":
             return float(self.parameter)
-        ratio = math.exp(-1 / float(self.parameter))
-        return 2 * ratio / (1 - ratio) ** 2
+        return laplace_variance(self.parameter)
 
     def _losses(self, length: int, l1: int, l2: float, l2_squared: int) -> tuple[Loss, Loss]:
         """The loss against the collector, and against one curious aggregator."""

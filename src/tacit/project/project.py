@@ -13,6 +13,7 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, suppress
 from dataclasses import dataclass, replace
+from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from tacit.live.accept import Pushed
     from tacit.live.online import Online, Receipt
     from tacit.live.place import Mark
+    from tacit.project.query import Answer
     from tacit.project.serving import Serving
     from tacit.project.training import AsOf, Labels, Names
     from tacit.store.control import ControlStore
@@ -306,6 +308,43 @@ class Project:
         declared = self.source(table)
         assert isinstance(declared, Table), f"{table} is content"
         return catalogue_of(table, declared, self.rows(table).table, self.file(table))
+
+    # ------------------------------------------------------------------ metrics
+
+    def query(
+        self,
+        metric: str,
+        by: str | Sequence[str] = (),
+        *,
+        grain: str | None = None,
+        where: str | None = None,
+        purpose: str | None = None,
+        since: int | str | datetime | None = None,
+        until: int | str | datetime | None = None,
+        rollup: bool = False,
+    ) -> Answer:
+        """What a metric says, from wherever its data is, and what that cost.
+
+        The same question over the same rows has the same answer, and costs nothing again.
+
+        Args:
+            by: declared dimensions.
+            grain: "1h", "1d", "1w" or "1mo", in UTC; left out, one number over all time.
+            where: SQL over declared dimensions.
+            purpose: what it is for; may be left out where the metric has one.
+            since: µs, a datetime, an ISO 8601 text, or a duration before now such as "90d". Left
+                out, all rows that are kept, or with a grain so many periods (`periods.USUAL`).
+            until: the same; left out, the end of the last whole period.
+            rollup: whether the answer to a finer question may be added up in place of a new one.
+
+        Raises QueryError T890 to T899, BudgetError T501, and what the place of the data raises.
+        """
+        from tacit.plan.asked import Wanted
+        from tacit.project.query import moment_of, query
+
+        names = (by,) if isinstance(by, str) else tuple(map(str, by))
+        bounds = (moment_of(each, self.now()) for each in (since, until))
+        return query(self, Wanted(metric, names, grain, where, purpose, *bounds), rollup=rollup)
 
     # ------------------------------------------------------------------ bundles
 

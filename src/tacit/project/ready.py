@@ -26,7 +26,7 @@ def check_ready(project: Project) -> None:
     for node in _needed(project):
         if node.kind == "source":
             project.file(node.id)
-        if isinstance(node.declared, Metric):
+        if isinstance(node.declared, Metric) and node.declared.release is not None:
             _check_mechanism(node.declared, node.declared.release, "totals")
         if isinstance(node.declared, Model) and node.kind == "model":
             _check_mechanism(node.declared, node.declared.release, "pairs")
@@ -40,7 +40,8 @@ def _needed(project: Project) -> list[Node]:
     """The nodes that a run computes, and all that they stand on."""
     plan = project.plan
     waiting = [node for node in plan.nodes.values() if node.kind in ("release", "sink")]
-    waiting += [*plan.of("metric"), *plan.of("model")]
+    waiting += [node for node in plan.of("metric") if plan.nodes[node.inputs[0]].kind == "release"]
+    waiting += plan.of("model")
     found = {node.id: node for node in waiting}
     while waiting:
         for name in waiting.pop().inputs:

@@ -41,6 +41,7 @@ from tacit.errors import (
 from tacit.govern.ledger import Reservation
 from tacit.learn.design import design
 from tacit.plan import Node
+from tacit.plan.epoch_bill import TASK_LIFE
 from tacit.plan.graph import prepared
 from tacit.plan.views import view_of
 from tacit.privacy.mechanism import Report
@@ -57,8 +58,6 @@ EPOCH = 0
 
 MINIMUM = 20
 """The fewest reports that are ever combined."""
-
-TASK_LIFE = 30 * DAY
 
 ROOM = 1 << 14
 """Devices that a release has room for at least, since more may come before it is collected. Up to
@@ -116,9 +115,7 @@ def collect(project: Project, node: Node, step: Step = silent) -> Released:
     count = rows.table.column(population.person[source]).combine_chunks().unique()
     done = step("each person's rows go to their own device", len(count))
     people = population.enroll(source, rows.table, allowed, project.now(), done)
-    title = f"{node.id}@{node.hash[:12]}"
-    path = project.state / "tasks" / f"{title}.bundle"
-    kept = project.state / "releases" / f"{title}.aggregates"
+    title, path, kept = places(project, node)
     reused = kept.exists()
     if reused:
         held = read_kept(kept)
@@ -136,6 +133,13 @@ def collect(project: Project, node: Node, step: Step = silent) -> Released:
     value = task.mechanism.decode(held.collected.aggregates)
     found = held.collected
     return Released(node.id, node, task, value, found.reports, found.refused, reused, rows)
+
+
+def places(project: Project, node: Node) -> tuple[str, Path, Path]:
+    """A release's title, the file of its task, and that of its aggregates."""
+    title = f"{node.id}@{node.hash[:12]}"
+    state = project.state
+    return title, state / "tasks" / f"{title}.bundle", state / "releases" / f"{title}.aggregates"
 
 
 def reserve(project: Project, node: Node, title: str, task: Task) -> Reservation:

@@ -1,0 +1,178 @@
+"""Keys as numbers while rows are grouped: each distinct text is hashed once, not once a row.
+
+A column of the source that serves only as the person's key or to group by is replaced by h of its
+values (see `plan.total_sql`), 60 bits of their salted hash: what the tree would compute of it
+anyway. Grouping by h is grouping by the value as long as no two values share one, which is looked
+at; where two do, the column stays as it is. Results hold the values again, and are the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Executor
+from dataclasses import dataclass, replace
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from tacit.declare.expression import Node, parse
+from tacit.engines.base import leaf
+from tacit.operations import (
+    Clamp,
+    Define,
+    Grid,
+    LimitGroups,
+    LimitRows,
+    PerPerson,
+    Rows,
+    Shrink,
+    Step,
+    Total,
+    Where,
+)
+from tacit.plan.total_sql import HASH_DIGITS, hash_sql
+from tacit.values import Type
+
+
+@dataclass(frozen=True, slots=True)
+class Coded:
+    """A tree, and its tables with hashes in place of keys.
+
+    `tables` are those that differ, `types` the types of all columns now, `hashed` the columns of
+    the tree that hold hashes, `values` what they stand for, by their place in the result.
+    """
+
+    total: Total
+    tables: Mapping[str, pa.Table]
+    types: Mapping[str, Type]
+    hashed: frozenset[str]
+    values: Mapping[int, tuple[pa.Array, pa.Array]]  # distinct hashes, and their values
+
+    def decode(self, found: pa.Table) -> pa.Table:
+        """A result with the values in the place of their hashes."""
+        for place, (hashes, values) in self.values.items():
+            at = pc.index_in(found.column(place), hashes)  # null for null
+            found = found.set_column(place, found.field(place).name, values.take(at))
+        return found
+
+
+def encode(
+    connection: duckdb.DuckDBPyConnection,
+    total: Total,
+    types: Mapping[str, Type],
+    tables: Mapping[str, pa.Table],
+    pool: Executor,
+) -> Coded:
+    """The tables with hashes in place of keys, where that changes nothing."""
+    view = leaf(total).view
+    table, kinds = tables[view.source], dict(types)
+    salts = {s.salt for s in _steps(total) if isinstance(s, LimitGroups | LimitRows)}
+    hashed: set[str] = set()
+    values = {}
+    grouping = list(_grouping(total, types)) if len(salts) == 1 else []
+    asked = [pool.submit(_hashes, connection, table[of], min(salts)) for _, of in grouping]
+    for (name, column), made in zip(grouping, asked, strict=True):
+        found = made.result()
+        if found is None:
+            continue
+        codes, hashes, texts = found
+        table = table.set_column(table.column_names.index(column), column, codes)
+        kinds[column] = Type.INT
+        hashed.add(name)
+        if name in total.by:
+            values[total.by.index(name)] = hashes, texts
+    changed = {view.source: table} if hashed else {}
+    whole = tuple(
+        replace(each, type=Type.INT) if each.name in hashed else each for each in view.computed
+    )
+    rows = replace(leaf(total), view=replace(view, computed=whole))
+    coded = replace(total, below=_over(rows, total.below))
+    return Coded(coded, changed, kinds, frozenset(hashed), values)
+
+
+def _over(rows: Rows, step: Step) -> Step:
+    """The step over other rows."""
+    return rows if isinstance(step, Rows) else replace(step, below=_over(rows, step.below))
+
+
+def _hashes(
+    connection: duckdb.DuckDBPyConnection, column: pa.ChunkedArray, salt: str
+) -> tuple[pa.Array, pa.Array, pa.Array] | None:
+    """h of every row, null for null; the distinct h, and their values.
+
+    None where two values share one.
+    """
+    coded = pc.dictionary_encode(column).unify_dictionaries().combine_chunks()
+    if isinstance(coded, pa.ChunkedArray):
+        if not coded.num_chunks:
+            return None
+        coded = coded.chunk(0)
+    values = coded.dictionary
+    connection = connection.cursor()  # of this thread
+    connection.register("0values", pa.table({"i": np.arange(len(values)), "v": values}))
+    select = f"CAST('0x' || LEFT({hash_sql(salt, 'v')}, {HASH_DIGITS}) AS BIGINT)"
+    ordered = connection.sql(f'SELECT {select} AS h FROM "0values" ORDER BY i')  # noqa: S608
+    hashes = ordered.to_arrow_table()["h"].combine_chunks()
+    if pc.count_distinct(hashes).as_py() < len(hashes):
+        return None
+    return hashes.take(coded.indices), hashes, values
+
+
+def _grouping(total: Total, types: Mapping[str, Type]) -> Iterator[tuple[str, str]]:
+    """(column of the tree, column of the source) for those that are grouped by and nothing else."""
+    rows = leaf(total)
+    view = rows.view
+    bare = {rows.owner: view.keys[0][1]}
+    for computed in view.computed:
+        tree = parse(computed.sql).tree
+        if tree.op == "column":
+            bare[computed.name] = str(tree.value)
+    busy = {view.time, *(join.left for join in view.joins)}
+    for computed in view.computed:
+        if computed.name not in bare or computed.name not in total.by:
+            busy |= parse(computed.sql).columns
+    computing = _computing(total)
+    for name, column in bare.items():
+        alone = list(bare.values()).count(column) == 1 and column not in busy
+        plain = "." not in column and types[column] in (Type.TEXT, Type.INT)
+        if alone and plain and name not in computing and (name in total.by or name == rows.owner):
+            yield name, column
+
+
+def _computing(total: Total) -> set[str]:
+    """The columns whose values some step looks at, beyond grouping by them and missing nulls."""
+    found: set[str] = set(total.sums)
+    for step in _steps(total):
+        if isinstance(step, Define):
+            found |= {name for each in step.columns for name in parse(each.sql).columns}
+            found |= {each.name for each in step.columns}
+        elif isinstance(step, Where):
+            found |= set(_looked_at(parse(step.sql).tree))
+        elif isinstance(step, Grid):
+            found |= {step.name, step.value}
+        elif isinstance(step, Clamp):
+            found.add(step.column)
+        elif isinstance(step, Shrink):
+            found |= {step.total, step.count}
+        elif isinstance(step, LimitRows):
+            found |= {step.cell, step.count}
+        elif isinstance(step, PerPerson):
+            found |= set(step.sums)
+    return found
+
+
+def _looked_at(node: Node) -> Iterator[str]:
+    if node.op == "column":
+        yield node.value
+    if node.op not in ("is null", "is not null") or node.args[0].op != "column":
+        for child in node.args:
+            yield from _looked_at(child)
+
+
+def _steps(total: Total) -> Iterator[Step]:
+    step: Step = total.below
+    while not isinstance(step, Rows):
+        yield step
+        step = step.below
