@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +23,13 @@ from tacit.errors import BudgetError, PrivacyError, StoreError
 from tacit.govern.epochs import Epochs
 from tacit.govern.ledger import Ledger, Reservation
 from tacit.govern.spends import Touched, united
-from tacit.privacy.filters import Filter
+from tacit.privacy import prio3
+from tacit.privacy.filters import Cost, Filter, of_one_epoch
+from tacit.privacy.local.randomized_response import RandomizedResponse
 from tacit.privacy.loss import Loss, pure_dp, zcdp
+from tacit.privacy.shuffle import shuffled
+from tacit.privacy.sum_noise import SumNoise
+from tacit.privacy.vector_sum import VectorSum
 from tacit.store import witness
 from tacit.store.control import ControlStore
 from tacit.values import DAY
@@ -157,6 +163,31 @@ def test_a_resumed_reservation_pays_for_epochs_that_are_new_to_it(ledger: Ledger
     assert shares(ledger) == {(0, 3): 0.4, (4, 4): 0.7}
     [spend] = {line.spend for line in ledger.statement() if line.spend.release == "top"}
     assert spend.touched == tuple(week(0, 3))
+
+
+def test_every_mechanism_spends_of_the_same_epochs(control: ControlStore) -> None:
+    """Local, shuffled, DAP with either noise, and sums by two parties: one ledger, one filter."""
+    coin = RandomizedResponse(40, 1000, 1.0, "local").claim()
+    histogram = prio3.histogram(8)
+    claims = {
+        "local": coin,
+        "shuffled": shuffled(coin, 10_000, 1e-7, response=True),
+        "gaussian": SumNoise("gaussian", Fraction(900)).claim(histogram, "plays", 1e-6),
+        "laplace": SumNoise("laplace", Fraction(40)).claim(histogram, "plays", 1e-6),
+        "sum": VectorSum(6, 100, 2.0, 1e-6, "taste").claim(),
+    }
+    ledger = Ledger(control, LASTING, [Epochs("person", WEEK, 20.0, 1e-6)])
+    capacity, total = Filter(20.0, 1e-6), Cost()
+    for name, made in claims.items():
+        ledger.reserve("measure", name, made, 0, touched=week(0, 1)).commit(b"")
+        total += capacity.cost(of_one_epoch(made.loss, made.adjacency, several=True))
+        assert shares(ledger) == {(0, 1): round(float(capacity.share(total)), 9)}
+    # That of adding or removing a device counts double, those of any change once.
+    assert total.rho == sum(
+        (Fraction(made.loss.rho) * (4 if name == "sum" else 1) for name, made in claims.items()),
+        Fraction(0),
+    )
+    assert [line.spend.release for line in ledger.statement("measure")] == list(claims)
 
 
 @pytest.mark.parametrize(
