@@ -167,7 +167,9 @@ class ControlStore:
             store = cls(place, _connect(place), others)
             store._check_format()
             store.verify(anchor, *(Head(*each) for each in seen if each))
-            store._tell(store.head())
+            head = store.head()
+            if any(each is None or each.sequence < head.sequence for each in seen):
+                store._tell(head)
         except BaseException as error:
             if store:
                 store.close()
