@@ -18,6 +18,9 @@
     catalog = "prod"                    # the properties of a pyiceberg catalog; secrets belong in
     uri = "https://catalog.example"     # its own PYICEBERG_CATALOG__PROD__… variables
 
+    [ledger]
+    witnesses = ["/mnt/other/shop.witness"]  # further files that remember how far the ledger was
+
     [online]                            # left out: LMDB in .tacit/online
     redis = "redis://localhost:6379/0"  # a server that machines share
     stale = "10m"                       # without news for so long, a source's values are stale
@@ -50,6 +53,7 @@ KEYS: Mapping[str, tuple[str, ...]] = {
     "lake": ("catalog", "*"),
     "engines.NAME": ("master", "buckets", "spark.*"),
     "online": ("redis", "stale", "baseline"),
+    "ledger": ("witnesses",),
 }
 """The keys of each table; with a *, any that begin so. A test holds docs/settings.md to them."""
 
@@ -86,6 +90,7 @@ class Settings:
     lake: Mapping[str, str] = field(default_factory=dict)
     engine: Chosen = field(default_factory=Chosen)
     online: OnlineStore = field(default_factory=OnlineStore)
+    witnesses: tuple[Path, ...] = ()
 
 
 def read_settings(root: Path) -> Settings:
@@ -167,6 +172,7 @@ def _settings(root: Path, path: Path, raw: Mapping[str, Any]) -> Settings:
         dict(lake),
         chosen(raw, lambda message, fix: _wrong(path, message, fix)),
         _online(path, raw.get("online", {})),
+        _witnesses(root, path, raw.get("ledger", {})),
     )
 
 
@@ -180,6 +186,16 @@ def _online(path: Path, raw: Any) -> OnlineStore:
         raise _wrong(path, "a setting of [online] is of the wrong kind", fix)
     kept = None if stale is None else duration(stale, where=str(path))
     return OnlineStore(server, kept, tuple(baseline))
+
+
+def _witnesses(root: Path, path: Path, raw: Any) -> tuple[Path, ...]:
+    named = raw.get("witnesses", []) if isinstance(raw, dict) and len(raw) == 1 else raw
+    if named == {}:
+        return ()
+    if not isinstance(named, list) or not all(isinstance(each, str) and each for each in named):
+        fix = 'write witnesses = ["/mnt/other/shop.witness"], or leave [ledger] out'
+        raise _wrong(path, "[ledger] is not a list of witnesses", fix)
+    return tuple(root / each for each in named)
 
 
 def _binding(root: Path, path: Path, source: str, raw: Any) -> Binding:
