@@ -4,9 +4,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 SPARK := $(VENV)/.spark
+FLINK := $(VENV)/flink
 DEMO := $(if $(DATA),--data $(DATA)) $(if $(DEVICES),--devices $(DEVICES)) $(if $(EPSILON),--epsilon $(EPSILON)) $(ARGS)
 
-.PHONY: demo test test-slow bench bench-signals bench-last-item bench-live-store engines-page lint lock clean
+.PHONY: demo test test-slow bench bench-signals bench-last-item bench-live-engines bench-live-store engines-page lint lock clean
 
 demo: $(READY)          ## the whole of it on a synthetic population, or on DATA=events.parquet
 	$(BIN)/tacit demo $(DEMO)
@@ -14,7 +15,7 @@ demo: $(READY)          ## the whole of it on a synthetic population, or on DATA
 test: $(READY)          ## the default tests, under three minutes
 	$(BIN)/python -m pytest -m "not slow" -n 2 $(ARGS)
 
-test-slow: $(SPARK)     ## the slow ones; Spark is 520 MB and wants Java 17 or later
+test-slow: $(SPARK) $(FLINK)/.ready ## the slow ones; Spark is 520 MB, Flink 850; both want Java 17
 	$(BIN)/python -m pytest -m slow $(ARGS)
 
 lint: $(READY)          ## style and types
@@ -33,6 +34,9 @@ bench-last-item: $(READY) ## the latest-value join beside Feast, on what Feast f
 
 engines-page: $(READY)  ## what each engine supports, from what it declares
 	$(BIN)/python -m tacit.engines.table > docs/engines.md
+
+bench-live-engines: $(SPARK) $(FLINK)/.ready ## streams by push, by Spark and by Flink
+	$(BIN)/python benchmarks/live/engines.py $(ARGS)
 
 bench-live-store: $(READY) ## the online store by itself: ingestion, reads, growth
 	$(BIN)/python benchmarks/live/store.py $(ARGS)
@@ -54,4 +58,9 @@ $(READY): requirements.lock pyproject.toml
 
 $(SPARK): $(READY) pyproject.toml
 	$(BIN)/python -m pip install --quiet --no-build-isolation --editable ".[spark]"
+	@touch $@
+
+$(FLINK)/.ready: $(READY)
+	$(PYTHON) -m venv $(FLINK)
+	$(FLINK)/bin/python -m pip install --quiet "apache-flink>=2.3,<2.4"
 	@touch $@

@@ -29,7 +29,7 @@ ROOMS = (
     ("learn",),
     ("project",),
     ("terminal",),
-    ("terminal_lake",),
+    ("terminal_lake", "terminal_stream"),
     ("demo",),
     ("cli",),
 )

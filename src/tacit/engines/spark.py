@@ -315,7 +315,7 @@ class Spark:
             columns = []
             for field in files.schema:
                 held = place.get(files.held.get(field.name, field.name))
-                value = _micros(plain, held) if held else sql.lit(None).cast(_ddl(field.type))
+                value = _micros(plain, held) if held else sql.lit(None).cast(ddl(field.type))
                 limit = files.since.get(field.name)
                 if limit is not None:
                     value = sql.when(at.isNull() | (at >= limit), value)
@@ -393,7 +393,7 @@ def _cogrouped(
     hashed = f"CAST(pmod(xxhash64({', '.join(own)}), {buckets}) AS INT)"
     right = events.withColumn("bucket", sql.expr(hashed)).drop(*own).repartition(buckets, "bucket")
     result = ", ".join(
-        f"{window.signal} {_ddl(result_type(view, window))}"
+        f"{window.signal} {ddl(result_type(view, window))}"
         for view in shuffle.views
         for window in view.windows
     )
@@ -480,12 +480,12 @@ def _spine_keys(views: Sequence[View]) -> list[str]:
     return list(dict.fromkeys(name for view in views for name, _ in view.keys))
 
 
-def _ddl(kind: pa.DataType) -> str:
+def ddl(kind: pa.DataType) -> str:
     """A result's type, as Spark writes it."""
     if pa.types.is_map(kind):
-        return f"map<{_ddl(kind.key_type)}, {_ddl(kind.item_type)}>"
+        return f"map<{ddl(kind.key_type)}, {ddl(kind.item_type)}>"
     if pa.types.is_list(kind):
-        return f"array<{_ddl(kind.value_type)}>"
+        return f"array<{ddl(kind.value_type)}>"
     if pa.types.is_float32(kind):  # an element of a vector
         return "float"
     found = type_of(kind)

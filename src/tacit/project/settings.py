@@ -22,7 +22,8 @@
     stale = "10m"                       # without news for so long, a source's values are stale
     baseline = ["orders"]               # nothing of these is answered before a baseline is built
 
-The engine of the cloud, and its settings: see `project.engine`.
+The engine of the cloud, and its settings: see `project.engine`. Streams past one machine,
+`[stream]`: see `project.streams`.
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ from typing import Any
 
 from tacit.errors import DataError
 from tacit.project.engine import Chosen, chosen
+from tacit.project.streams import Streams, streams
 from tacit.values import duration, moment
 
 FILE = "tacit.toml"
@@ -73,6 +75,8 @@ class Settings:
     lake: Mapping[str, str] = field(default_factory=dict)
     engine: Chosen = field(default_factory=Chosen)
     online: OnlineStore = field(default_factory=OnlineStore)
+    stream: Streams = field(default_factory=Streams)
+    spark: Mapping[str, Any] = field(default_factory=dict)
 
 
 def read_settings(root: Path) -> Settings:
@@ -107,7 +111,7 @@ def read_settings(root: Path) -> Settings:
 
 
 def _settings(root: Path, path: Path, raw: Mapping[str, Any]) -> Settings:
-    known = ("name", "module", "as_of", "sources", "lake", "engine", "engines", "online")
+    known = ("name", "module", "as_of", "sources", "lake", "engine", "engines", "online", "stream")
     unknown = sorted(set(raw) - set(known))
     if unknown:
         close = difflib.get_close_matches(unknown[0], known, 1)
@@ -136,6 +140,8 @@ def _settings(root: Path, path: Path, raw: Mapping[str, Any]) -> Settings:
         dict(lake),
         chosen(raw, lambda message, fix: _wrong(path, message, fix)),
         _online(path, raw.get("online", {})),
+        streams(root, raw.get("stream", {}), lambda message, fix: _wrong(path, message, fix)),
+        raw.get("engines", {}).get("spark", {}),
     )
 
 
