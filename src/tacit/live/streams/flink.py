@@ -6,6 +6,8 @@ savepoint; it writes segments, whole when a checkpoint is; a `Taker` takes them.
 moment, together or apart, they go on from there: what Flink reads again it had not made visible,
 and what it made visible is taken by its marks.
 
+Two jobs at once would count twice; `flink_job` lets one start when the other is gone.
+
 While the job runs, some lanes have messages that others do not have yet, so the stream stands open,
 and no baseline may begin. Ended in order, with a savepoint, everything is in every lane.
 """
@@ -187,16 +189,8 @@ class Streaming:
             replace_file(path, [system().bytes(16).hex().encode()])
         return path.read_text()
 
-    def _restored(self) -> Path | None:
-        """The last checkpoint or savepoint that is whole. Its metadata is written last."""
-        found = (self.folder / "checkpoints").glob("**/_metadata")
-        return max(found, key=lambda path: path.stat().st_mtime_ns, default=None)
-
     def _start(self, python: Path, log: IO[bytes]) -> subprocess.Popen[str]:
         given = settings(self.every, self.folder / "checkpoints", self.flink.options)
-        last = self._restored()
-        if last is not None:
-            given["execution.state-recovery.path"] = last.parent.as_uri()
         asked = {
             "settings": given,
             "statements": statements(
@@ -207,7 +201,8 @@ class Streaming:
                 now=self.replayed,
             ),
             "jars": [jar.as_uri() for jar in self.flink.jars],
-            "savepoints": (self.folder / "checkpoints").as_uri(),
+            "checkpoints": str(self.folder / "checkpoints"),
+            "job": system().bytes(16).hex(),
         }
         environment = os.environ | {"FLINK_LOG_DIR": str(self.folder)}
         job = subprocess.Popen(  # noqa: S603
