@@ -4,9 +4,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 SPARK := $(VENV)/.spark
+FLINK := $(VENV)/flink
 DEMO := $(if $(DATA),--data $(DATA)) $(if $(DEVICES),--devices $(DEVICES)) $(if $(EPSILON),--epsilon $(EPSILON)) $(ARGS)
 
-.PHONY: demo test test-slow bench bench-signals bench-last-item bench-live-store bench-private engines-page lint lock clean
+.PHONY: demo test test-slow bench bench-signals bench-last-item bench-live-engines bench-live-store \
+	bench-private engines-page lint lock clean
 
 demo: $(READY)          ## the whole of it on a synthetic population, or on DATA=events.parquet
 	$(BIN)/tacit demo $(DEMO)
@@ -14,7 +16,7 @@ demo: $(READY)          ## the whole of it on a synthetic population, or on DATA
 test: $(READY)          ## the default tests, under three minutes
 	$(BIN)/python -m pytest -m "not slow" -n 2 $(ARGS)
 
-test-slow: $(SPARK)     ## the slow ones, and all examples of every law; Spark wants Java 17 or later
+test-slow: $(SPARK) $(FLINK)/.ready ## the slow ones, all examples of every law; Spark and Flink want Java 17
 	TACIT_EXAMPLES=all $(BIN)/python -m pytest -m "slow or hypothesis" $(ARGS)
 
 lint: $(READY)          ## style and types
@@ -37,6 +39,9 @@ bench-private: $(READY) ## Prio3, local, central and DAP; beside the npm client 
 engines-page: $(READY)  ## what each engine supports, from what it declares
 	$(BIN)/python -m tacit.engines.table > docs/engines.md
 
+bench-live-engines: $(SPARK) $(FLINK)/.ready ## streams by push, by Spark and by Flink
+	$(BIN)/python benchmarks/live/engines.py $(ARGS)
+
 bench-live-store: $(READY) ## the online store by itself: ingestion, reads, growth
 	$(BIN)/python benchmarks/live/store.py $(ARGS)
 
@@ -57,4 +62,9 @@ $(READY): requirements.lock pyproject.toml
 
 $(SPARK): $(READY) pyproject.toml
 	$(BIN)/python -m pip install --quiet --no-build-isolation --editable ".[spark]"
+	@touch $@
+
+$(FLINK)/.ready: $(READY)
+	$(PYTHON) -m venv $(FLINK)
+	$(FLINK)/bin/python -m pip install --quiet "apache-flink>=2.3,<2.4"
 	@touch $@

@@ -77,6 +77,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_plan(commands)
     _add_ingest(commands)
     _add_lake(commands)
+    _add_stream(commands)
     _add_run(commands)
     _add_query(commands)
     _add_budget(commands)
@@ -130,6 +131,36 @@ def _add_lake(commands: Commands) -> None:
     lake.add_argument("--purge", action="store_true", help="remove files nothing refers to")
     lake.add_argument("--expire", metavar="30d", help="first forget snapshots older than this")
     lake.set_defaults(command=_lake)
+
+
+def _share(text: str) -> tuple[int, int]:
+    part, _, whole = text.partition("/")
+    if not (part.isdecimal() and whole.isdecimal() and int(part) < int(whole)):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a share, such as 0/4")
+    return int(part), int(whole)
+
+
+def _add_stream(commands: Commands) -> None:
+    stream = commands.add_parser("stream", help="take streams into the online store, by an engine")
+    stream.add_argument("folder", type=Path, metavar="DIR", nargs="?", default=Path())
+    stream.add_argument("--engine", choices=("spark", "flink"), required=True)
+    stream.add_argument(
+        "--source", action="append", default=[], metavar="SOURCE", help="only this; all of [stream]"
+    )
+    stream.add_argument("--once", action="store_true", help="end when what is there is taken")
+    stream.add_argument(
+        "--idle", type=float, default=30.0, metavar="30", help="Flink: that is, after so long (s)"
+    )
+    stream.add_argument(
+        "--share",
+        type=_share,
+        metavar="0/4",
+        default=(0, 1),
+        help="Flink: take a share of the shards; the first, 0, also runs the job",
+    )
+    stream.add_argument("--show", action="store_true", help="print what the engine is told")
+    stream.add_argument("--setup", action="store_true", help="install Flink, some 850 MB, by pip")
+    stream.set_defaults(command=_stream)
 
 
 def _add_run(commands: Commands) -> None:
@@ -269,6 +300,13 @@ def _lake(given: argparse.Namespace) -> int:
     from tacit.terminal_lake import show_lake
 
     show_lake(given)
+    return 0
+
+
+def _stream(given: argparse.Namespace) -> int:
+    from tacit.terminal_stream import show_stream
+
+    show_stream(given)
     return 0
 
 

@@ -7,6 +7,8 @@
     i SOURCE             runs of ids that came live (`Seen`); v SOURCE VERSION: those of a baseline
     j SOURCE NUMBER      the journal: rows that wait for a baseline
     q SOURCE NUMBER      quarantine
+    n SOURCE SHARD       counts of rows that a lane took; w SOURCE SHARD: runs of ids of its share
+    b SOURCE STREAM SHARD  the new ids of a lane's last batch
     d SOURCE VERSION VIEW h KEY          a head
     d SOURCE VERSION VIEW i KEY          the index of a heavy key
     d SOURCE VERSION VIEW s KEY NAME     a segment of one
@@ -21,6 +23,7 @@ import json
 import struct
 from dataclasses import asdict, dataclass, field
 from hashlib import blake2b
+from typing import Any
 
 from tacit.store.online.base import Reading
 
@@ -75,6 +78,8 @@ class Standing:
         begun: the marks when the journal began, by stream, as text.
         counts: of rows, by what became of them.
         number: of the last push, journal entry or row in quarantine.
+        streams: what engines of streams stand at, by stream (`live.lanes`).
+        shards: into how many lanes they deal keys.
     """
 
     version: int = 0
@@ -84,6 +89,8 @@ class Standing:
     begun: dict[str, str] = field(default_factory=dict)
     counts: dict[str, int] = field(default_factory=dict)
     number: int = 0
+    streams: dict[str, dict[str, Any]] = field(default_factory=dict)
+    shards: int = 0
 
     @classmethod
     def read(cls, store: Reading, source: str) -> Standing:

@@ -77,6 +77,46 @@ ENGINES: Mapping[str, Capability] = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class Streaming:
+    """What takes streams of events into the online store, and how.
+
+    Attributes:
+        reads: where events may be.
+        commits: what is there whole or not at all.
+        ids: how an event that comes twice is known.
+        machines: where states are kept up.
+    """
+
+    reads: tuple[str, ...]
+    commits: str
+    ids: str
+    machines: str
+
+
+STREAMS: Mapping[str, Streaming] = {
+    "push": Streaming(
+        ("`Project.push`", "Redis Streams", "NATS JetStream", "folders of Parquet and JSON lines"),
+        "a push, in all views",
+        "by its id",
+        "one writer at a time, with LMDB or Redis",
+    ),
+    "spark": Streaming(
+        ("folders of JSON lines", "Kafka"),
+        "a batch in each lane",
+        "by its id",
+        "executors; of several machines with Redis",
+    ),
+    "flink": Streaming(
+        ("folders of JSON lines", "Kafka"),
+        "segments in each lane",
+        "by its id, in each view where its key is the same",
+        "takers; on several machines with Redis and a folder that all see",
+    ),
+}
+"""They run one plan, the views as the online store prepares them: every signal that it keeps."""
+
+
 def place(plan: Plan) -> Plan:
     """Gives every node a place and an engine, and lists the crossings.
 

@@ -373,14 +373,9 @@ class Project:
         return lookup(self, signals, sink, purpose)
 
     def _backend(self) -> Backend:
-        where = self.settings.online
-        if where.redis is None:
-            from tacit.store.online.lmdb import Lmdb
+        from tacit.project.streaming import opens
 
-            return Lmdb(self.state / "online")
-        from tacit.store.online.redis import Redis
-
-        return Redis(where.redis, name=f"tacit:{self.settings.name}")
+        return opens(self)()
 
     def push(
         self,

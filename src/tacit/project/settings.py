@@ -26,7 +26,8 @@
     stale = "10m"                       # without news for so long, a source's values are stale
     baseline = ["orders"]               # nothing of these is answered before a baseline is built
 
-The engine of the cloud, and its settings: see `project.engine`. Every key: docs/settings.md.
+The engine of the cloud, and its settings: see `project.engine`. Streams past one machine,
+`[stream]`: see `project.streams`. Every key: docs/settings.md.
 """
 
 from __future__ import annotations
@@ -43,6 +44,7 @@ from typing import Any
 from tacit.declare import Declarations, Source
 from tacit.errors import DataError
 from tacit.project.engine import Chosen, chosen
+from tacit.project.streams import Streams, streams
 from tacit.store.files import UNITS
 from tacit.values import duration, moment
 
@@ -54,6 +56,9 @@ KEYS: Mapping[str, tuple[str, ...]] = {
     "engines.NAME": ("master", "buckets", "spark.*"),
     "online": ("redis", "stale", "baseline"),
     "ledger": ("witnesses",),
+    "stream": ("shards", "every"),
+    "stream.sources.NAME": ("folder", "kafka", "topic", "ids", "properties", "options"),
+    "stream.flink": ("home", "jars", "options"),
 }
 """The keys of each table; with a *, any that begin so. A test holds docs/settings.md to them."""
 
@@ -91,6 +96,8 @@ class Settings:
     engine: Chosen = field(default_factory=Chosen)
     online: OnlineStore = field(default_factory=OnlineStore)
     witnesses: tuple[Path, ...] = ()
+    stream: Streams = field(default_factory=Streams)
+    spark: Mapping[str, Any] = field(default_factory=dict)
 
 
 def read_settings(root: Path) -> Settings:
@@ -173,6 +180,8 @@ def _settings(root: Path, path: Path, raw: Mapping[str, Any]) -> Settings:
         chosen(raw, lambda message, fix: _wrong(path, message, fix)),
         _online(path, raw.get("online", {})),
         _witnesses(root, path, raw.get("ledger", {})),
+        streams(root, raw.get("stream", {}), lambda message, fix: _wrong(path, message, fix)),
+        raw.get("engines", {}).get("spark", {}),
     )
 
 

@@ -141,7 +141,8 @@ class Lmdb:
             inner.abort()
 
     @contextmanager
-    def change(self) -> Iterator[Transaction]:
+    def change(self, lane: str = "") -> Iterator[Transaction]:
+        """A change; LMDB has one writer, so lanes wait for each other."""
         with self._lock:
             inner = self._begin()
             try:
