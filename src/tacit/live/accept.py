@@ -66,7 +66,8 @@ def _owned(feed: Feed, found: Accepted) -> Accepted:
             ]
             kept = pc.indices_nonzero(there).to_pylist()
             places = [found.places[i] for i in kept]
-            found = Accepted(found.table.take(kept), places, found.rejected + rejected)
+            table = found.table.take(pa.array(kept, pa.int64()))  # it may be none
+            found = Accepted(table, places, found.rejected + rejected)
     return found
 
 

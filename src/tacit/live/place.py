@@ -20,6 +20,7 @@ from __future__ import annotations
 import json
 import struct
 from dataclasses import asdict, dataclass, field
+from functools import lru_cache
 from hashlib import blake2b
 
 from tacit.store.online.base import Reading
@@ -28,6 +29,7 @@ SALT = b"s"
 _STANDING = struct.Struct(">Iq")
 
 
+@lru_cache(maxsize=4096)
 def digest(name: str) -> bytes:
     """6 bytes for a name."""
     return blake2b(name.encode(), digest_size=6).digest()

@@ -9,24 +9,39 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
 from operator import itemgetter
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from tacit.aggregates.algebra import base_key
 from tacit.aggregates.columns import Array
 from tacit.errors import DataError, StoreError
 from tacit.live import fold, scan
 from tacit.live.feed import Feed, join_parts, key_parts
-from tacit.live.form import BOOL, FLOAT, LEAST, TEXT, Form, raw_text, slot_of
+from tacit.live.form import (
+    BOOL,
+    FLOAT,
+    HEADER,
+    LEAST,
+    MOST,
+    SEALED,
+    TEXT,
+    Form,
+    Slot,
+    raw_text,
+    slot_of,
+)
 from tacit.live.heavy import Sealed, Segments, adds_up, damaged, kind_of
 from tacit.live.place import Place, glance
 from tacit.operations import Window
 from tacit.store.online.base import Backend, Reading
 from tacit.values import Type
 
+_TIMED = ("since", "decayed")
+"""Aggregates whose values change with the moment itself."""
 _PATIENCE = 8  # times that a heavy key is read again because it changed meanwhile
 
 
@@ -65,6 +80,29 @@ class Table:
         for i, column in enumerate(self.columns):
             found[:, i] = [value if isinstance(value, int | float) else np.nan for value in column]
         return found
+
+
+@dataclass
+class Sight:
+    """What an answer was read from, and until when the same would be said of it
+    (`live.remember` holds it against the store).
+
+    Attributes:
+        sources: of each source that was read, its version and whether it was stale.
+        heads: what lay under the stored keys.
+        until: the first moment (µs) at which another answer may be right though nothing is written:
+            a row enters a window or leaves one, or a value is of the moment itself (`since`).
+    """
+
+    sources: dict[str, tuple[int, bool]] = field(default_factory=dict)
+    heads: dict[bytes, bytes | None] = field(default_factory=dict)
+    until: int = MOST
+
+    def see(self, head: bytes, raw: bytes | None, until: int, at: int, ages: bool) -> None:
+        """What lay under a stored key, and until when what was found of it stands; at its own
+        moment alone, where a value ages."""
+        self.heads[head] = raw
+        self.until = min(self.until, at + 1 if ages else until)
 
 
 class _Chosen:
@@ -120,6 +158,29 @@ class _Chosen:
         self.adds = [adds_up(form, slot) for slot in self.slots]
         self.blank = [fold.finish(slot, fold.nothing(slot), 0) for slot in self.slots]
         self.keys = [name for name, _ in form.view.keys]
+        self.distinct: dict[Slot, list[int]] = {}
+        for w, op in enumerate(ops):
+            if op == scan.OP_DISTINCT:
+                self.distinct.setdefault(self.slots[w], []).append(w)
+        self.timed = [w for w, slot in enumerate(self.slots) if base_key(slot.aggregate) in _TIMED]
+
+    def lasting(self, words: Array, answer: Answer, sealed: Sealed | None, at: int) -> int:
+        """Until when what was found of a key stays right, if nothing is written to it."""
+        form = self.form
+        windows = (answer.starts, self.lengths, self.hops, self.keeps)
+        until = MOST
+        if len(words):
+            until = int(scan.lasting(words, form.width, *windows, at))
+            newest = int(scan.rows_before(words, form.width, at)) - 1
+            if newest >= 0:  # where no window of the view sees it any more, nothing is known
+                row = int(words[HEADER + newest * form.width])
+                lengths, hops, keeps, _ = self.all
+                each = zip(lengths.tolist(), hops.tolist(), keeps.tolist(), strict=True)
+                gone = max(int(scan.leaves(row, *window)) for window in each)
+                until = min(until, gone) if gone > at else until
+        if sealed is not None:
+            until = min(until, sealed.lasting(*windows, at))
+        return until
 
     def _group(self, window: Window) -> tuple[Any, ...]:
         """Windows whose starts keep the order of their lengths share one pass."""
@@ -182,18 +243,20 @@ class Lookup:
         *,
         now: int | None = None,
         allowed: Sequence[bool] | None = None,
+        sight: Sight | None = None,
     ) -> Values:
         """The values at a moment of one key: ``keys`` names the entities and gives their keys.
 
         ``at`` is in microseconds, UTC (`Project.now` says the present one). ``now`` decides what
         has expired and what is stale; it is ``at`` unless given. What ``allowed`` forbids, by
-        signal, is DENIED. Raises DataError T390 for a key or a moment that is none, StoreError:
+        signal, is DENIED. ``sight`` is told what was read, so that the answer may be given again
+        while it stands. Raises DataError T390 for a key or a moment that is none, StoreError:
         T722 not reachable, T724 damaged, T725 asked too far in the past, T727 of another meaning,
         T728 without a baseline.
         """
         _check_moment(at)
         with self.backend.read() as store:
-            return self._one(store, keys, at, at if now is None else now, allowed)
+            return self._one(store, keys, at, at if now is None else now, allowed, sight)
 
     def _one(
         self,
@@ -202,15 +265,18 @@ class Lookup:
         at: int,
         now: int,
         allowed: Sequence[bool] | None,
+        sight: Sight | None,
     ) -> Values:
+        if sight is not None and now != at:
+            sight.until = at  # what has expired is of another moment
         values: list[Any] = [None] * len(self.signals)
         status = [Status.DENIED] * len(self.signals)
         for view, places in zip(self.views, self.places, strict=True):
             if allowed is not None and not any(allowed[i] for i in places):
                 continue
-            place, stale = self._place(store, view, at)
+            place, stale = self._place(store, view, at, *(() if sight is None else (sight,)))
             key = self._key(view, keys)
-            found, known = self._values(store, view, place, key, at, now)
+            found, known = self._values(store, view, place, key, at, now, sight)
             fresh = Status.STALE if stale else Status.FRESH
             if allowed is None and len(places) == len(values):  # all of them are of one view
                 found = self._ordered(found)
@@ -228,7 +294,7 @@ class Lookup:
     def _ordered(self, found: list[Any]) -> list[Any]:
         return found if self._order is None else list(self._order(found))
 
-    def _place(self, store: Reading, view: _Chosen, at: int) -> tuple[Place, bool]:
+    def _place(self, store: Reading, view: _Chosen, at: int, *sights: Sight) -> tuple[Place, bool]:
         version, progress = glance(store, view.feed.name)
         if not version:
             raise StoreError(
@@ -242,6 +308,8 @@ class Lookup:
         if place is None:
             place = Place.of(view.feed.name, version, view.form.view.name)
             view.places = {version: place}
+        for sight in sights:
+            sight.sources[view.feed.name] = (version, stale)
         return place, stale
 
     def _key(self, view: _Chosen, keys: Mapping[str, object]) -> bytes:
@@ -251,19 +319,35 @@ class Lookup:
         return join_parts(key_parts(view.form.types, parts))
 
     def _values(
-        self, store: Reading, view: _Chosen, place: Place, key: bytes, at: int, now: int
+        self,
+        store: Reading,
+        view: _Chosen,
+        place: Place,
+        key: bytes,
+        at: int,
+        now: int,
+        sight: Sight | None = None,
     ) -> tuple[list[Any], bool]:
+        head = place.head(key)
         for _ in range(_PATIENCE):
-            raw = store.get([place.head(key)])[0]
+            raw = store.get([head])[0]
             words = _EMPTY if raw is None else np.frombuffer(raw, np.int64)
             answer = self._answer(view, words, np.array([0, len(words)]), at, now)
             entity = int(answer.entities[0])
-            if entity == scan.ABSENT:
-                return list(view.blank), False
-            _check(view, entity, at)
-            found = self._convert(store, view, place, key, raw or b"", words, answer, at)
-            if found is not None:
-                return found, True
+            sealed: Sealed | None = None
+            if entity != scan.ABSENT:
+                _check(view, entity, at)
+            if entity == scan.HEAVY:
+                sealed = self._sealed(store, view, place, key, words, answer, at)
+                if sealed is None:
+                    continue
+            found = list(view.blank)
+            if entity != scan.ABSENT:
+                found = self._convert(view, raw or b"", words, answer, sealed, at)
+            if sight is not None:
+                ages = any(found[w] is not None for w in view.timed)
+                sight.see(head, raw, view.lasting(words, answer, sealed, at), at, ages)
+            return found, entity != scan.ABSENT
         raise StoreError(
             "a key changed each time it was read",
             code="T722",
@@ -299,26 +383,37 @@ class Lookup:
         )  # fmt: skip
         return made
 
-    def _convert(
+    def _sealed(
         self,
         store: Reading,
         view: _Chosen,
         place: Place,
         key: bytes,
-        raw: bytes,
         words: Array,
         answer: Answer,
         at: int,
-    ) -> list[Any] | None:
-        """The values of one key; None when its segments changed meanwhile."""
+    ) -> Sealed | None:
+        """The sealed rows of a heavy key; None when they changed after its head was read."""
+        sealed = Sealed(view.segments, store, place.index(key), place.segment(key))
+        if sealed.rows != words[SEALED]:
+            return None
+        whole = sealed.load([(int(start), at) for start in set(answer.starts.tolist())])
+        return sealed if whole else None
+
+    def _convert(
+        self,
+        view: _Chosen,
+        raw: bytes,
+        words: Array,
+        answer: Answer,
+        sealed: Sealed | None,
+        at: int,
+    ) -> list[Any]:
+        """The values of one key."""
         states, results = answer.states[0], answer.results[0]
         rows: fold.Rows | None = None
-        sealed: Sealed | None = None
         adds = [True] * len(states)
-        if answer.entities[0] == scan.HEAVY:
-            sealed = Sealed(view.segments, store, place.index(key), place.segment(key))
-            if not sealed.load([(int(start), at) for start in set(answer.starts.tolist())]):
-                return None
+        if sealed is not None:
             total, kept, adds = answer.gathered.copy(), states.copy(), view.adds
             sealed.add(total, view.groups, view.numbers, answer.starts, at)
             scan.finish_all(total, view.ops[:, 0].copy(), view.ranks, at, results, states)
@@ -331,8 +426,14 @@ class Lookup:
         odd = list(view.odd)
         if not (states == scan.VALUE).all() or not all(adds):
             odd += np.flatnonzero((states != scan.VALUE) | ~np.array(adds)).tolist()
+        told: Mapping[int, int] = {}
+        if sealed is not None and view.distinct:
+            rows = fold.Rows(view.form, words)
+            told = _distinct(view, rows, sealed, answer, at)
         for w in odd:
-            if not adds[w] or states[w] > scan.VALUE:
+            if w in told:
+                found[w] = told[w]
+            elif not adds[w] or states[w] > scan.VALUE:
                 rows = fold.Rows(view.form, words) if rows is None else rows
                 found[w] = self._algebra(view, w, rows, answer, sealed, at)
             elif states[w] == scan.NONE:
@@ -380,8 +481,10 @@ class Lookup:
         *,
         now: int | None = None,
         allowed: Sequence[bool] | None = None,
+        sights: Sequence[Sight] | None = None,
     ) -> Table:
-        """The same for many keys: each entity's keys are a list, or one for all of them."""
+        """The same for many keys: each entity's keys are a list, or one for all of them; each of
+        ``sights`` is told of one."""
         _check_moment(at)
         moment = at if now is None else now
         sizes = {len(each) for each in keys.values() if isinstance(each, list | tuple)}
@@ -398,8 +501,9 @@ class Lookup:
             for view, places in zip(self.views, self.places, strict=True):
                 if allowed is not None and not any(allowed[i] for i in places):
                     continue
-                place, stale = self._place(store, view, at)
-                rows = self._many(store, view, place, self._keys(view, keys, count), at, moment)
+                place, stale = self._place(store, view, at, *(sights or ()))
+                asked = self._keys(view, keys, count)
+                rows = self._many(store, view, place, asked, at, moment, sights)
                 fresh = Status.STALE if stale else Status.FRESH
                 for (values, known), i in zip(rows, places, strict=True):
                     if allowed is None or allowed[i]:
@@ -419,10 +523,18 @@ class Lookup:
         return [join_parts(key_parts(types, parts)) for parts in zip(*lists, strict=True)]
 
     def _many(
-        self, store: Reading, view: _Chosen, place: Place, keys: list[bytes], at: int, now: int
+        self,
+        store: Reading,
+        view: _Chosen,
+        place: Place,
+        keys: list[bytes],
+        at: int,
+        now: int,
+        sights: Sequence[Sight] | None,
     ) -> list[tuple[list[Any], Array]]:
         """For each window the values of all keys, and of which anything is known."""
-        raws = store.get([place.head(key) for key in keys])
+        heads = [place.head(key) for key in keys]
+        raws = store.get(heads)
         sizes = np.array([0 if raw is None else len(raw) // 8 for raw in raws], np.int64)
         offsets = np.append(0, np.cumsum(sizes))
         words = np.frombuffer(b"".join(raw for raw in raws if raw is not None), np.int64)
@@ -434,14 +546,23 @@ class Lookup:
         known &= answer.states != scan.NONE
         columns = [self._column(view, w, words, offsets, answer) for w in range(len(view.windows))]
         hard = (answer.entities == scan.HEAVY) | (answer.states >= scan.HARD).any(axis=1)
+        again = (hard & ~absent).tolist()
         for k in np.flatnonzero(hard & ~absent).tolist():
-            values, there = self._values(store, view, place, keys[k], at, now)
+            sight = None if sights is None else sights[k]
+            values, there = self._values(store, view, place, keys[k], at, now, sight)
             for w, value in enumerate(values):
                 columns[w][k] = value
                 known[k, w] = there and value is not None
         for k in np.flatnonzero(absent).tolist():
             for w, value in enumerate(view.blank):
                 columns[w][k] = value
+        for k, sight in enumerate(sights or ()):
+            if now != at:
+                sight.until = at
+            if not again[k]:
+                one = words[offsets[k] : offsets[k + 1]]
+                ages = any(columns[w][k] is not None for w in view.timed)
+                sight.see(heads[k], raws[k], view.lasting(one, answer, None, at), at, ages)
         return [(column, known[:, w]) for w, column in enumerate(columns)]
 
     def _column(
@@ -465,6 +586,18 @@ class Lookup:
 
 
 _EMPTY = np.zeros(0, np.int64)
+
+
+def _distinct(
+    view: _Chosen, rows: fold.Rows, sealed: Sealed, answer: Answer, at: int
+) -> dict[int, int]:
+    """Of a heavy key, the windows that count what is distinct, as far as no base adds to them."""
+    found: dict[int, int] = {}
+    for slot, several in view.distinct.items():
+        plain = [w for w in several if not (view.endless[w] and rows.extra)]
+        told = sealed.distinct(slot, rows, [int(answer.starts[w]) for w in plain], at)
+        found |= dict(zip(plain, told or (), strict=told is not None))
+    return found
 
 
 def _check(view: _Chosen, entity: int, at: int) -> None:

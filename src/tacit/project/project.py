@@ -382,7 +382,8 @@ class Project:
 
         names = named(self, signals)
         check_kinds(self, names, {})
-        read = [w.signal for view in views_of(self.plan, names) for w in view.windows]
+        needed = [w.signal for view in views_of(self.plan, names) for w in view.windows]
+        read = [*(name for name in names if name in needed), *(n for n in needed if n not in names)]
         read += [fresh_window(name) for name in read if "fresh" in self.plan.nodes[name].spec]
         return Serving(self.online.lookup(read), names, formulas_of(self.plan, names))
 

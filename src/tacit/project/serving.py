@@ -18,7 +18,7 @@ from tacit.aggregates.columns import Array
 from tacit.engines.base import ARROW, Deriving
 from tacit.engines.reference import Reference
 from tacit.live.feeds import fresh_window
-from tacit.live.reader import Lookup, Status, Table, Values
+from tacit.live.reader import Lookup, Sight, Status, Table, Values
 from tacit.operations import Derived
 
 
@@ -43,6 +43,8 @@ class Serving:
             for signal, place in self._place.items()
             if (told := fresh_window(signal)) in self._place
         }
+        # Then what the lookup says is all that there is to say.
+        self._plain = not formulas and not self._fresh and self.signals == lookup.signals
 
     def one(
         self,
@@ -51,12 +53,27 @@ class Serving:
         *,
         now: int | None = None,
         allowed: Sequence[bool] | None = None,
+        sight: Sight | None = None,
     ) -> Values:
         """The values at a moment of one key. See `live.reader.Lookup.one`."""
-        found = self.lookup.one(keys, at, now=now, allowed=self._allowed(allowed))
-        read = [[value] for value in found.values]
-        columns, status = self._told(read, np.array([found.status], np.uint8), allowed, Reference())
-        return Values([column[0] for column in columns], [Status(each) for each in status[0]])
+        found = self.lookup.one(keys, at, now=now, allowed=self._allowed(allowed), sight=sight)
+        if self._plain:
+            return found
+        read, status = found.values, list(found.status)
+        for place, fresh in self._fresh.items():
+            if status[place] == Status.FRESH and not read[fresh]:
+                status[place] = Status.STALE
+        derived = self._derived([[value] for value in read], Reference())
+        values: list[Any] = []
+        told: list[Status] = []
+        for k, (name, places) in enumerate(zip(self.signals, self._places, strict=True)):
+            if allowed is not None and not allowed[k]:
+                values.append(None)
+                told.append(Status.DENIED)
+                continue
+            values.append(derived[name][0] if name in derived else read[places[0]])
+            told.append(_worst([status[place] for place in places]))
+        return Values(values, told)
 
     def many(
         self,
@@ -65,11 +82,14 @@ class Serving:
         *,
         now: int | None = None,
         allowed: Sequence[bool] | None = None,
+        sights: Sequence[Sight] | None = None,
     ) -> Table:
         """The same for many keys. See `live.reader.Lookup.many`."""
         from tacit.engines.local import Local
 
-        found = self.lookup.many(keys, at, now=now, allowed=self._allowed(allowed))
+        found = self.lookup.many(keys, at, now=now, allowed=self._allowed(allowed), sights=sights)
+        if self._plain:
+            return found
         columns, status = self._told(found.columns, found.status, allowed, Local())
         return Table(self.signals, columns, status)
 
@@ -116,6 +136,15 @@ class Serving:
         }
         found = engine.derive(pa.table(columns), self.formulas)
         return {f.signal: found[f.signal].to_pylist() for f in self.formulas}
+
+
+def _worst(states: Sequence[Status]) -> Status:
+    """The status of a value that is made of several."""
+    if Status.DENIED in states:
+        return Status.DENIED
+    if Status.STALE in states:
+        return Status.STALE
+    return Status.FRESH if Status.FRESH in states else Status.MISSING
 
 
 def _joined(status: Array) -> Array:
