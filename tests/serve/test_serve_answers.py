@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
 from serve_cases import NOW, filled
+
 from tacit.errors import ServeError
 from tacit.live.reader import Status
 from tacit.serve.answers import Answers

@@ -1,4 +1,4 @@
-"""`[serve]` of `tacit.toml`: where a project's signals are served, to whom, and within which limits.
+"""`[serve]` of `tacit.toml`: where a project's signals are served, to whom, within which limits.
 
 ::
 

@@ -13,7 +13,7 @@ Purposes are decided when something is asked, from the plan's decision table, no
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from tacit.declare import Place
@@ -23,6 +23,7 @@ from tacit.plan.views import formulas_of
 from tacit.project import Project
 from tacit.project.serving import Serving
 from tacit.serve.decisions import Decisions, decide
+from tacit.serve.encode import Encoder
 from tacit.values import Type
 
 Keys = Mapping[str, Any]
@@ -41,6 +42,7 @@ class Asked:
         entities: whose keys are needed, and their types.
         types: of each signal, as the plan has it: "int", "float", "text", "bool", "time",
             "map<…>", "list<…>".
+        encode: makes bodies of what was read.
     """
 
     def __init__(
@@ -60,6 +62,7 @@ class Asked:
             names = [name for name, _ in view.form.view.keys]
             self.entities |= dict(zip(names, view.form.types, strict=True))
         self.types = tuple(project.plan.nodes[name].columns[0].type for name in self.signals)
+        self.encode = Encoder(self.signals, self.types)
         self._all = all(self.allowed)
 
     def one(self, keys: Keys, at: int | None = None) -> Values:
@@ -136,6 +139,42 @@ class Answers:
             known = sorted({needs[0] for needs in self.entities.values() if len(needs) == 1})
             raise unknown("entity", entity, known, "T842")
         return found
+
+    def with_keys(self, entities: Iterable[str]) -> tuple[str, ...]:
+        """The names that need no keys but these. Raises ServeError T842 for an entity that nothing
+        served is of, T841 where nothing needs these keys alone."""
+        given = set(entities)
+        for entity in sorted(given):
+            self.known(entity)
+        return tuple(name for name, needs in self.entities.items() if given.issuperset(needs))
+
+    def known(self, entity: str) -> None:
+        """Raises ServeError T842 for an entity that nothing served is of."""
+        every = sorted({each for needs in self.entities.values() for each in needs})
+        if entity not in every:
+            raise unknown("entity", entity, every, "T842")
+
+    def key_types(self) -> dict[str, Type]:
+        """The entities that anything served is of, and the types of their keys."""
+        return {
+            name: kind
+            for source in self.project.online.sources.values()
+            for segments in source.segments
+            for (name, _), kind in zip(segments.form.view.keys, segments.form.types, strict=True)
+        }
+
+    def catalog(self) -> list[dict[str, Any]]:
+        """What is served: names, types, entities and sentences, as JSON has them."""
+        nodes = self.project.plan.nodes
+        return [
+            {
+                "name": name,
+                "type": nodes[name].columns[0].type,
+                "entities": list(needs),
+                "doc": nodes[name].declared.doc,
+            }
+            for name, needs in self.entities.items()
+        ]
 
     def _check(self, names: Sequence[str]) -> None:
         for name in names:
