@@ -28,6 +28,7 @@ ROOMS = (
     ("device",),
     ("learn",),
     ("project",),
+    ("serve",),
     ("terminal",),
     ("terminal_lake",),
     ("demo",),

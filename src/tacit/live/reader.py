@@ -50,13 +50,15 @@ class Status(IntEnum):
 
     FRESH: it is of all events that were there. STALE: its source was not heard of for too long.
     MISSING: nothing is known: no such key, all of it expired, or no event to tell of; the value is
-    what the aggregate says of nothing. DENIED: the purpose may not see it; it was not looked at.
+    what the aggregate says of nothing. DENIED: the purpose may not see it, or the person refused.
+    NOISED: it is an estimate, from a release whose noise it bears.
     """
 
     FRESH = 0
     STALE = 1
     MISSING = 2
     DENIED = 3
+    NOISED = 4
 
 
 class Values(NamedTuple):

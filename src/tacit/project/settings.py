@@ -22,7 +22,7 @@
     stale = "10m"                       # without news for so long, a source's values are stale
     baseline = ["orders"]               # nothing of these is answered before a baseline is built
 
-The engine of the cloud, and its settings: see `project.engine`.
+The engine of the cloud, and its settings: see `project.engine`; `[serve]`: see `project.service`.
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ from typing import Any
 
 from tacit.errors import DataError
 from tacit.project.engine import Chosen, chosen
+from tacit.project.service import Service, service
 from tacit.values import duration, moment
 
 FILE = "tacit.toml"
@@ -73,6 +74,7 @@ class Settings:
     lake: Mapping[str, str] = field(default_factory=dict)
     engine: Chosen = field(default_factory=Chosen)
     online: OnlineStore = field(default_factory=OnlineStore)
+    serve: Service = field(default_factory=Service)
 
 
 def read_settings(root: Path) -> Settings:
@@ -107,7 +109,7 @@ def read_settings(root: Path) -> Settings:
 
 
 def _settings(root: Path, path: Path, raw: Mapping[str, Any]) -> Settings:
-    known = ("name", "module", "as_of", "sources", "lake", "engine", "engines", "online")
+    known = ("name", "module", "as_of", "sources", "lake", "engine", "engines", "online", "serve")
     unknown = sorted(set(raw) - set(known))
     if unknown:
         close = difflib.get_close_matches(unknown[0], known, 1)
@@ -136,6 +138,7 @@ def _settings(root: Path, path: Path, raw: Mapping[str, Any]) -> Settings:
         dict(lake),
         chosen(raw, lambda message, fix: _wrong(path, message, fix)),
         _online(path, raw.get("online", {})),
+        service(root, raw.get("serve", {}), lambda message, fix: _wrong(path, message, fix)),
     )
 
 

@@ -1,0 +1,203 @@
+"""What a project answers: signals of the cloud, by keys, for a purpose.
+
+::
+
+    answers = Answers.open(project)
+    asked = answers.ask(["looks", "last"], purpose="discover")   # made once, kept
+    asked.one({"person": "p1"})                                  # Values(values, status)
+    asked.many({"person": "p1", "thing": ["i1", "i2", …]})       # Table: columns, status, floats()
+
+Purposes are decided when something is asked, from the plan's decision table, not when it is read.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from tacit.declare import Place
+from tacit.errors import ServeError
+from tacit.live.reader import Table, Values
+from tacit.plan.views import formulas_of
+from tacit.project import Project
+from tacit.project.serving import Serving
+from tacit.serve.decisions import Decisions, decide
+from tacit.serve.encode import Encoder
+from tacit.values import Type
+
+Keys = Mapping[str, Any]
+"""Entity → its key; of a batch, a list of keys or one for all."""
+
+_MOST = 1024  # different questions that are kept ready
+
+
+class Asked:
+    """Some signals for a purpose, ready to be read; from any thread. `Answers.ask` makes it.
+
+    Attributes:
+        signals: in the order in which values come.
+        purpose: for which they are read.
+        allowed: of each signal, whether the purpose may see it.
+        entities: whose keys are needed, and their types.
+        types: of each signal, as the plan has it: "int", "float", "text", "bool", "time",
+            "map<…>", "list<…>".
+        encode: makes bodies of what was read.
+    """
+
+    def __init__(
+        self,
+        project: Project,
+        signals: Sequence[str],
+        purpose: str,
+        allowed: Sequence[bool],
+    ) -> None:
+        self.project = project
+        self.signals = tuple(signals)
+        self.purpose = purpose
+        self.allowed = list(allowed)
+        self.serving: Serving = project.lookup(self.signals)
+        self.entities: dict[str, Type] = {}
+        for view in self.serving.lookup.views:
+            names = [name for name, _ in view.form.view.keys]
+            self.entities |= dict(zip(names, view.form.types, strict=True))
+        self.types = tuple(project.plan.nodes[name].columns[0].type for name in self.signals)
+        self.encode = Encoder(self.signals, self.types)
+        self._all = all(self.allowed)
+
+    def one(self, keys: Keys, at: int | None = None) -> Values:
+        """The values of one key, now unless a moment is given (µs). Raises as `Lookup.one`."""
+        moment = self.project.now() if at is None else at
+        return self.serving.one(keys, moment, allowed=None if self._all else self.allowed)
+
+    def many(self, keys: Keys, at: int | None = None) -> Table:
+        """The values of many keys. Raises as `Lookup.many`."""
+        moment = self.project.now() if at is None else at
+        return self.serving.many(keys, moment, allowed=None if self._all else self.allowed)
+
+
+class Answers:
+    """All that a project can be asked; `open` makes it.
+
+    Attributes:
+        names: signals and formulas of the cloud that the online store keeps, as declared.
+        entities: of each name, the entities whose keys it needs, in order.
+        decisions: which purpose may see which.
+    """
+
+    def __init__(self, project: Project) -> None:
+        self.project = project
+        plan = project.plan
+        kept = {
+            window.signal: tuple(name for name, _ in view.keys)
+            for source in project.online.sources.values()
+            for view in source.feed.views
+            for window in view.windows
+        }
+        self.entities: dict[str, tuple[str, ...]] = {}
+        for node in plan.nodes.values():
+            if node.kind == "signal" and node.id in kept:
+                self.entities[node.id] = kept[node.id]
+            elif node.kind == "formula" and node.place is Place.CLOUD:
+                [formula] = formulas_of(plan, [node.id])
+                inputs = [name for name, _ in formula.inputs]
+                if all(name in kept for name in inputs):
+                    self.entities[node.id] = kept[inputs[0]]
+        self.names = tuple(self.entities)
+        self.decisions: Decisions = decide(plan, self.names)
+        self._asked: dict[tuple[tuple[str, ...], str], Asked] = {}
+
+    @classmethod
+    def open(cls, project: Project) -> Answers:
+        """The answers of a project, over its online store."""
+        return cls(project)
+
+    def ask(self, signals: Sequence[str] | None, purpose: str) -> Asked:
+        """Some signals for a purpose; all that there are, where None is given.
+
+        What the purpose may not see is among them, and is DENIED when it is read. Raises ServeError
+        T841 for a signal that is not served, T843 for a purpose that nobody declared.
+        """
+        names = self.names if signals is None else tuple(signals)
+        found = self._asked.get((names, purpose))
+        if found is None:
+            self._check(names)
+            allowed = self.decisions.row(purpose, names)
+            found = Asked(self.project, names, purpose, allowed)
+            if len(self._asked) >= _MOST:
+                self._asked.pop(next(iter(self._asked)))
+            self._asked[names, purpose] = found
+        return found
+
+    def of(self, entity: str) -> tuple[str, ...]:
+        """The names that need the key of this entity and no other.
+
+        Raises ServeError T842 for an entity that nothing served is of.
+        """
+        found = tuple(name for name, needs in self.entities.items() if needs == (entity,))
+        if not found:
+            known = sorted({needs[0] for needs in self.entities.values() if len(needs) == 1})
+            raise unknown("entity", entity, known, "T842")
+        return found
+
+    def with_keys(self, entities: Iterable[str]) -> tuple[str, ...]:
+        """The names that need no keys but these. Raises ServeError T842 for an entity that nothing
+        served is of, T841 where nothing needs these keys alone."""
+        given = set(entities)
+        for entity in sorted(given):
+            self.known(entity)
+        return tuple(name for name, needs in self.entities.items() if given.issuperset(needs))
+
+    def known(self, entity: str) -> None:
+        """Raises ServeError T842 for an entity that nothing served is of."""
+        every = sorted({each for needs in self.entities.values() for each in needs})
+        if entity not in every:
+            raise unknown("entity", entity, every, "T842")
+
+    def key_types(self) -> dict[str, Type]:
+        """The entities that anything served is of, and the types of their keys."""
+        return {
+            name: kind
+            for source in self.project.online.sources.values()
+            for segments in source.segments
+            for (name, _), kind in zip(segments.form.view.keys, segments.form.types, strict=True)
+        }
+
+    def catalog(self) -> list[dict[str, Any]]:
+        """What is served: names, types, entities and sentences, as JSON has them."""
+        nodes = self.project.plan.nodes
+        return [
+            {
+                "name": name,
+                "type": nodes[name].columns[0].type,
+                "entities": list(needs),
+                "doc": nodes[name].declared.doc,
+            }
+            for name, needs in self.entities.items()
+        ]
+
+    def _check(self, names: Sequence[str]) -> None:
+        for name in names:
+            if name not in self.entities:
+                raise unknown("signal", name, list(self.names), "T841")
+        if len(set(names)) < len(names) or not names:
+            raise ServeError(
+                "a signal is asked for twice" if names else "no signal is asked for",
+                code="T841",
+                where="signals",
+                fix="name each signal once, and one at least",
+            )
+
+
+def unknown(what: str, name: str, known: Sequence[str], code: str) -> ServeError:
+    """A name that nothing served has, with the nearest that something has."""
+    close = difflib.get_close_matches(name, known, 1)
+    listed = ", ".join(known[:12]) + (", …" if len(known) > 12 else "")
+    return ServeError(
+        f"{name[:80]!r} is not a {what} that is served",
+        code=code,
+        where=what,
+        fix=f"did you mean {close[0]!r}?"
+        if close
+        else f"use {listed or 'none: nothing is served'}",
+    )

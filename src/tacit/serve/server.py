@@ -1,0 +1,173 @@
+"""The server as a process: a project opened, and uvicorn around the application."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from tacit.declare import Purpose
+from tacit.errors import ServeError
+from tacit.project import Project
+from tacit.project.service import LOOPBACK, Service
+from tacit.serve.answers import Answers
+from tacit.serve.application import Application
+from tacit.serve.identity import Identity, everybody
+from tacit.serve.keys import KeyRing
+from tacit.serve.logs import say, set_up
+from tacit.serve.metrics import Metrics
+from tacit.serve.resources import Resources
+
+if TYPE_CHECKING:
+    from tacit.serve.tokens import Tokens
+
+BACKLOG = 1024
+"""Connections that wait to be accepted; more are refused by the system."""
+IDLE = 30
+"""Seconds for which a connection is kept between two requests."""
+
+
+def application(project: Project, settings: Service | None = None) -> Application:
+    """The ASGI application of a project. Raises what opening its stores does, and ServeError T857
+    for settings that cannot be kept to."""
+    given = project.settings.serve if settings is None else settings
+    answers, metrics = Answers.open(project), Metrics()
+    purposes = list(project.declarations.of(Purpose))
+    sources = list(project.online.sources)
+    tracing = None
+    if given.traces:
+        from tacit.serve.traces import Tracing
+
+        tracing = Tracing()
+    if given.open:
+        if given.host not in LOOPBACK:
+            raise ServeError(
+                "a server that is open to everybody would listen where others reach it",
+                code="T857",
+                where=f"[serve] host = {given.host!r}",
+                fix="listen on 127.0.0.1, or make keys: tacit key add",
+            )
+        identity = Identity(None, everybody(purposes, sources))
+    else:
+        tokens: Tokens | None = None
+        if given.oidc is not None:
+            from tacit.serve.tokens import Tokens
+
+            tokens = Tokens(given.oidc, project.root, purposes, sources)
+        identity = Identity(KeyRing(project.control), tokens=tokens)
+    resources = Resources(answers, given.batch, metrics)
+
+    def close() -> None:
+        project.online.backend.close()
+
+    return Application(resources, identity, given, metrics=metrics, tracing=tracing, close=close)
+
+
+def serve(project: Project, settings: Service) -> None:
+    """Serves until the process is told to stop (SIGTERM, SIGINT); what is under way is finished."""
+    set_up()
+    app = application(project, settings)
+    server = Server(config(app, settings), app)
+    server.run()
+    if not server.started:
+        raise ServeError(
+            f"nothing listens on {settings.host}:{settings.port}",
+            code="T857",
+            where="[serve]",
+            fix="choose a port that is free, and a host of this machine",
+        )
+
+
+def config(app: Application, settings: Service) -> uvicorn.Config:
+    """uvicorn's settings. Raises ServeError T857 for certificates that cannot be read."""
+    tls: dict[str, Any] = {}
+    if settings.certificate is not None:
+        tls = {
+            "ssl_certfile": str(settings.certificate),
+            "ssl_keyfile": str(settings.private_key),
+        }
+        if settings.client_ca is not None:
+            tls |= {"ssl_ca_certs": str(settings.client_ca), "ssl_cert_reqs": ssl.CERT_REQUIRED}
+    patient = type("Patient", (Patient,), {"patience": settings.patience})
+    made = uvicorn.Config(
+        app,
+        host=settings.host,
+        port=settings.port,
+        loop="uvloop",
+        http=patient,
+        ws="none",
+        lifespan="on",
+        log_config=None,
+        log_level="warning",
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        backlog=BACKLOG,
+        timeout_keep_alive=IDLE,
+        timeout_graceful_shutdown=max(1, round(settings.drain)),
+        **tls,
+    )
+    try:
+        made.load()
+    except (OSError, ssl.SSLError) as error:
+        raise ServeError(
+            f"TLS cannot be set up: {type(error).__name__}",
+            code="T857",
+            where="[serve] certificate",
+            fix="name PEM files that can be read, and that belong together",
+        ) from None
+    return made
+
+
+class Patient(HttpToolsProtocol):
+    """uvicorn's HTTP/1.1, which leaves a client that does not send a request's head in time."""
+
+    patience = 10.0
+    _waiting: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: Any) -> None:
+        super().connection_made(transport)
+        self._wait()
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        if self._waiting is None:
+            self._wait()
+
+    def on_headers_complete(self) -> None:
+        self._done()
+        super().on_headers_complete()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._done()
+        super().connection_lost(exc)
+
+    def _wait(self) -> None:
+        self._waiting = self.loop.call_later(self.patience, self._leave)
+
+    def _done(self) -> None:
+        if self._waiting is not None:
+            self._waiting.cancel()
+            self._waiting = None
+
+    def _leave(self) -> None:
+        self._waiting = None
+        if not self.transport.is_closing():
+            self.transport.close()
+
+
+class Server(uvicorn.Server):
+    """uvicorn, which lets the application know that it is to stop."""
+
+    def __init__(self, given: uvicorn.Config, app: Application) -> None:
+        super().__init__(given)
+        self.app = app
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        self.app.stopping = True
+        say("stopping")
+        super().handle_exit(sig, frame)
