@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -72,8 +72,15 @@ def free_port() -> int:
 class Process:
     """`tacit serve` as a process."""
 
-    def __init__(self, folder: Path, port: int | None = None, *, scheme: str = "http") -> None:
-        self.folder, self.port = folder, port or free_port()
+    def __init__(
+        self,
+        folder: Path,
+        port: int | None = None,
+        *,
+        scheme: str = "http",
+        before: Callable[[], None] | None = None,
+    ) -> None:
+        self.folder, self.port, self.before = folder, port or free_port(), before
         self.url = f"{scheme}://127.0.0.1:{self.port}"
         self.lines = folder / "server.log"
         self.start()
@@ -88,6 +95,7 @@ class Process:
                 stdout=subprocess.DEVNULL,
                 stderr=log,
                 env={**os.environ, "PYTHONUNBUFFERED": "1"},
+                preexec_fn=self.before,
             )  # fmt: skip
         for _ in range(1200):
             if self.process.poll() is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import ssl
 from types import FrameType
 from typing import TYPE_CHECKING, Any
@@ -72,14 +73,15 @@ def serve(project: Project, settings: Service) -> None:
     set_up()
     app = application(project, settings)
     server = Server(config(app, settings), app)
-    server.run()
-    if not server.started:
+    try:
+        server.run()
+    except SystemExit:  # it does not start
         raise ServeError(
             f"nothing listens on {settings.host}:{settings.port}",
             code="T857",
             where="[serve]",
             fix="choose a port that is free, and a host of this machine",
-        )
+        ) from None
 
 
 def config(app: Application, settings: Service) -> uvicorn.Config:
@@ -170,4 +172,6 @@ class Server(uvicorn.Server):
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         self.app.stopping = True
         say("stopping")
-        super().handle_exit(sig, frame)
+        if self.should_exit and sig == signal.SIGINT:  # asked twice: at once
+            self.force_exit = True
+        self.should_exit = True
