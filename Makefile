@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 SPARK := $(VENV)/.spark
 DEMO := $(if $(DATA),--data $(DATA)) $(if $(DEVICES),--devices $(DEVICES)) $(if $(EPSILON),--epsilon $(EPSILON)) $(ARGS)
 
-.PHONY: demo test test-slow bench bench-signals bench-last-item bench-live-store engines-page lint lock clean
+.PHONY: demo test test-slow bench bench-signals bench-last-item bench-live bench-live-store engines-page lint lock clean
 
 demo: $(READY)          ## the whole of it on a synthetic population, or on DATA=events.parquet
 	$(BIN)/tacit demo $(DEMO)
@@ -33,6 +33,9 @@ bench-last-item: $(READY) ## the latest-value join beside Feast, on what Feast f
 
 engines-page: $(READY)  ## what each engine supports, from what it declares
 	$(BIN)/python -m tacit.engines.table > docs/engines.md
+
+bench-live: $(READY)    ## serving beside raw ASGI, Feast and Redis; half an hour; --quick is a tenth
+	$(BIN)/python benchmarks/live/run.py $(ARGS)
 
 bench-live-store: $(READY) ## the online store by itself: ingestion, reads, growth
 	$(BIN)/python benchmarks/live/store.py $(ARGS)

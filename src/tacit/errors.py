@@ -15,7 +15,7 @@
     ├── StoreError            a store is full, unreadable or rolled back         T7xx
     ├── CollectError          a party of a collection refuses, or cannot be
     │                         reached                                            T80x to T82x
-    ├── ServeError            a request for signals is refused                   T84x, T85x
+    ├── ServeError            a request for signals is refused                   T84x to T86x
     └── Refused               a plan with one or more errors; carries all of them
 
 An error says four things: what is wrong, where (`file:line`, a row, a path), by which way it came

@@ -13,12 +13,13 @@ import nats
 import pyarrow.parquet as pq
 import pytest
 import redis
-from live_cases import NOW, SCHEMA, check, crash_feed, events, feed, online, small, table
+from live_cases import NOW, SCHEMA, check, crash_feed, events, feed, few, online, small, table
 from servers import Server, nats_server, redis_server
 
 from tacit.errors import DataError, StoreError
 from tacit.live.baseline import begin
 from tacit.live.erasing import erase
+from tacit.live.feed import Feed
 from tacit.live.inputs.folder import Folder
 from tacit.live.inputs.jetstream import JetStream
 from tacit.live.inputs.redis_stream import RedisStream
@@ -42,9 +43,17 @@ def url(server: Server) -> str:
 # ---------------------------------------------------------------------- Redis as the store
 
 
-def test_redis_holds_what_lmdb_holds(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "kept",
+    [
+        pytest.param(few(feed(endless=False)), id="some windows"),
+        pytest.param(feed(endless=False), id="every window", marks=pytest.mark.slow),
+    ],
+)
+def test_redis_holds_what_lmdb_holds(
+    server: Server, monkeypatch: pytest.MonkeyPatch, kept: Feed
+) -> None:
     small(monkeypatch)
-    kept = feed(endless=False)
     backend = Redis(url(server))
     assert backend.durability == "always"
     store, rng, rows = online(backend, kept), random.Random(1), []

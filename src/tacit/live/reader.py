@@ -92,19 +92,21 @@ class Sight:
     Attributes:
         sources: of each source that was read, its version and whether it was stale.
         heads: what lay under the stored keys.
+        since: the moment at which it was read.
         until: the first moment (µs) at which another answer may be right though nothing is written:
             a row enters a window or leaves one, or a value is of the moment itself (`since`).
     """
 
     sources: dict[str, tuple[int, bool]] = field(default_factory=dict)
     heads: dict[bytes, bytes | None] = field(default_factory=dict)
+    since: int = LEAST
     until: int = MOST
 
     def see(self, head: bytes, raw: bytes | None, until: int, at: int, ages: bool) -> None:
         """What lay under a stored key, and until when what was found of it stands; at its own
         moment alone, where a value ages."""
         self.heads[head] = raw
-        self.until = min(self.until, at + 1 if ages else until)
+        self.since, self.until = at, min(self.until, at + 1 if ages else until)
 
 
 class _Chosen:

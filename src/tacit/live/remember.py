@@ -11,13 +11,13 @@ value is of the moment itself. So what is given again is what would be found.
 
 from __future__ import annotations
 
+import threading
 from collections import OrderedDict
 from collections.abc import Hashable, Sequence
 from typing import Generic, NamedTuple, TypeVar
 
-from tacit.live.place import glance
+from tacit.live.place import glanced, standing_key
 from tacit.live.reader import Lookup, Sight
-from tacit.store.online.base import Reading
 
 MOST = 64 << 20
 """Bytes of heads and answers that are kept."""
@@ -27,13 +27,20 @@ Answer = TypeVar("Answer")
 
 
 class _Entry(NamedTuple, Generic[Answer]):
-    sight: Sight
+    """An answer, and what it stands on: under ``keys`` lie first the standings of the sources, then
+    the heads."""
+
     answer: Answer
+    since: int
+    until: int
+    keys: list[bytes]
+    sources: list[tuple[int, bool]]
+    heads: list[bytes | None]
     size: int
 
 
 class Remembered(Generic[Answer]):
-    """Answers of one lookup by what was asked; the oldest go first. One for each thread.
+    """Answers of one lookup by what was asked, from any thread; the oldest go first.
 
     Args:
         lookup: whose answers they are.
@@ -44,68 +51,65 @@ class Remembered(Generic[Answer]):
         self.lookup = lookup
         self.most = most
         self.size = 0
+        self._lock = threading.Lock()
         self._kept: OrderedDict[Hashable, _Entry[Answer]] = OrderedDict()
 
     def get(self, asked: Hashable, at: int) -> Answer | None:
-        """The answer if it is still right at a moment, not before that at which it was made.
+        """The answer if it is right at a moment.
 
         Raises StoreError T722 when the store cannot be reached.
         """
         entry = self._kept.get(asked)
-        if entry is None:
+        if entry is None or not entry.since <= at < entry.until:
             return None
-        sight = entry.sight
-        if at < sight.until:
-            with self.lookup.backend.read() as store:
-                if sight.sources == self._sources(store, sight, at):
-                    heads = sight.heads
-                    if store.get(list(heads)) == list(heads.values()):
-                        return entry.answer
-        self._drop(asked)
-        return None
+        with self.lookup.backend.read() as store:
+            raws = store.get(entry.keys)
+        return entry.answer if self._stands(entry, raws, at) else None
 
     def get_all(self, several: Sequence[Hashable], at: int) -> list[Answer | None]:
         """The same for several, in one trip."""
-        entries = [self._kept.get(asked) for asked in several]
-        standing = [entry is not None and at < entry.sight.until for entry in entries]
-        if not any(standing):
-            return [None] * len(several)
-        heads: dict[bytes, bytes | None] = {}
-        for entry in entries:
-            if entry is not None:
-                heads |= dict.fromkeys(entry.sight.heads)
-        with self.lookup.backend.read() as store:
-            heads = dict(zip(heads, store.get(list(heads)), strict=True))
-            sources: dict[str, tuple[int, bool]] = {}
-            for entry in entries:
-                if entry is not None and not entry.sight.sources.keys() <= sources.keys():
-                    sources |= self._sources(store, entry.sight, at)
+        entries = {}
+        for i, asked in enumerate(several):
+            entry = self._kept.get(asked)
+            if entry is not None and entry.since <= at < entry.until:
+                entries[i] = entry
         found: list[Answer | None] = [None] * len(several)
-        for i, entry in enumerate(entries):
-            if entry is not None and standing[i]:
-                sight = entry.sight
-                same = all(heads[key] == raw for key, raw in sight.heads.items())
-                if same and all(sources[name] == seen for name, seen in sight.sources.items()):
-                    found[i] = entry.answer
+        if not entries:
+            return found
+        keys = list(dict.fromkeys(key for entry in entries.values() for key in entry.keys))
+        with self.lookup.backend.read() as store:
+            there = dict(zip(keys, store.get(keys), strict=True))
+        for i, entry in entries.items():
+            if self._stands(entry, [there[key] for key in entry.keys], at):
+                found[i] = entry.answer
         return found
 
-    def _sources(self, store: Reading, sight: Sight, at: int) -> dict[str, tuple[int, bool]]:
-        stale, found = self.lookup.stale, {}
-        for name in sight.sources:
-            version, progress = glance(store, name)
-            found[name] = (version, stale is not None and at - progress > stale)
-        return found
+    def _stands(self, entry: _Entry[Answer], raws: list[bytes | None], at: int) -> bool:
+        """Whether the store holds what the answer was made of."""
+        count, stale = len(entry.sources), self.lookup.stale
+        if raws[count:] != entry.heads:
+            return False
+        for raw, seen in zip(raws, entry.sources, strict=False):
+            version, progress = glanced(raw)
+            if seen != (version, stale is not None and at - progress > stale):
+                return False
+        return True
 
     def put(self, asked: Hashable, sight: Sight, answer: Answer, size: int) -> None:
         """Keeps an answer of so many bytes, that was made of what ``sight`` was told of."""
-        self._drop(asked)
         size += _EACH + sum(len(raw or b"") for raw in sight.heads.values())
-        if size > self.most // 16:
-            return
-        self._kept[asked] = _Entry(sight, answer, size)
-        self.size += size
-        while self.size > self.most:
-            self._drop(next(iter(self._kept)))
+        with self._lock:
+            self._drop(asked)
+            if size > self.most // 16:
+                return
+            self._kept[asked] = _Entry(
+                answer, sight.since, sight.until,
+                [*map(standing_key, sight.sources), *sight.heads],
+                list(sight.sources.values()), list(sight.heads.values()), size,
+            )  # fmt: skip
+            self.size += size
+            while self.size > self.most:
+                self._drop(next(iter(self._kept)))
 
     def _drop(self, asked: Hashable) -> None:
         entry = self._kept.pop(asked, None)

@@ -5,11 +5,14 @@
     [serve]
     host = "127.0.0.1"
     port = 8787
+    shared = false                # true: several servers listen on the port, one for each core
     open = false                  # true: no key is asked for; on 127.0.0.1 alone
     in_flight = 256               # requests at a time; those beyond are refused (429)
     batch = 1000                  # keys of a read, rows of a push times a hundred
     body = 8388608                # bytes of a request
     patience = "10s"              # for a request to come whole, and an answer to be taken
+    resp = 6380                   # the port for Redis clients, if there is to be one
+    remember = 67108864           # bytes of answers that are kept, for each question
     drain = "30s"                 # for requests under way, when the server is stopped
     log = "errors"                # "all", "errors" or "none"
     traces = false                # OpenTelemetry, as its own variables (OTEL_…) say
@@ -64,6 +67,9 @@ class Service:
     in_flight: int = 256
     batch: int = 1000
     body: int = 8 << 20
+    resp: int | None = None
+    shared: bool = False
+    remember: int = 64 << 20
     patience: float = 10.0
     drain: float = 30.0
     log: str = "errors"
@@ -76,8 +82,15 @@ class Service:
 
 
 _TEXTS = ("host", "log", "patience", "drain", "certificate", "private_key", "client_ca")
-_NUMBERS = {"port": 65_535, "in_flight": 65_536, "batch": 100_000, "body": 1 << 30}
-_FLAGS = ("open", "traces")
+_NUMBERS = {
+    "port": 65_535,
+    "in_flight": 65_536,
+    "batch": 100_000,
+    "body": 1 << 30,
+    "resp": 65_535,
+    "remember": 1 << 40,
+}
+_FLAGS = ("open", "shared", "traces")
 _TABLES = ("refusals", "oidc")
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 

@@ -18,12 +18,13 @@ from typing import Any
 
 from tacit.declare import Place
 from tacit.errors import ServeError
-from tacit.live.reader import Table, Values
+from tacit.live.reader import Sight, Table, Values
+from tacit.live.remember import Remembered
 from tacit.plan.views import formulas_of
 from tacit.project import Project
 from tacit.project.serving import Serving
 from tacit.serve.decisions import Decisions, decide
-from tacit.serve.encode import Encoder
+from tacit.serve.encode import Encoder, Told
 from tacit.values import Type
 
 Keys = Mapping[str, Any]
@@ -51,6 +52,7 @@ class Asked:
         signals: Sequence[str],
         purpose: str,
         allowed: Sequence[bool],
+        remember: int,
     ) -> None:
         self.project = project
         self.signals = tuple(signals)
@@ -63,17 +65,57 @@ class Asked:
             self.entities |= dict(zip(names, view.form.types, strict=True))
         self.types = tuple(project.plan.nodes[name].columns[0].type for name in self.signals)
         self.encode = Encoder(self.signals, self.types)
+        self.remembered: Remembered[Told] = Remembered(self.serving.lookup, remember)
         self._all = all(self.allowed)
 
-    def one(self, keys: Keys, at: int | None = None) -> Values:
+    def one(self, keys: Keys, at: int | None = None, *, sight: Sight | None = None) -> Values:
         """The values of one key, now unless a moment is given (µs). Raises as `Lookup.one`."""
         moment = self.project.now() if at is None else at
-        return self.serving.one(keys, moment, allowed=None if self._all else self.allowed)
+        allowed = None if self._all else self.allowed
+        return self.serving.one(keys, moment, allowed=allowed, sight=sight)
 
-    def many(self, keys: Keys, at: int | None = None) -> Table:
+    def many(
+        self, keys: Keys, at: int | None = None, *, sights: Sequence[Sight] | None = None
+    ) -> Table:
         """The values of many keys. Raises as `Lookup.many`."""
         moment = self.project.now() if at is None else at
-        return self.serving.many(keys, moment, allowed=None if self._all else self.allowed)
+        allowed = None if self._all else self.allowed
+        return self.serving.many(keys, moment, allowed=allowed, sights=sights)
+
+    def told(self, keys: Keys, at: int) -> Told:
+        """JSON of one key's values at a moment; remembered while it is right."""
+        asked = tuple([keys.get(name) for name in self.entities])
+        found = self.remembered.get(asked, at)
+        if found is None:
+            sight = Sight()
+            found = self.encode.told(*self.one(keys, at, sight=sight))
+            self._keep(asked, sight, found)
+        return found
+
+    def told_all(self, keys: Keys, count: int, at: int) -> list[Told]:
+        """The same of so many keys; those that are not remembered are read together."""
+        columns = []
+        for name in self.entities:
+            given = keys.get(name)
+            columns.append(given if isinstance(given, list) else [given] * count)
+        rows = list(zip(*columns, strict=True))
+        found = self.remembered.get_all(rows, at)
+        lacking = [i for i, each in enumerate(found) if each is None]
+        if lacking:
+            sights = [Sight() for _ in lacking]
+            each = zip(*(rows[i] for i in lacking), strict=True)
+            some = dict(zip(self.entities, map(list, each), strict=True))
+            table = self.many(some, at, sights=sights)
+            values = zip(*table.columns, strict=True)
+            for i, sight, row, status in zip(
+                lacking, sights, values, table.status.tolist(), strict=True
+            ):
+                found[i] = self.encode.told(row, status)
+                self._keep(rows[i], sight, found[i])
+        return found  # type: ignore[return-value]  # what was lacking is found
+
+    def _keep(self, asked: tuple[Any, ...], sight: Sight, told: Told) -> None:
+        self.remembered.put(asked, sight, told, len(told[0]) + len(told[1]))
 
 
 class Answers:
@@ -83,10 +125,12 @@ class Answers:
         names: signals and formulas of the cloud that the online store keeps, as declared.
         entities: of each name, the entities whose keys it needs, in order.
         decisions: which purpose may see which.
+        remember: bytes of answers that are kept for each question (`live.remember`).
     """
 
     def __init__(self, project: Project) -> None:
         self.project = project
+        self.remember = project.settings.serve.remember
         plan = project.plan
         kept = {
             window.signal: tuple(name for name, _ in view.keys)
@@ -123,7 +167,7 @@ class Answers:
         if found is None:
             self._check(names)
             allowed = self.decisions.row(purpose, names)
-            found = Asked(self.project, names, purpose, allowed)
+            found = Asked(self.project, names, purpose, allowed, self.remember)
             if len(self._asked) >= _MOST:
                 self._asked.pop(next(iter(self._asked)))
             self._asked[names, purpose] = found

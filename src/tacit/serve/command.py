@@ -18,6 +18,10 @@ def add_serve(commands: Any) -> None:
     serve.add_argument("folder", type=Path, metavar="DIR", nargs="?", default=Path())
     serve.add_argument("--host", help="where to listen, in place of the settings'")
     serve.add_argument("--port", type=int, help="and on which port")
+    serve.add_argument("--resp-port", type=int, help="for Redis clients, if there are to be any")
+    serve.add_argument(
+        "--shared", action="store_true", help="let other servers listen there too: one a core"
+    )
     serve.set_defaults(command=_serve)
     key = commands.add_parser("key", help="API keys: who may read for what, and push where")
     verbs = key.add_subparsers(title="commands", metavar="", required=True)
@@ -49,6 +53,10 @@ def _serve(given: argparse.Namespace) -> int:
         settings = replace(settings, host=given.host)
     if given.port is not None:
         settings = replace(settings, port=given.port)
+    if given.resp_port is not None:
+        settings = replace(settings, resp=given.resp_port)
+    if given.shared:
+        settings = replace(settings, shared=True)
     serve(project, settings)
     return 0
 

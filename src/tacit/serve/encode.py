@@ -28,19 +28,23 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import msgspec
 import numpy as np
 
 from tacit.aggregates.columns import Array
-from tacit.live.reader import Status, Table
+from tacit.live.reader import Status
 
 JSON: Final = b"application/json"
 FLOAT32: Final = b"application/vnd.tacit.float32"
 WORDS: Final = tuple(f'"{status.name.lower()}"'.encode() for status in Status)
 _HEAD = struct.Struct("<4sHHIIq")
 _encode = msgspec.json.Encoder().encode
+
+
+Told: TypeAlias = tuple[bytes, bytes]
+"""JSON of a key's values, and of its statuses."""
 
 
 class Encoder:
@@ -52,26 +56,29 @@ class Encoder:
         self._fresh = b"[" + b",".join([WORDS[0]] * self._size) + b"]"
         self._maps = [i for i, kind in enumerate(types) if kind.startswith("map<")]
 
-    def one(self, values: list[Any], status: Sequence[int], at: int) -> bytes:
-        """JSON of one key."""
-        told = self._values(values) if self._maps else values
-        return b'%s%d,"values":%s,"status":%s}' % (
-            self._start, at, _encode(told), self._status(status),
-        )  # fmt: skip
+    def told(self, values: Sequence[Any], status: Sequence[int]) -> Told:
+        """JSON of one key's values, and of its statuses."""
+        return _encode(self.plain(values)), self._status(status)
 
-    def many(self, table: Table, at: int) -> bytes:
+    def one(self, told: Told, at: int) -> bytes:
+        """JSON of one key."""
+        return b'%s%d,"values":%s,"status":%s}' % (self._start, at, *told)
+
+    def many(self, told: Sequence[Told], at: int) -> bytes:
         """JSON of many keys."""
-        rows = list(map(list, zip(*table.columns, strict=True)))
-        told = [self._values(row) for row in rows] if self._maps else rows
-        status = b",".join([self._status(row) for row in table.status.tolist()])
-        return b'%s%d,"values":%s,"status":[%s]}' % (self._start, at, _encode(told), status)
+        values = b",".join([each[0] for each in told])
+        status = b",".join([each[1] for each in told])
+        return b'%s%d,"values":[%s],"status":[%s]}' % (self._start, at, values, status)
 
     def _status(self, status: Sequence[int]) -> bytes:
         if not any(status):
             return self._fresh
         return b"[" + b",".join([WORDS[each] for each in status]) + b"]"
 
-    def _values(self, values: Sequence[Any]) -> list[Any]:
+    def plain(self, values: Sequence[Any]) -> Sequence[Any]:
+        """The values as JSON has them: histograms are objects."""
+        if not self._maps:
+            return values
         found = list(values)
         for i in self._maps:
             if found[i] is not None:

@@ -64,6 +64,11 @@ class Identity:
             raise unauthenticated("what was sent is no key of this server")
         return found
 
+    def shown(self, token: str) -> Caller | None:
+        """Who shows a key; None for what is none. Raises as `known`."""
+        self.check_fresh()
+        return None if self.ring is None else self.ring.caller(token)
+
     def look_up(self, headers: Headers) -> Caller:
         """The same for a token that was not seen before: its issuer's keys may be fetched."""
         assert self.tokens is not None, "only tokens are looked up"

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import socket
 import ssl
+from functools import partial
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
@@ -17,11 +19,15 @@ from tacit.project import Project
 from tacit.project.service import LOOPBACK, Service
 from tacit.serve.answers import Answers
 from tacit.serve.application import Application
+from tacit.serve.direct import PATH, Direct
 from tacit.serve.identity import Identity, everybody
 from tacit.serve.keys import KeyRing
 from tacit.serve.logs import say, set_up
 from tacit.serve.metrics import Metrics
 from tacit.serve.resources import Resources
+from tacit.serve.resp import RespServer
+from tacit.serve.resp_frames import Limits
+from tacit.serve.resp_views import Views
 
 if TYPE_CHECKING:
     from tacit.serve.tokens import Tokens
@@ -68,20 +74,30 @@ def application(project: Project, settings: Service | None = None) -> Applicatio
     return Application(resources, identity, given, metrics=metrics, tracing=tracing, close=close)
 
 
+def resp_server(app: Application) -> RespServer:
+    """RESP over the same answers, for the same keys. Tokens of an identity provider are not taken:
+    Redis clients show a key when they connect, and stay."""
+    identity = app.identity
+    limits = Limits(words=app.settings.batch + 2, whole=max(1 << 20, app.settings.body // 8))
+    return RespServer(
+        partial(Views, app.resources.answers),
+        identity.shown,
+        everybody=identity.everybody,
+        connections=app.settings.in_flight * 16,
+        patience=app.settings.patience,
+        limits=limits,
+    )
+
+
 def serve(project: Project, settings: Service) -> None:
     """Serves until the process is told to stop (SIGTERM, SIGINT); what is under way is finished."""
     set_up()
     app = application(project, settings)
     server = Server(config(app, settings), app)
     try:
-        server.run()
+        server.run(sockets=shared(settings) if settings.shared else None)
     except SystemExit:  # it does not start
-        raise ServeError(
-            f"nothing listens on {settings.host}:{settings.port}",
-            code="T857",
-            where="[serve]",
-            fix="choose a port that is free, and a host of this machine",
-        ) from None
+        raise _taken(settings.host, settings.port) from None
 
 
 def config(app: Application, settings: Service) -> uvicorn.Config:
@@ -94,7 +110,7 @@ def config(app: Application, settings: Service) -> uvicorn.Config:
         }
         if settings.client_ca is not None:
             tls |= {"ssl_ca_certs": str(settings.client_ca), "ssl_cert_reqs": ssl.CERT_REQUIRED}
-    patient = type("Patient", (Patient,), {"patience": settings.patience})
+    patient = type("Patient", (Patient,), {"patience": settings.patience, "direct": Direct(app)})
     made = uvicorn.Config(
         app,
         host=settings.host,
@@ -125,24 +141,94 @@ def config(app: Application, settings: Service) -> uvicorn.Config:
     return made
 
 
+def shared(settings: Service) -> list[socket.socket]:
+    """A socket on the port that other servers of the machine share: the system spreads connections
+    over them."""
+    found = socket.socket(socket.AF_INET6 if ":" in settings.host else socket.AF_INET)
+    found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    try:
+        found.bind((settings.host, settings.port))
+    except OSError:
+        found.close()
+        raise _taken(settings.host, settings.port) from None
+    found.listen(BACKLOG)
+    return [found]
+
+
+def _taken(host: str, port: int) -> ServeError:
+    return ServeError(
+        f"nothing listens on {host}:{port}",
+        code="T857",
+        where="[serve]",
+        fix="choose a port that is free, and a host of this machine",
+    )
+
+
 class Patient(HttpToolsProtocol):
-    """uvicorn's HTTP/1.1, which leaves a client that does not send a request's head in time."""
+    """uvicorn's HTTP/1.1, which leaves a client that does not send a request's head in time, and
+    answers by itself what can be answered at once (`serve.direct`)."""
 
     patience = 10.0
+    direct: Direct
     _waiting: asyncio.TimerHandle | None = None
+    _answered = False
+    _heading = False
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
         self._wait()
 
-    def on_message_begin(self) -> None:
-        super().on_message_begin()
-        if self._waiting is None:
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        # A head that came in pieces is waited for; most come whole, and need no clock.
+        if self._heading and self._waiting is None:
             self._wait()
 
+    def on_message_begin(self) -> None:
+        self._heading = True
+        self.url, self.headers, self.expect_100_continue = b"", [], False
+
     def on_headers_complete(self) -> None:
+        self._heading = False
         self._done()
+        if self._answer():
+            self._answered = True
+            return
+        url, headers, expects = self.url, self.headers, self.expect_100_continue
+        super().on_message_begin()  # the scope, which holds the headers' list
+        self.url, self.expect_100_continue = url, expects
+        self.headers.extend(headers)
         super().on_headers_complete()
+
+    def _answer(self) -> bool:
+        """Whether the request is answered already."""
+        cycle, parser = self.cycle, self.parser
+        if (
+            not self.url.startswith(PATH)
+            or (cycle is not None and not cycle.response_complete)
+            or self.flow.write_paused
+            or parser.get_method() != b"GET"
+            or not parser.should_keep_alive()
+            or parser.get_http_version() != "1.1"
+        ):
+            return False
+        answer = self.direct(self.url, self.headers)
+        if answer is None:
+            return False
+        self.transport.write(answer)
+        return True
+
+    def on_body(self, body: bytes) -> None:
+        if not self._answered:
+            super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        if self._answered:
+            self._answered = False
+            self.on_response_complete()
+        else:
+            super().on_message_complete()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._done()
@@ -168,6 +254,27 @@ class Server(uvicorn.Server):
     def __init__(self, given: uvicorn.Config, app: Application) -> None:
         super().__init__(given)
         self.app = app
+        self.resp: RespServer | None = None
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listens for Redis clients too, where the settings say so."""
+        await super().startup(sockets)
+        settings = self.app.settings
+        if self.started and settings.resp is not None:
+            self.resp = resp_server(self.app)
+            try:
+                await self.resp.start(
+                    settings.host, settings.resp, ssl=self.config.ssl, backlog=BACKLOG,
+                    reuse_port=settings.shared or None,
+                )  # fmt: skip
+            except OSError:
+                raise _taken(settings.host, settings.resp) from None
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Ends what Redis clients have under way, then the rest."""
+        if self.resp is not None:
+            await self.resp.stop()
+        await super().shutdown(sockets)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         self.app.stopping = True

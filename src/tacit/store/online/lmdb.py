@@ -67,6 +67,25 @@ class Transaction:
             self.inner.delete(key)
 
 
+class Snapshot:
+    """The store as of the moment at which the block begins."""
+
+    __slots__ = ("inner", "store")
+
+    def __init__(self, store: Lmdb) -> None:
+        self.store = store
+        self.inner: Any = None
+
+    def __enter__(self) -> Transaction:
+        self.inner = self.store._current().begin()
+        return Transaction(self.inner)
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        self.inner.abort()
+        if isinstance(error, lmdb.Error):
+            raise self.store._refusal(error) from None
+
+
 class Lmdb:
     """An LMDB store. One object may be used from several threads and not across a fork.
 
@@ -130,15 +149,8 @@ class Lmdb:
                     self._open()
         return self._env
 
-    @contextmanager
-    def read(self) -> Iterator[Transaction]:
-        inner = self._current().begin()
-        try:
-            yield Transaction(inner)
-        except lmdb.Error as error:
-            raise self._refusal(error) from None
-        finally:
-            inner.abort()
+    def read(self) -> Snapshot:
+        return Snapshot(self)
 
     @contextmanager
     def change(self) -> Iterator[Transaction]:
