@@ -10,6 +10,10 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
 from tacit.project import Project
 from tacit.serve.answers import Answers
 from tacit.serve.keys import KeyRing
@@ -24,10 +28,9 @@ class Running:
         self.server, self.loop, self.port = server, loop, port
 
     def client(self, **how: Any) -> Any:
-        """redis-py."""
-        import redis
-
-        return redis.Redis(port=self.port, socket_timeout=20, **how)
+        """redis-py, which does not try again."""
+        once = Retry(NoBackoff(), 0)
+        return redis.Redis(port=self.port, socket_timeout=20, retry=once, **how)
 
     def raw(self) -> socket.socket:
         return socket.create_connection(("127.0.0.1", self.port), timeout=20)

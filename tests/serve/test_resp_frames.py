@@ -109,7 +109,7 @@ def test_lines_are_requests_too() -> None:
 
 def test_a_request_that_drips_costs_no_more_than_it_is_long() -> None:
     """A megabyte in pieces of some bytes is joined once, when it is there."""
-    requests = Requests(Limits(words=3, word=1 << 20, whole=1 << 20))
+    requests = Requests(Limits(words=3, word=1 << 20, whole=1 << 21))
     data = frame([b"GET", b"a" * (1 << 20)])
     start = time.process_time()
     for low in range(0, len(data), 16):

@@ -24,7 +24,6 @@ from tacit.live.feed import Feed, join_parts, key_parts
 from tacit.live.form import (
     BOOL,
     FLOAT,
-    HEADER,
     LEAST,
     MOST,
     SEALED,
@@ -175,13 +174,8 @@ class _Chosen:
         until = MOST
         if len(words):
             until = int(scan.lasting(words, form.width, *windows, at))
-            newest = int(scan.rows_before(words, form.width, at)) - 1
-            if newest >= 0:  # where no window of the view sees it any more, nothing is known
-                row = int(words[HEADER + newest * form.width])
-                lengths, hops, keeps, _ = self.all
-                each = zip(lengths.tolist(), hops.tolist(), keeps.tolist(), strict=True)
-                gone = max(int(scan.leaves(row, *window)) for window in each)
-                until = min(until, gone) if gone > at else until
+            # Where no window of the view sees its last row any more, nothing is known of a key.
+            until = min(until, int(scan.forgotten(words, form.width, *self.all[:3], at)))
         if sealed is not None:
             until = min(until, sealed.lasting(*windows, at))
         return until

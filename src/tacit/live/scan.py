@@ -363,6 +363,19 @@ def lasting(
 
 
 @njit(cache=True, nogil=True)
+def forgotten(words: Any, width: int, lengths: Any, hops: Any, keeps: Any, at: int) -> Any:
+    """When the last row before ``at`` leaves the last of these windows; MOST where that is past, or
+    there is none."""
+    end = rows_before(words, width, at)
+    if end == 0:
+        return np.int64(MOST)
+    row, gone = words[HEADER + (end - 1) * width], LEAST
+    for w in range(lengths.size):
+        gone = max(gone, leaves(row, lengths[w], hops[w], keeps[w]))
+    return np.int64(gone if gone > at else MOST)
+
+
+@njit(cache=True, nogil=True)
 def tiles_lasting(lows: Any, starts: Any, lengths: Any, hops: Any, keeps: Any, at: int) -> Any:
     """The same of tiles that lie in windows whole, or in the future, by their first moments."""
     until = MOST

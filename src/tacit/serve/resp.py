@@ -45,6 +45,7 @@ VERSION: Final = "7.4.0"
 """The Redis whose reading commands these are: some clients ask."""
 _ONCE = 128  # requests of a connection that are answered before others have their turn
 _FULL = 1 << 18  # bytes of answers that a client has not taken, before it is read no further
+_LINGER = 1.0  # seconds
 _TRIES = 3  # wrong keys, then the connection is closed
 
 WRITES: Final = frozenset(
@@ -187,6 +188,16 @@ class Connection(asyncio.Protocol):
         self.transport.close()
         self.loop.call_later(self.server.patience, self.transport.abort)
 
+    def _leave(self) -> None:
+        """Ends it so that what was said last is heard: what still comes is read and dropped for a
+        moment, since a connection that is closed over unread bytes is reset."""
+        self.closed = True
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+            self.loop.call_later(_LINGER, self.close)
+        else:
+            self.close()
+
     def _expel(self) -> None:
         if self.session.caller is None:
             self.close()
@@ -213,6 +224,8 @@ class Connection(asyncio.Protocol):
     # ------------------------------------------------------------------ requests
 
     def data_received(self, data: bytes) -> None:
+        if self.closed:
+            return
         self.requests.feed(data)
         if not self._later and not self._full:
             self._work()
@@ -245,7 +258,7 @@ class Connection(asyncio.Protocol):
         if out:
             self.transport.write(out[0] if len(out) == 1 else b"".join(out))
         if self._ends:
-            self.close()
+            self._leave()
         elif len(out) >= _ONCE and not self._full:
             self._later = True
             self.loop.call_soon(self._work)
