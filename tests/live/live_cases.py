@@ -102,10 +102,11 @@ def feed(*, endless: bool = True, keep: int | None = None, baseline: bool = Fals
 
 def few(given: Feed) -> Feed:
     """The same views, each of a few windows."""
-    return replace(
-        given,
-        views=tuple(replace(v, windows=(*v.windows[:3], *v.windows[-3:])) for v in given.views),
-    )
+    views = [
+        replace(v, windows=tuple(dict.fromkeys((*v.windows[:3], *v.windows[-3:]))))
+        for v in given.views
+    ]
+    return replace(given, views=tuple(views))
 
 
 def crash_feed() -> Feed:
