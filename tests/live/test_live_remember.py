@@ -15,8 +15,7 @@ from live_cases import NOW, SCHEMA, events, feed, online, small
 from tacit.aggregates.algebra import base_key
 from tacit.live.feed import Feed
 from tacit.live.form import MOST
-from tacit.live.online import Online
-from tacit.live.reader import Sight, Status
+from tacit.live.reader import Lookup, Sight, Status
 from tacit.live.remember import Remembered
 from tacit.operations import Window
 from tacit.values import HOUR, MINUTE
@@ -68,7 +67,7 @@ def test_an_answer_stands_until_it_says(seed: int, endless: bool, keep: int | No
                 found = look.one({"user": user}, at, sight=sight)
                 assert sight.until > at
                 last = min(sight.until, at + 4 * HOUR) - 1
-                cache: Remembered[int] = Remembered(look)
+                cache: Remembered[int] = Remembered(store.backend, None)
                 cache.put(user, sight, 7, 1)
                 for moment in (at, last, rng.randint(at, last)):
                     assert cache.get(user, moment) == 7
@@ -98,27 +97,27 @@ def test_what_ages_is_of_its_moment_alone(tmp_path: Path) -> None:
     assert sight.until == NOW
 
 
-def ask(store: Online, cache: Remembered[bytes], user: str, at: int) -> tuple[bytes, bool]:
+def ask(look: Lookup, cache: Remembered[bytes], user: str, at: int) -> tuple[bytes, bool]:
     """The answer, and whether it was remembered."""
     found = cache.get(user, at)
     if found is not None:
         return found, True
     sight = Sight()
-    values = cache.lookup.one({"user": user}, at, sight=sight)
+    values = look.one({"user": user}, at, sight=sight)
     answer = repr(values).encode()
     cache.put(user, sight, answer, len(answer))
     return answer, False
 
 
 def ask_all(
-    store: Online, cache: Remembered[bytes], users: list[str], at: int
+    look: Lookup, cache: Remembered[bytes], users: list[str], at: int
 ) -> tuple[list[bytes], int]:
     """The answers, and how many were remembered."""
     found = cache.get_all(users, at)
     lacking = [i for i, each in enumerate(found) if each is None]
     sights = [Sight() for _ in lacking]
     if lacking:
-        table = cache.lookup.many({"user": [users[i] for i in lacking]}, at, sights=sights)
+        table = look.many({"user": [users[i] for i in lacking]}, at, sights=sights)
         for k, i in enumerate(lacking):
             values = [column[k] for column in table.columns]
             found[i] = repr((values, table.status[k].tolist())).encode()
@@ -132,8 +131,8 @@ def test_whatever_is_written_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyP
     kept = timeless(True, None)
     store, rng = online(tmp_path, kept), random.Random(3)
     look = store.lookup(signals(kept))
-    cache: Remembered[bytes] = Remembered(look)
-    batch: Remembered[bytes] = Remembered(look)
+    cache: Remembered[bytes] = Remembered(store.backend, None)
+    batch: Remembered[bytes] = Remembered(store.backend, None)
     users, again, many, now = ["ann", "bob", "é", "u1", "u2"], 0, 0, NOW
     for _ in range(60):
         what = rng.random()
@@ -143,11 +142,11 @@ def test_whatever_is_written_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyP
             store.sweep(now)
         now += rng.choice([0, 0, 1, MINUTE])
         user = rng.choice(users)
-        answer, remembered = ask(store, cache, user, now)
+        answer, remembered = ask(look, cache, user, now)
         assert answer == repr(look.one({"user": user}, now)).encode()
         again += remembered
         several = rng.sample(users, 4)
-        answers, there = ask_all(store, batch, several, now)
+        answers, there = ask_all(look, batch, several, now)
         for name, found in zip(several, answers, strict=True):
             one = look.one({"user": name}, now)
             assert found == repr((one.values, [int(each) for each in one.status])).encode()
@@ -161,22 +160,22 @@ def test_staleness_is_looked_at_each_time(tmp_path: Path) -> None:
     store = online(tmp_path, kept, stale=HOUR)
     row = {**dict.fromkeys(SCHEMA), "user": "ann", "at": NOW - 5 * HOUR, "quantity": 3}
     store.push("events", [row], now=NOW)
-    cache: Remembered[bytes] = Remembered(store.lookup(["rows"]))
-    fresh, _ = ask(store, cache, "ann", NOW)
-    assert ask(store, cache, "ann", NOW + 1) == (fresh, True)
-    stale, remembered = ask(store, cache, "ann", NOW + 2 * HOUR)
+    look, cache = store.lookup(["rows"]), Remembered[bytes](store.backend, HOUR)
+    fresh, _ = ask(look, cache, "ann", NOW)
+    assert ask(look, cache, "ann", NOW + 1) == (fresh, True)
+    stale, remembered = ask(look, cache, "ann", NOW + 2 * HOUR)
     assert (stale != fresh, remembered) == (True, False)
     assert str(Status.STALE.value) in stale.decode()
     store.heard("events", NOW + 2 * HOUR)
-    assert ask(store, cache, "ann", NOW + 2 * HOUR)[0] == fresh
+    assert ask(look, cache, "ann", NOW + 2 * HOUR)[0] == fresh
 
 
 def test_no_more_is_kept_than_may_be(tmp_path: Path) -> None:
     kept = timeless(True, None)
     store = online(tmp_path, kept)
-    cache: Remembered[bytes] = Remembered(store.lookup(["rows"]), most=20_000)
+    look, cache = store.lookup(["rows"]), Remembered[bytes](store.backend, None, most=20_000)
     for number in range(200):
-        ask(store, cache, f"u{number}", NOW)
+        ask(look, cache, f"u{number}", NOW)
         assert cache.size <= cache.most
     assert cache.get("u199", NOW) is not None
     assert cache.get("u0", NOW) is None

@@ -17,7 +17,8 @@ from collections.abc import Hashable, Sequence
 from typing import Generic, NamedTuple, TypeVar
 
 from tacit.live.place import glanced, standing_key
-from tacit.live.reader import Lookup, Sight
+from tacit.live.reader import Sight
+from tacit.store.online.base import Backend
 
 MOST = 64 << 20
 """Bytes of heads and answers that are kept."""
@@ -40,15 +41,17 @@ class _Entry(NamedTuple, Generic[Answer]):
 
 
 class Remembered(Generic[Answer]):
-    """Answers of one lookup by what was asked, from any thread; the oldest go first.
+    """Answers of one store by what was asked, from any thread; the oldest go first.
 
     Args:
-        lookup: whose answers they are.
+        backend: of the store.
+        stale: µs without news of a source, after which its values are stale; None is never.
         most: bytes that may be kept.
     """
 
-    def __init__(self, lookup: Lookup, most: int = MOST) -> None:
-        self.lookup = lookup
+    def __init__(self, backend: Backend, stale: int | None, most: int = MOST) -> None:
+        self.backend = backend
+        self.stale = stale
         self.most = most
         self.size = 0
         self._lock = threading.Lock()
@@ -62,7 +65,7 @@ class Remembered(Generic[Answer]):
         entry = self._kept.get(asked)
         if entry is None or not entry.since <= at < entry.until:
             return None
-        with self.lookup.backend.read() as store:
+        with self.backend.read() as store:
             raws = store.get(entry.keys)
         return entry.answer if self._stands(entry, raws, at) else None
 
@@ -77,7 +80,7 @@ class Remembered(Generic[Answer]):
         if not entries:
             return found
         keys = list(dict.fromkeys(key for entry in entries.values() for key in entry.keys))
-        with self.lookup.backend.read() as store:
+        with self.backend.read() as store:
             there = dict(zip(keys, store.get(keys), strict=True))
         for i, entry in entries.items():
             if self._stands(entry, [there[key] for key in entry.keys], at):
@@ -86,7 +89,7 @@ class Remembered(Generic[Answer]):
 
     def _stands(self, entry: _Entry[Answer], raws: list[bytes | None], at: int) -> bool:
         """Whether the store holds what the answer was made of."""
-        count, stale = len(entry.sources), self.lookup.stale
+        count, stale = len(entry.sources), self.stale
         if raws[count:] != entry.heads:
             return False
         for raw, seen in zip(raws, entry.sources, strict=False):

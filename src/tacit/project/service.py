@@ -12,7 +12,7 @@
     body = 8388608                # bytes of a request
     patience = "10s"              # for a request to come whole, and an answer to be taken
     resp = 6380                   # the port for Redis clients, if there is to be one
-    remember = 67108864           # bytes of answers that are kept, for each question
+    remember = 67108864           # bytes of answers that are kept (live.md)
     drain = "30s"                 # for requests under way, when the server is stopped
     log = "errors"                # "all", "errors" or "none"
     traces = false                # OpenTelemetry, as its own variables (OTEL_…) say

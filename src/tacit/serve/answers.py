@@ -52,7 +52,7 @@ class Asked:
         signals: Sequence[str],
         purpose: str,
         allowed: Sequence[bool],
-        remember: int,
+        remembered: Remembered[Any],
     ) -> None:
         self.project = project
         self.signals = tuple(signals)
@@ -65,7 +65,7 @@ class Asked:
             self.entities |= dict(zip(names, view.form.types, strict=True))
         self.types = tuple(project.plan.nodes[name].columns[0].type for name in self.signals)
         self.encode = Encoder(self.signals, self.types)
-        self.remembered: Remembered[Told] = Remembered(self.serving.lookup, remember)
+        self.remembered = remembered
         self._all = all(self.allowed)
 
     def one(self, keys: Keys, at: int | None = None, *, sight: Sight | None = None) -> Values:
@@ -84,8 +84,8 @@ class Asked:
 
     def told(self, keys: Keys, at: int) -> Told:
         """JSON of one key's values at a moment; remembered while it is right."""
-        asked = tuple([keys.get(name) for name in self.entities])
-        found = self.remembered.get(asked, at)
+        asked = (self, *[keys.get(name) for name in self.entities])
+        found: Told | None = self.remembered.get(asked, at)
         if found is None:
             sight = Sight()
             found = self.encode.told(*self.one(keys, at, sight=sight))
@@ -99,7 +99,7 @@ class Asked:
             given = keys.get(name)
             columns.append(given if isinstance(given, list) else [given] * count)
         rows = list(zip(*columns, strict=True))
-        found = self.remembered.get_all(rows, at)
+        found: list[Told | None] = self.remembered.get_all([(self, *row) for row in rows], at)
         lacking = [i for i, each in enumerate(found) if each is None]
         if lacking:
             sights = [Sight() for _ in lacking]
@@ -110,9 +110,9 @@ class Asked:
             for i, sight, row, status in zip(
                 lacking, sights, values, table.status.tolist(), strict=True
             ):
-                found[i] = self.encode.told(row, status)
-                self._keep(rows[i], sight, found[i])
-        return found  # type: ignore[return-value]  # what was lacking is found
+                told = found[i] = self.encode.told(row, status)
+                self._keep((self, *rows[i]), sight, told)
+        return [told for told in found if told is not None]
 
     def _keep(self, asked: tuple[Any, ...], sight: Sight, told: Told) -> None:
         self.remembered.put(asked, sight, told, len(told[0]) + len(told[1]))
@@ -125,12 +125,15 @@ class Answers:
         names: signals and formulas of the cloud that the online store keeps, as declared.
         entities: of each name, the entities whose keys it needs, in order.
         decisions: which purpose may see which.
-        remember: bytes of answers that are kept for each question (`live.remember`).
+        remembered: answers that were given, of all questions (`live.remember`).
     """
 
     def __init__(self, project: Project) -> None:
         self.project = project
-        self.remember = project.settings.serve.remember
+        online = project.online
+        self.remembered: Remembered[Any] = Remembered(
+            online.backend, online.settings.stale, project.settings.serve.remember
+        )
         plan = project.plan
         kept = {
             window.signal: tuple(name for name, _ in view.keys)
@@ -167,7 +170,7 @@ class Answers:
         if found is None:
             self._check(names)
             allowed = self.decisions.row(purpose, names)
-            found = Asked(self.project, names, purpose, allowed, self.remember)
+            found = Asked(self.project, names, purpose, allowed, self.remembered)
             if len(self._asked) >= _MOST:
                 self._asked.pop(next(iter(self._asked)))
             self._asked[names, purpose] = found

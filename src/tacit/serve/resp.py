@@ -236,6 +236,7 @@ class Connection(asyncio.Protocol):
         if self.closed:
             return
         out: list[bytes] = []
+        last = b""
         gets: list[bytes] = []  # those in a row are one look at the store
         try:
             while len(out) + len(gets) < _ONCE and not self._ends:
@@ -249,11 +250,13 @@ class Connection(asyncio.Protocol):
                     out += self._gets(gets)
                     gets = []
                 out.append(self.answer(words))
-            out += self._gets(gets)
         except ServeError as broken:  # where the next request begins is not known
-            out += self._gets(gets)
-            out.append(error("ERR", broken.message))
+            last = error("ERR", broken.message)
             self._ends = True
+        if gets:
+            out += self._gets(gets)
+        if last:
+            out.append(last)
         self.server.answered += len(out)
         if out:
             self.transport.write(out[0] if len(out) == 1 else b"".join(out))
@@ -265,16 +268,14 @@ class Connection(asyncio.Protocol):
 
     def _gets(self, keys: list[bytes]) -> list[bytes]:
         """The replies to GETs. Where something is wrong with one of them, each by itself."""
-        found = self._at_once(keys) if len(keys) > 1 else None
-        return found or [self.answer([b"GET", key]) for key in keys]
-
-    def _at_once(self, keys: list[bytes]) -> list[bytes] | None:
-        assert self.session.views is not None, "who is no stranger has a purpose"
-        nothing = null(self.session.version)
+        views, version = self.session.views, self.session.version
+        assert views is not None, "who is no stranger has a purpose"
         try:
-            return [found or nothing for found in self.session.views.get_all(keys)]
+            if len(keys) == 1:
+                return [views.get(keys[0]) or null(version)]
+            return [found or null(version) for found in views.get_all(keys)]
         except Exception:  # answering it by itself says what it is
-            return None
+            return [self.answer([b"GET", key]) for key in keys]
 
     def answer(self, words: list[bytes]) -> bytes:
         """The reply to one request."""

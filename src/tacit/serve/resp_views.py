@@ -42,23 +42,23 @@ class View:
         self.types = [self.asked.entities[entity] for entity in self.entities]
         self.fields = {name.encode(): i for i, name in enumerate(self.names)}
         self.statuses = {f"{name}:status".encode(): i for i, name in enumerate(self.names)}
-        self.remembered: Remembered[bytes] = Remembered(self.asked.serving.lookup, answers.remember)
+        self.remembered: Remembered[bytes] = answers.remembered
         self.now = answers.project.now
 
     def get(self, ids: bytes) -> bytes | None:
         """All of a key as a bulk string of JSON; None where nothing is known of it."""
         at = self.now()
-        found = self.remembered.get(ids, at)
+        found = self.remembered.get((self, ids), at)
         if found is None:
             sight = Sight()
             found = self._json(self.asked.one(self.keys(ids), at, sight=sight))
-            self.remembered.put(ids, sight, found, len(found))
+            self.remembered.put((self, ids), sight, found, len(found))
         return found or None
 
     def get_all(self, several: Sequence[bytes]) -> list[bytes | None]:
         """The same of several; those that are not remembered are read together."""
         at = self.now()
-        found = [self.remembered.get(ids, at) for ids in several]
+        found = self.remembered.get_all([(self, ids) for ids in several], at)
         lacking = [i for i, each in enumerate(found) if each is None]
         if len(lacking) < _BATCH:
             for i in lacking:
@@ -73,7 +73,7 @@ class View:
             lacking, sights, rows, table.status.tolist(), strict=True
         ):
             made = self._json(Values(list(values), status))
-            self.remembered.put(several[i], sight, made, len(made))
+            self.remembered.put((self, several[i]), sight, made, len(made))
             found[i] = made
         return [each or None for each in found]
 

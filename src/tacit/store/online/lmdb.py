@@ -7,8 +7,8 @@
 
 A commit is on the disk when `change` ends (`sync`), in whatever process. `compact` copies what is
 there to a new environment and removes the old one: only then are the bytes of what was deleted out
-of the store's files. Other processes notice, at their next reading or change, that `current` names
-another folder.
+of the store's files. Other processes notice that `current` names another folder at their next
+change, and at the next reading that begins a millisecond later or more.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from __future__ import annotations
 import os
 import shutil
 import threading
+import time
 import weakref
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -31,6 +32,9 @@ from tacit.store.online.base import full, unreachable
 LIMIT = 1 << 38
 """Bytes that an environment may grow to: addresses, not memory or disk."""
 
+
+_LOOK = 1e-3
+"""Seconds after which a reader looks whether another process has compacted meanwhile."""
 
 _OPENED: weakref.WeakValueDictionary[str, Any] = weakref.WeakValueDictionary()
 _OPENING = threading.Lock()
@@ -77,7 +81,7 @@ class Snapshot:
         self.inner: Any = None
 
     def __enter__(self) -> Transaction:
-        self.inner = self.store._current().begin()
+        self.inner = self.store._recent().begin()
         return Transaction(self.inner)
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
@@ -107,6 +111,7 @@ class Lmdb:
         self._open()
 
     def _open(self) -> None:
+        self._look = 0.0
         self._seen = self._stamp()
         name = self._pointer.read_text()
         try:
@@ -148,6 +153,14 @@ class Lmdb:
                 if self._stamp() != self._seen:
                     self._open()
         return self._env
+
+    def _recent(self) -> Any:
+        """The environment that `current` named a moment ago: to look costs more than to read."""
+        now = time.monotonic()
+        if now < self._look:
+            return self._env
+        self._look = now + _LOOK
+        return self._current()
 
     def read(self) -> Snapshot:
         return Snapshot(self)
