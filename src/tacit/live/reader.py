@@ -8,7 +8,7 @@ rows and from partial states.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 from operator import itemgetter
@@ -16,10 +16,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tacit.aggregates.algebra import base_key
 from tacit.aggregates.columns import Array
 from tacit.errors import DataError, StoreError
 from tacit.live import fold, scan
+from tacit.live.chosen import Answer, Chosen
 from tacit.live.feed import Feed, join_parts, key_parts
 from tacit.live.form import (
     BOOL,
@@ -29,18 +29,13 @@ from tacit.live.form import (
     SEALED,
     TEXT,
     Form,
-    Slot,
     raw_text,
-    slot_of,
 )
-from tacit.live.heavy import Sealed, Segments, adds_up, damaged, kind_of
+from tacit.live.heavy import Sealed, Segments, damaged
 from tacit.live.place import Place, glance
-from tacit.operations import Window
 from tacit.store.online.base import Backend, Reading
 from tacit.values import Type
 
-_TIMED = ("since", "decayed")
-"""Aggregates whose values change with the moment itself."""
 _PATIENCE = 8  # times that a heavy key is read again because it changed meanwhile
 
 
@@ -108,100 +103,6 @@ class Sight:
         self.since, self.until = at, min(self.until, at + 1 if ages else until)
 
 
-class _Chosen:
-    """The windows that are asked of one view, as arrays."""
-
-    def __init__(self, feed: Feed, form: Form, segments: Segments, windows: Sequence[Window]):
-        self.feed, self.form, self.segments = feed, form, segments
-        ranked = sorted(windows, key=lambda w: (*self._group(w), -1 if w.length is None else 0))
-        groups: dict[tuple[Any, ...], list[Window]] = {}
-        for window in ranked:
-            groups.setdefault(self._group(window), []).append(window)
-        self.windows = [
-            w
-            for group in groups.values()
-            for w in sorted(group, key=lambda w: (w.length is None, w.length or 0))
-        ]
-        self.slots = [slot_of(window) for window in self.windows]
-        ops = [fold.op_of(slot) for slot in self.slots]
-        rows, at = [], 0
-        for group in groups.values():
-            wants = 0
-            for window in group:
-                wants |= fold.wants_of(fold.op_of(slot_of(window)))
-            first = group[0]
-            value = -1 if first.value is None else form.index[first.value]
-            where = -1 if first.where is None else form.index[first.where]
-            rows.append((value, where, wants, at, at + len(group)))
-            at += len(group)
-        self.groups = np.array(rows, np.int64)
-        endless = [form.reach(window) is None for window in self.windows]
-        self.ops = np.array(list(zip(ops, endless, strict=True)), np.int64)
-        self.endless = endless
-        self.lengths = _numbers(window.length for window in self.windows)
-        self.hops = _numbers(window.hop for window in self.windows)
-        self.keeps = _numbers(form.keep.get(window.signal) for window in self.windows)
-        whole = form.view.windows
-        self.all = (
-            _numbers(window.length for window in whole),
-            _numbers(window.hop for window in whole),
-            _numbers(form.keep.get(window.signal) for window in whole),
-            np.zeros(len(whole), np.int64),
-        )
-        self.kinds = [
-            -1 if slot.value is None or op in (scan.OP_COUNT, scan.OP_DISTINCT, scan.OP_SINCE)
-            else (FLOAT if op == scan.OP_MEAN else int(form.kinds[form.index[slot.value]]))
-            for slot, op in zip(self.slots, ops, strict=True)
-        ]  # fmt: skip
-        self.floats = [w for w, kind in enumerate(self.kinds) if kind == FLOAT]
-        self.odd = [w for w, kind in enumerate(self.kinds) if kind in (TEXT, BOOL)]
-        self.places: dict[int, Place] = {}
-        self.numbers = np.array([form.slots.index(slot) for slot in self.slots], np.int64)
-        self.ranks = np.array([kind_of(form, slot) for slot in self.slots], np.int64)
-        self.adds = [adds_up(form, slot) for slot in self.slots]
-        self.blank = [fold.finish(slot, fold.nothing(slot), 0) for slot in self.slots]
-        self.keys = [name for name, _ in form.view.keys]
-        self.distinct: dict[Slot, list[int]] = {}
-        for w, op in enumerate(ops):
-            if op == scan.OP_DISTINCT:
-                self.distinct.setdefault(self.slots[w], []).append(w)
-        self.timed = [w for w, slot in enumerate(self.slots) if base_key(slot.aggregate) in _TIMED]
-
-    def lasting(self, words: Array, answer: Answer, sealed: Sealed | None, at: int) -> int:
-        """Until when what was found of a key stays right, if nothing is written to it."""
-        form = self.form
-        windows = (answer.starts, self.lengths, self.hops, self.keeps)
-        until = MOST
-        if len(words):
-            until = int(scan.lasting(words, form.width, *windows, at))
-            # Where no window of the view sees its last row any more, nothing is known of a key.
-            until = min(until, int(scan.forgotten(words, form.width, *self.all[:3], at)))
-        if sealed is not None:
-            until = min(until, sealed.lasting(*windows, at))
-        return until
-
-    def _group(self, window: Window) -> tuple[Any, ...]:
-        """Windows whose starts keep the order of their lengths share one pass."""
-        keep = self.form.keep.get(window.signal)
-        other = fold.op_of(slot_of(window)) == scan.OP_OTHER
-        hop = window.hop or 0
-        return (window.value or "", window.where or "", hop, -1 if keep is None else keep, other)
-
-
-def _numbers(values: Iterator[int | None] | Any) -> Array:
-    return np.array([-1 if value is None else value for value in values], np.int64)
-
-
-class Answer(NamedTuple):
-    """What compiled code found for some keys of a view."""
-
-    starts: Array
-    results: Array
-    states: Array
-    entities: Array
-    gathered: Array
-
-
 class Lookup:
     """Some signals, ready to be read. Make it once, use it from any thread.
 
@@ -221,7 +122,7 @@ class Lookup:
         self.stale = stale
         wanted = set(signals)
         self.views = [
-            _Chosen(feed, form, segments, windows)
+            Chosen(feed, form, segments, windows)
             for feed, form, segments in chosen
             if (windows := [w for w in form.view.windows if w.signal in wanted])
         ]
@@ -292,7 +193,7 @@ class Lookup:
     def _ordered(self, found: list[Any]) -> list[Any]:
         return found if self._order is None else list(self._order(found))
 
-    def _place(self, store: Reading, view: _Chosen, at: int, *sights: Sight) -> tuple[Place, bool]:
+    def _place(self, store: Reading, view: Chosen, at: int, *sights: Sight) -> tuple[Place, bool]:
         version, progress = glance(store, view.feed.name)
         if not version:
             raise StoreError(
@@ -310,7 +211,7 @@ class Lookup:
             sight.sources[view.feed.name] = (version, stale)
         return place, stale
 
-    def _key(self, view: _Chosen, keys: Mapping[str, object]) -> bytes:
+    def _key(self, view: Chosen, keys: Mapping[str, object]) -> bytes:
         parts = []
         for name, kind in zip(view.keys, view.form.types, strict=True):
             parts.append(check_key(name, kind, keys.get(name)))
@@ -319,7 +220,7 @@ class Lookup:
     def _values(
         self,
         store: Reading,
-        view: _Chosen,
+        view: Chosen,
         place: Place,
         key: bytes,
         at: int,
@@ -353,7 +254,7 @@ class Lookup:
             fix="try again; the store is written to faster than it is read",
         )
 
-    def _answer(self, view: _Chosen, words: Array, offsets: Array, at: int, now: int) -> Answer:
+    def _answer(self, view: Chosen, words: Array, offsets: Array, at: int, now: int) -> Answer:
         count, size = len(offsets) - 1, len(view.windows)
         cached = getattr(self._local, "spare", None)
         spare: dict[tuple[int, int], Answer] = {} if cached is None else cached
@@ -384,7 +285,7 @@ class Lookup:
     def _sealed(
         self,
         store: Reading,
-        view: _Chosen,
+        view: Chosen,
         place: Place,
         key: bytes,
         words: Array,
@@ -400,7 +301,7 @@ class Lookup:
 
     def _convert(
         self,
-        view: _Chosen,
+        view: Chosen,
         raw: bytes,
         words: Array,
         answer: Answer,
@@ -427,7 +328,7 @@ class Lookup:
         told: Mapping[int, int] = {}
         if sealed is not None and view.distinct:
             rows = fold.Rows(view.form, words)
-            told = _distinct(view, rows, sealed, answer, at)
+            told = view.told(rows, sealed, answer, at)
         for w in odd:
             if w in told:
                 found[w] = told[w]
@@ -443,7 +344,7 @@ class Lookup:
                 found[w] = bool(results[w])
         return found
 
-    def _newer(self, view: _Chosen, w: int, answer: Answer, sealed: Sealed) -> bool:
+    def _newer(self, view: Chosen, w: int, answer: Answer, sealed: Sealed) -> bool:
         """Whether a window's last value is in the head, after all that is sealed."""
         found = answer.gathered[w]
         return bool(
@@ -453,7 +354,7 @@ class Lookup:
         )
 
     def _algebra(
-        self, view: _Chosen, w: int, rows: fold.Rows, answer: Answer, sealed: Sealed | None, at: int
+        self, view: Chosen, w: int, rows: fold.Rows, answer: Answer, sealed: Sealed | None, at: int
     ) -> Any:
         """A value by partial states: of the head, of what was sealed, of what was folded."""
         slot, start = view.slots[w], int(answer.starts[w])
@@ -510,7 +411,7 @@ class Lookup:
         return Table(self.signals, columns, status)
 
     def _keys(
-        self, view: _Chosen, keys: Mapping[str, Sequence[object] | object], count: int
+        self, view: Chosen, keys: Mapping[str, Sequence[object] | object], count: int
     ) -> list[bytes]:
         lists = []
         for name, kind in zip(view.keys, view.form.types, strict=True):
@@ -523,7 +424,7 @@ class Lookup:
     def _many(
         self,
         store: Reading,
-        view: _Chosen,
+        view: Chosen,
         place: Place,
         keys: list[bytes],
         at: int,
@@ -564,7 +465,7 @@ class Lookup:
         return [(column, known[:, w]) for w, column in enumerate(columns)]
 
     def _column(
-        self, view: _Chosen, w: int, words: Array, offsets: Array, answer: Answer
+        self, view: Chosen, w: int, words: Array, offsets: Array, answer: Answer
     ) -> list[Any]:
         """The values of a window for all keys, as far as compiled code found them."""
         found = np.ascontiguousarray(answer.results[:, w])
@@ -586,19 +487,7 @@ class Lookup:
 _EMPTY = np.zeros(0, np.int64)
 
 
-def _distinct(
-    view: _Chosen, rows: fold.Rows, sealed: Sealed, answer: Answer, at: int
-) -> dict[int, int]:
-    """Of a heavy key, the windows that count what is distinct, as far as no base adds to them."""
-    found: dict[int, int] = {}
-    for slot, several in view.distinct.items():
-        plain = [w for w in several if not (view.endless[w] and rows.extra)]
-        told = sealed.distinct(slot, rows, [int(answer.starts[w]) for w in plain], at)
-        found |= dict(zip(plain, told or (), strict=told is not None))
-    return found
-
-
-def _check(view: _Chosen, entity: int, at: int) -> None:
+def _check(view: Chosen, entity: int, at: int) -> None:
     """Raises for what cannot be answered."""
     name = view.form.view.name
     if entity == scan.BAD:

@@ -294,10 +294,14 @@ class Connection(asyncio.Protocol):
             return run(self, words)
         except TacitError as refused:
             self.server.refused += 1
-            return error("ERR", f"{refused.code} {refused.message}; {refused.fix}")
+            return _refused(refused)
         except Exception as failed:
             say("failed", logging.ERROR, command=name.decode("ascii", "replace"), **failure(failed))
-            return error("ERR", "T861 the request failed; the server's log says more")
+            return _refused(
+                ServeError(
+                    "the request failed", code="T861", fix="try again; the server's log says more"
+                )
+            )
 
     # ------------------------------------------------------------------ who asks
 
@@ -337,10 +341,15 @@ class Connection(asyncio.Protocol):
                 self.token = text
                 return None
         except ServeError as refused:
-            wrong = error("WRONGPASS", f"{refused.code} {refused.message}; {refused.fix}")
+            wrong = _refused(refused, "WRONGPASS")
         self.session.failed += 1
         self._ends = self.session.failed >= _TRIES
         return wrong
+
+
+def _refused(refused: TacitError, kind: str = "ERR") -> bytes:
+    """An error of ours in a line."""
+    return error(kind, f"{refused.code} {refused.message}; {refused.fix}")
 
 
 def _shown(raw: bytes) -> str:
