@@ -10,12 +10,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 import redis
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from resp_cases import Running, received, running
-from serve_cases import NOW, ROWS, filled
+from serve_cases import NOW, ROWS, SETTINGS, filled
+from serve_client import free_port, serving
 from servers import binary
 
 from tacit.project import Project
@@ -268,6 +270,37 @@ def test_a_store_that_is_gone_is_said_and_may_come_back(
         pointer.with_name("away").rename(pointer)
         time.sleep(0.01)
         assert client.get("person:p1")
+
+
+def test_servers_share_their_ports(tmp_path: Path) -> None:
+    """`tacit serve`, twice: over HTTP and RESP; when one is killed the other answers."""
+    ports = free_port(), free_port()
+    how = f"\n[serve]\nopen = true\nshared = true\nresp = {ports[1]}\n"
+    mine = filled(tmp_path, settings=SETTINGS + how)
+    mine.online.backend.close()
+    with serving(tmp_path, port=ports[0]) as one, serving(tmp_path, port=ports[0]) as other:
+
+        def looks() -> set[bytes]:
+            found = set()
+            for _ in range(20):
+                client = redis.Redis(port=ports[1], username="discover", password="any")
+                found.add(client.hget("person:p1", "looks"))
+                client.close()
+            place = f"{one.url}/v1/features/person/p1?signals=looks&purpose=discover"
+            found |= {str(httpx.get(place).json()["values"][0]).encode() for _ in range(10)}
+            return found
+
+        assert looks() == {b"2"}
+        one.kill()
+        end = time.monotonic() + 60
+        while True:
+            try:
+                assert looks() == {b"2"}
+                break
+            except (redis.ConnectionError, httpx.TransportError):  # it may still be starting
+                assert time.monotonic() < end
+                time.sleep(0.1)
+        assert other.stop() in (0, -15)
 
 
 # ---------------------------------------------------------------------- another client
