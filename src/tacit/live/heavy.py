@@ -417,6 +417,10 @@ class Sealed:
                     groups, starts, at, scratch,
                 )  # fmt: skip
 
+    def rows(self, name: int) -> Rows | None:
+        """A segment's rows, if it was read."""
+        return self._rows.get(name)
+
     @property
     def newest(self) -> int:
         """The last moment that is sealed."""

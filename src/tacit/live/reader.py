@@ -20,9 +20,10 @@ from tacit.aggregates.columns import Array
 from tacit.errors import DataError, StoreError
 from tacit.live import fold, scan
 from tacit.live.feed import Feed, join_parts, key_parts
-from tacit.live.form import BOOL, FLOAT, LEAST, TEXT, Form, raw_text, slot_of
+from tacit.live.form import BOOL, FLOAT, LEAST, TEXT, Form, Slot, raw_text, slot_of
 from tacit.live.heavy import Sealed, Segments, adds_up, damaged, kind_of
-from tacit.live.place import Place, glance
+from tacit.live.lasting import Trace, lasts, sealed_lasts
+from tacit.live.place import Place, glance, look, standing_key
 from tacit.operations import Window
 from tacit.store.online.base import Backend, Reading
 from tacit.values import Type
@@ -107,7 +108,6 @@ class _Chosen:
             _numbers(window.length for window in whole),
             _numbers(window.hop for window in whole),
             _numbers(form.keep.get(window.signal) for window in whole),
-            np.zeros(len(whole), np.int64),
         )
         self.kinds = [
             -1 if slot.value is None or op in (scan.OP_COUNT, scan.OP_DISTINCT, scan.OP_SINCE)
@@ -120,6 +120,10 @@ class _Chosen:
         self.numbers = np.array([form.slots.index(slot) for slot in self.slots], np.int64)
         self.ranks = np.array([kind_of(form, slot) for slot in self.slots], np.int64)
         self.adds = [adds_up(form, slot) for slot in self.slots]
+        self.ages = [w for w, slot in enumerate(self.slots) if _ages(slot) and slot.by is None]
+        self.restless = any(
+            fold.ages(slot) and not (_ages(slot) and slot.by is None) for slot in self.slots
+        )
         self.blank = [fold.finish(slot, fold.nothing(slot), 0) for slot in self.slots]
         self.keys = [name for name, _ in form.view.keys]
 
@@ -131,14 +135,21 @@ class _Chosen:
         return (window.value or "", window.where or "", hop, -1 if keep is None else keep, other)
 
 
+def _ages(slot: Slot) -> bool:
+    """Whether its result grows with the clock, a microsecond each microsecond."""
+    return slot.aggregate == "since"
+
+
 def _numbers(values: Iterator[int | None] | Any) -> Array:
     return np.array([-1 if value is None else value for value in values], np.int64)
 
 
 class Answer(NamedTuple):
-    """What compiled code found for some keys of a view."""
+    """What compiled code found for some keys of a view. ``whole`` are the starts of all its
+    windows, also of those that are not asked for."""
 
     starts: Array
+    whole: Array
     results: Array
     states: Array
     entities: Array
@@ -150,6 +161,9 @@ class Lookup:
 
     Args:
         stale: µs without news of a source, after which its values are STALE; None is never.
+
+    Attributes:
+        aging: the places of signals whose values grow with the clock.
     """
 
     def __init__(
@@ -170,6 +184,11 @@ class Lookup:
         ]
         place = {signal: i for i, signal in enumerate(self.signals)}
         self.places = [[place[w.signal] for w in view.windows] for view in self.views]
+        self.aging = frozenset(
+            places[w]
+            for view, places in zip(self.views, self.places, strict=True)
+            for w in view.ages
+        )
         # From the order of the windows to that of the signals, when one view has all of them.
         back = sorted(range(len(self.places[0])), key=self.places[0].__getitem__)
         self._order = itemgetter(*back) if len(back) > 1 else None
@@ -195,7 +214,35 @@ class Lookup:
         """
         _check_moment(at)
         with self.backend.read() as store:
-            return self._one(store, keys, at, at if now is None else now, allowed)
+            return self._one(store, keys, at, at if now is None else now, allowed, None)
+
+    def traced(
+        self,
+        store: Reading,
+        keys: Mapping[str, object],
+        at: int,
+        allowed: Sequence[bool] | None = None,
+    ) -> tuple[Values, Trace]:
+        """The same by a reading of the store that is under way, and what it was made of."""
+        _check_moment(at)
+        trace = Trace()
+        return self._one(store, keys, at, at, allowed, trace), trace
+
+    def stands(self, store: Reading, trace: Trace, at: int) -> bool:
+        """Whether what an answer was made of is still what the store holds, and its time not over.
+
+        One trip to the store.
+        """
+        if at >= trace.until:
+            return False
+        names = [standing_key(source) for source in trace.sources]
+        found = store.get([*names, *trace.heads])
+        for raw, (version, stale) in zip(found, trace.sources.values(), strict=False):
+            now, progress = look(raw)
+            late = self.stale is not None and at - progress > self.stale
+            if (now, late) != (version, stale):
+                return False
+        return found[len(names) :] == list(trace.heads.values())
 
     def _one(
         self,
@@ -204,16 +251,21 @@ class Lookup:
         at: int,
         now: int,
         allowed: Sequence[bool] | None,
+        trace: Trace | None,
     ) -> Values:
         values: list[Any] = [None] * len(self.signals)
         status = [Status.DENIED] * len(self.signals)
         for view, places in zip(self.views, self.places, strict=True):
             if allowed is not None and not any(allowed[i] for i in places):
                 continue
-            place, stale = self._place(store, view, at)
+            place, stale = self._place(store, view, at, trace)
             key = self._key(view, keys)
-            found, known = self._values(store, view, place, key, at, now)
+            found, known = self._values(store, view, place, key, at, now, trace)
             fresh = Status.STALE if stale else Status.FRESH
+            if trace is not None:
+                for w in view.ages:
+                    if found[w] is not None:
+                        trace.ages[places[w]] = at - found[w]
             if allowed is None and len(places) == len(values):  # all of them are of one view
                 found = self._ordered(found)
                 if known and None not in found:
@@ -230,7 +282,9 @@ class Lookup:
     def _ordered(self, found: list[Any]) -> list[Any]:
         return found if self._order is None else list(self._order(found))
 
-    def _place(self, store: Reading, view: _Chosen, at: int) -> tuple[Place, bool]:
+    def _place(
+        self, store: Reading, view: _Chosen, at: int, trace: Trace | None = None
+    ) -> tuple[Place, bool]:
         version, progress = glance(store, view.feed.name)
         if not version:
             raise StoreError(
@@ -240,6 +294,10 @@ class Lookup:
                 fix="build its baseline, or push events to a source that needs none",
             )
         stale = self.stale is not None and at - progress > self.stale
+        if trace is not None:
+            trace.sources[view.feed.name] = (version, stale)
+            if self.stale is not None and not stale:
+                trace.by(progress + self.stale + 1)
         place = view.places.get(version)
         if place is None:
             place = Place.of(view.feed.name, version, view.form.view.name)
@@ -253,17 +311,29 @@ class Lookup:
         return join_parts(key_parts(view.form.types, parts))
 
     def _values(
-        self, store: Reading, view: _Chosen, place: Place, key: bytes, at: int, now: int
+        self,
+        store: Reading,
+        view: _Chosen,
+        place: Place,
+        key: bytes,
+        at: int,
+        now: int,
+        trace: Trace | None = None,
     ) -> tuple[list[Any], bool]:
+        head = place.head(key)
         for _ in range(_PATIENCE):
-            raw = store.get([place.head(key)])[0]
+            raw = store.get([head])[0]
+            if trace is not None:
+                trace.heads[head] = raw
             words = _EMPTY if raw is None else np.frombuffer(raw, np.int64)
             answer = self._answer(view, words, np.array([0, len(words)]), at, now)
             entity = int(answer.entities[0])
+            if trace is not None and raw is not None:
+                trace.by(self._lasts(view, words, answer, at))
             if entity == scan.ABSENT:
                 return list(view.blank), False
             _check(view, entity, at)
-            found = self._convert(store, view, place, key, raw or b"", words, answer, at)
+            found = self._convert(store, view, place, key, raw or b"", words, answer, at, trace)
             if found is not None:
                 return found, True
         raise StoreError(
@@ -273,6 +343,13 @@ class Lookup:
             fix="try again; the store is written to faster than it is read",
         )
 
+    def _lasts(self, view: _Chosen, words: Array, answer: Answer, at: int) -> int:
+        """Until when what is seen of a head is the same. All windows of the view count: whether
+        anything is known of a key depends on them."""
+        if view.restless:
+            return at
+        return int(lasts(words, view.form.width, *view.all, answer.whole, at))
+
     def _answer(self, view: _Chosen, words: Array, offsets: Array, at: int, now: int) -> Answer:
         count, size = len(offsets) - 1, len(view.windows)
         cached = getattr(self._local, "spare", None)
@@ -281,6 +358,7 @@ class Lookup:
         if count != 1 or (id(view), 1) not in spare:
             made = Answer(
                 np.empty(size, np.int64),
+                np.empty(len(view.all[0]), np.int64),
                 np.zeros((count, size), np.int64),
                 np.zeros((count, size), np.int64),
                 np.zeros(count, np.int64),
@@ -291,12 +369,11 @@ class Lookup:
         else:
             made = spare[id(view), 1]
         earliest = scan.find_starts(view.lengths, view.hops, view.keeps, at, now, made.starts)
-        lengths, hops, keeps, starts = view.all
-        scan.find_starts(lengths, hops, keeps, at, now, starts)
+        scan.find_starts(*view.all, at, now, made.whole)
         form = view.form
         scan.answer(
             words, offsets, form.width, form.stamp, form.kinds, form.cells, view.groups, view.ops,
-            made.starts, at, earliest, int(starts.min()), made.results, made.states,
+            made.starts, at, earliest, int(made.whole.min()), made.results, made.states,
             made.entities, made.gathered,
         )  # fmt: skip
         return made
@@ -311,6 +388,7 @@ class Lookup:
         words: Array,
         answer: Answer,
         at: int,
+        trace: Trace | None = None,
     ) -> list[Any] | None:
         """The values of one key; None when its segments changed meanwhile."""
         states, results = answer.states[0], answer.results[0]
@@ -321,6 +399,9 @@ class Lookup:
             sealed = Sealed(view.segments, store, place.index(key), place.segment(key))
             if not sealed.load([(int(start), at) for start in set(answer.starts.tolist())]):
                 return None
+            if trace is not None:
+                windows = view.lengths, view.hops, view.keeps, answer.starts
+                trace.by(sealed_lasts(sealed, *windows, at))
             total, kept, adds = answer.gathered.copy(), states.copy(), view.adds
             sealed.add(total, view.groups, view.numbers, answer.starts, at)
             scan.finish_all(total, view.ops[:, 0].copy(), view.ranks, at, results, states)

@@ -18,12 +18,17 @@ from tacit.aggregates.columns import Array
 from tacit.engines.base import ARROW, Deriving
 from tacit.engines.reference import Reference
 from tacit.live.feeds import fresh_window
+from tacit.live.lasting import Trace
 from tacit.live.reader import Lookup, Status, Table, Values
 from tacit.operations import Derived
+from tacit.store.online.base import Reading
 
 
 class Serving:
     """Some signals and formulas, ready to be read; `Project.lookup` makes it.
+
+    Attributes:
+        lasting: whether no formula is over what grows with the clock.
 
     Args:
         lookup: of the signals, of those that formulas are over, and of what tells their freshness.
@@ -43,6 +48,14 @@ class Serving:
             for signal, place in self._place.items()
             if (told := fresh_window(signal)) in self._place
         }
+        self._plain = not self.formulas and not self._fresh and lookup.signals == self.signals
+        inputs_of = {place for signal in inputs for place in inputs[signal]}
+        self.lasting = lookup.aging.isdisjoint(inputs_of)
+        self._ages = {
+            places[0]: k
+            for k, (name, places) in enumerate(zip(names, self._places, strict=True))
+            if name not in inputs and places[0] in lookup.aging
+        }
 
     def one(
         self,
@@ -54,6 +67,31 @@ class Serving:
     ) -> Values:
         """The values at a moment of one key. See `live.reader.Lookup.one`."""
         found = self.lookup.one(keys, at, now=now, allowed=self._allowed(allowed))
+        return self._of_one(found, allowed)
+
+    def traced(
+        self,
+        store: Reading,
+        keys: Mapping[str, object],
+        at: int,
+        *,
+        allowed: Sequence[bool] | None = None,
+    ) -> tuple[Values, Trace]:
+        """The same, and what it was made of. See `live.reader.Lookup.traced`."""
+        found, trace = self.lookup.traced(store, keys, at, self._allowed(allowed))
+        told = self._of_one(found, allowed)
+        if not self.lasting:
+            trace.by(at)
+        trace.ages = {
+            self._ages[place]: since
+            for place, since in trace.ages.items()
+            if place in self._ages and told.values[self._ages[place]] is not None
+        }
+        return told, trace
+
+    def _of_one(self, found: Values, allowed: Sequence[bool] | None) -> Values:
+        if self._plain:
+            return found
         read = [[value] for value in found.values]
         columns, status = self._told(read, np.array([found.status], np.uint8), allowed, Reference())
         return Values([column[0] for column in columns], [Status(each) for each in status[0]])

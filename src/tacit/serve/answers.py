@@ -23,12 +23,15 @@ from tacit.plan.views import formulas_of
 from tacit.project import Project
 from tacit.project.serving import Serving
 from tacit.serve.decisions import Decisions, decide
-from tacit.serve.encode import Encoder
+from tacit.serve.encode import Encoder, floats_of
+from tacit.serve.kept import Entry, Kept
 from tacit.values import Type
 
 Keys = Mapping[str, Any]
 """Entity → its key; of a batch, a list of keys or one for all."""
 
+ROOM = 64 << 20
+"""Bytes of answers that are kept while they stand."""
 _MOST = 1024  # different questions that are kept ready
 
 
@@ -51,6 +54,7 @@ class Asked:
         signals: Sequence[str],
         purpose: str,
         allowed: Sequence[bool],
+        kept: Kept,
     ) -> None:
         self.project = project
         self.signals = tuple(signals)
@@ -63,17 +67,54 @@ class Asked:
             self.entities |= dict(zip(names, view.form.types, strict=True))
         self.types = tuple(project.plan.nodes[name].columns[0].type for name in self.signals)
         self.encode = Encoder(self.signals, self.types)
-        self._all = all(self.allowed)
+        self._allowed = None if all(self.allowed) else self.allowed
+        self._backend = project.online.backend
+        self._kept = kept
 
     def one(self, keys: Keys, at: int | None = None) -> Values:
         """The values of one key, now unless a moment is given (µs). Raises as `Lookup.one`."""
         moment = self.project.now() if at is None else at
-        return self.serving.one(keys, moment, allowed=None if self._all else self.allowed)
+        return self.serving.one(keys, moment, allowed=self._allowed)
+
+    def json(self, keys: Keys) -> bytes:
+        """The JSON body of one key, now; one that was made before, if it still stands."""
+        at = self.project.now()
+        return self._entry(keys, at, True).json(at)
+
+    def packed(self, keys: Keys) -> bytes:
+        """The same as the binary body."""
+        at = self.project.now()
+        return self._entry(keys, at, False).packed(self.encode.head(1, at), at)
+
+    def _entry(self, keys: Keys, at: int, text: bool) -> Entry:
+        known = (self, text, *keys.items())
+        entry = self._kept.get(known)
+        moment = self._backend.moment()
+        if entry is not None and entry.begun <= at < entry.trace.until:
+            if moment is not None and moment == entry.moment:
+                return entry
+        else:
+            entry = None
+        with self._backend.read() as store:
+            if entry is not None and self.serving.lookup.stands(store, entry.trace, at):
+                entry.moment = moment
+                return entry
+            found, trace = self.serving.traced(store, keys, at, allowed=self._allowed)
+        entry = Entry(
+            moment,
+            at,
+            trace,
+            self.encode.lasting(found.values, found.status, trace.ages) if text else b"",
+            b"" if text else self.encode.body(floats_of(found.values), [found.status]),
+        )
+        if trace.until > at:
+            self._kept.put(known, entry)
+        return entry
 
     def many(self, keys: Keys, at: int | None = None) -> Table:
         """The values of many keys. Raises as `Lookup.many`."""
         moment = self.project.now() if at is None else at
-        return self.serving.many(keys, moment, allowed=None if self._all else self.allowed)
+        return self.serving.many(keys, moment, allowed=self._allowed)
 
 
 class Answers:
@@ -83,9 +124,10 @@ class Answers:
         names: signals and formulas of the cloud that the online store keeps, as declared.
         entities: of each name, the entities whose keys it needs, in order.
         decisions: which purpose may see which.
+        kept: answers that are kept while they stand, up to ``room`` bytes.
     """
 
-    def __init__(self, project: Project) -> None:
+    def __init__(self, project: Project, room: int | None = None) -> None:
         self.project = project
         plan = project.plan
         kept = {
@@ -105,12 +147,13 @@ class Answers:
                     self.entities[node.id] = kept[inputs[0]]
         self.names = tuple(self.entities)
         self.decisions: Decisions = decide(plan, self.names)
+        self.kept = Kept(ROOM if room is None else room)
         self._asked: dict[tuple[tuple[str, ...], str], Asked] = {}
 
     @classmethod
-    def open(cls, project: Project) -> Answers:
+    def open(cls, project: Project, room: int | None = None) -> Answers:
         """The answers of a project, over its online store."""
-        return cls(project)
+        return cls(project, room)
 
     def ask(self, signals: Sequence[str] | None, purpose: str) -> Asked:
         """Some signals for a purpose; all that there are, where None is given.
@@ -123,7 +166,7 @@ class Answers:
         if found is None:
             self._check(names)
             allowed = self.decisions.row(purpose, names)
-            found = Asked(self.project, names, purpose, allowed)
+            found = Asked(self.project, names, purpose, allowed, self.kept)
             if len(self._asked) >= _MOST:
                 self._asked.pop(next(iter(self._asked)))
             self._asked[names, purpose] = found

@@ -27,7 +27,7 @@ float32; text, lists and maps are no numbers.
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -40,6 +40,10 @@ JSON: Final = b"application/json"
 FLOAT32: Final = b"application/vnd.tacit.float32"
 WORDS: Final = tuple(f'"{status.name.lower()}"'.encode() for status in Status)
 _HEAD = struct.Struct("<4sHHIIq")
+_MOST = 1024  # lists of statuses whose JSON is kept
+_MARK: Final = b"\x00"
+"""A byte that no JSON has: where a number is to be filled in."""
+_HOLE: Final = msgspec.Raw(_MARK)
 _encode = msgspec.json.Encoder().encode
 
 
@@ -48,6 +52,8 @@ class Encoder:
 
     def __init__(self, signals: Sequence[str], types: Sequence[str]) -> None:
         self._start = b'{"signals":' + _encode(list(signals)) + b',"at":'
+        self._filled = self._start.replace(b"%", b"%%")
+        self._words: dict[bytes, bytes] = {}
         self._size = len(signals)
         self._fresh = b"[" + b",".join([WORDS[0]] * self._size) + b"]"
         self._maps = [i for i, kind in enumerate(types) if kind.startswith("map<")]
@@ -59,6 +65,17 @@ class Encoder:
             self._start, at, _encode(told), self._status(status),
         )  # fmt: skip
 
+    def lasting(self, values: list[Any], status: Sequence[int], ages: Iterable[int]) -> bytes:
+        """JSON of one key to be filled by ``%``: its moment, then the values at these places."""
+        told: list[Any] = self._values(values) if self._maps else list(values)
+        for place in ages:
+            told[place] = _HOLE
+        body = _encode(told)
+        if b"%" in body:
+            body = body.replace(b"%", b"%%")
+        body = body.replace(_MARK, b"%d")
+        return self._filled + b'%d,"values":' + body + b',"status":' + self._status(status) + b"}"
+
     def many(self, table: Table, at: int) -> bytes:
         """JSON of many keys."""
         rows = list(map(list, zip(*table.columns, strict=True)))
@@ -69,7 +86,13 @@ class Encoder:
     def _status(self, status: Sequence[int]) -> bytes:
         if not any(status):
             return self._fresh
-        return b"[" + b",".join([WORDS[each] for each in status]) + b"]"
+        shown = bytes(status)
+        found = self._words.get(shown)
+        if found is None:
+            found = b"[" + b",".join([WORDS[each] for each in status]) + b"]"
+            if len(self._words) < _MOST:
+                self._words[shown] = found
+        return found
 
     def _values(self, values: Sequence[Any]) -> list[Any]:
         found = list(values)
@@ -78,10 +101,17 @@ class Encoder:
                 found[i] = {_word(key): value for key, value in found[i]}
         return found
 
+    def head(self, count: int, at: int) -> bytes:
+        """The first 24 bytes of the binary body."""
+        return _HEAD.pack(b"TF32", 1, 0, count, self._size, at)
+
     def packed(self, floats: Array, status: Array, at: int) -> bytes:
-        """The binary body; floats and statuses are (keys, signals)."""
-        head = _HEAD.pack(b"TF32", 1, 0, len(floats), self._size, at)
-        return head + floats.astype("<f4").tobytes() + status.astype(np.uint8).tobytes()
+        """The binary body."""
+        return self.head(len(floats), at) + self.body(floats, status)
+
+    def body(self, floats: Array, status: Any) -> bytes:
+        """What follows them: floats and statuses are (keys, signals)."""
+        return floats.astype("<f4").tobytes() + np.asarray(status, np.uint8).tobytes()
 
 
 def _word(key: Any) -> str:

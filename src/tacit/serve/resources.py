@@ -86,8 +86,7 @@ class Resources:
                 self._ready.pop(next(iter(self._ready)))
             self._ready[known] = ready
         key = key_of(request.key, ready.kind, request.name)
-        at = self.project.now() if ready.at is None else ready.at
-        return self._one(ready.asked, {request.name: key}, at, form)
+        return self._one(ready.asked, {request.name: key}, ready.at, form)
 
     def _prepare(self, request: Request) -> Ready:
         entity, given = request.name, read_query(request.query)
@@ -122,20 +121,22 @@ class Resources:
                 "$.keys",
                 "leave it out, or ask for a signal of it",
             )
-        at = self.project.now() if given.at is None else given.at
         if count is None:
-            return self._one(asked, given.keys, at, form)
+            return self._one(asked, given.keys, given.at, form)
         if not count:
             raise malformed("a list of keys is empty", "$.keys", "give one key at least")
+        at = self.project.now() if given.at is None else given.at
         table = asked.many(given.keys, at)
         self.metered.values += table.status.size
         if form == FLOAT32:
             return self._sent(form, asked.encode.packed(table.floats(), table.status, at))
         return self._sent(form, asked.encode.many(table, at))
 
-    def _one(self, asked: Asked, keys: Mapping[str, Any], at: int, form: bytes) -> Answer:
+    def _one(self, asked: Asked, keys: Mapping[str, Any], at: int | None, form: bytes) -> Answer:
+        self.metered.values += len(asked.signals)
+        if at is None:
+            return self._sent(form, asked.json(keys) if form == JSON else asked.packed(keys))
         values, status = asked.one(keys, at)
-        self.metered.values += len(values)
         if form == FLOAT32:
             told = np.array([status], np.uint8)
             return self._sent(form, asked.encode.packed(floats_of(values), told, at))
