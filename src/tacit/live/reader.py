@@ -394,7 +394,7 @@ class Lookup:
         states, results = answer.states[0], answer.results[0]
         rows: fold.Rows | None = None
         sealed: Sealed | None = None
-        adds = [True] * len(states)
+        adds: list[bool] | None = None
         if answer.entities[0] == scan.HEAVY:
             sealed = Sealed(view.segments, store, place.index(key), place.segment(key))
             if not sealed.load([(int(start), at) for start in set(answer.starts.tolist())]):
@@ -411,14 +411,16 @@ class Lookup:
         floats = results.view(np.float64).tolist()
         for w in view.floats:
             found[w] = floats[w]
-        odd = list(view.odd)
-        if not (states == scan.VALUE).all() or not all(adds):
-            odd += np.flatnonzero((states != scan.VALUE) | ~np.array(adds)).tolist()
-        for w in odd:
-            if not adds[w] or states[w] > scan.VALUE:
+        odd, told = view.odd, states.tolist()
+        if adds is not None:
+            odd = [w for w, state in enumerate(told) if state != scan.VALUE or not adds[w]] + odd
+        elif told.count(scan.VALUE) < len(told):
+            odd = [w for w, state in enumerate(told) if state != scan.VALUE] + odd
+        for w in dict.fromkeys(odd):
+            if told[w] > scan.VALUE or (adds is not None and not adds[w]):
                 rows = fold.Rows(view.form, words) if rows is None else rows
                 found[w] = self._algebra(view, w, rows, answer, sealed, at)
-            elif states[w] == scan.NONE:
+            elif told[w] == scan.NONE:
                 found[w] = None
             elif view.kinds[w] == TEXT:
                 number = int(answer.gathered[w, scan.LAST]) if sealed else found[w]
