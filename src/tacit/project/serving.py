@@ -17,11 +17,13 @@ import pyarrow as pa
 from tacit.aggregates.columns import Array
 from tacit.engines.base import ARROW, Deriving
 from tacit.engines.reference import Reference
+from tacit.errors import DataError
 from tacit.live.feeds import fresh_window
 from tacit.live.lasting import Trace
 from tacit.live.reader import Lookup, Status, Table, Values
 from tacit.operations import Derived
 from tacit.store.online.base import Reading
+from tacit.values import Type
 
 
 class Serving:
@@ -34,14 +36,25 @@ class Serving:
         lookup: of the signals, of those that formulas are over, and of what tells their freshness.
         names: what is asked, in order.
         formulas: those among them.
+        given: what these are over that arrives with each read, and its types.
     """
 
-    def __init__(self, lookup: Lookup, names: Sequence[str], formulas: Sequence[Derived]) -> None:
+    def __init__(
+        self,
+        lookup: Lookup,
+        names: Sequence[str],
+        formulas: Sequence[Derived],
+        given: Mapping[str, Type] | None = None,
+    ) -> None:
         self.lookup = lookup
         self.signals = tuple(names)
         self.formulas = tuple(formulas)
+        self.given = dict(given or {})
         self._place = {signal: i for i, signal in enumerate(lookup.signals)}
-        inputs = {f.signal: [self._place[name] for name, _ in f.inputs] for f in formulas}
+        inputs = {
+            f.signal: [self._place[name] for name, _ in f.inputs if name not in self.given]
+            for f in formulas
+        }
         self._places = [inputs.get(name) or [self._place[name]] for name in names]
         self._fresh = {
             place: self._place[told]
@@ -64,10 +77,16 @@ class Serving:
         *,
         now: int | None = None,
         allowed: Sequence[bool] | None = None,
+        given: Mapping[str, Any] | None = None,
     ) -> Values:
-        """The values at a moment of one key. See `live.reader.Lookup.one`."""
+        """The values at a moment of one key. See `live.reader.Lookup.one`.
+
+        ``given`` are the values of what arrives with the read. Raises DataError T390 where one is
+        missing or of another type; null is one of any type.
+        """
+        columns = self._given(given, 1)
         found = self.lookup.one(keys, at, now=now, allowed=self._allowed(allowed))
-        return self._of_one(found, allowed)
+        return self._of_one(found, allowed, columns)
 
     def traced(
         self,
@@ -77,9 +96,9 @@ class Serving:
         *,
         allowed: Sequence[bool] | None = None,
     ) -> tuple[Values, Trace]:
-        """The same, and what it was made of. See `live.reader.Lookup.traced`."""
+        """The same where nothing is given, and what it was made of. See `Lookup.traced`."""
         found, trace = self.lookup.traced(store, keys, at, self._allowed(allowed))
-        told = self._of_one(found, allowed)
+        told = self._of_one(found, allowed, {})
         if not self.lasting:
             trace.by(at)
         trace.ages = {
@@ -89,11 +108,14 @@ class Serving:
         }
         return told, trace
 
-    def _of_one(self, found: Values, allowed: Sequence[bool] | None) -> Values:
+    def _of_one(
+        self, found: Values, allowed: Sequence[bool] | None, given: Mapping[str, pa.Array]
+    ) -> Values:
         if self._plain:
             return found
         read = [[value] for value in found.values]
-        columns, status = self._told(read, np.array([found.status], np.uint8), allowed, Reference())
+        each = np.array([found.status], np.uint8)
+        columns, status = self._told(read, each, allowed, Reference(), given)
         return Values([column[0] for column in columns], [Status(each) for each in status[0]])
 
     def many(
@@ -103,12 +125,15 @@ class Serving:
         *,
         now: int | None = None,
         allowed: Sequence[bool] | None = None,
+        given: Mapping[str, Any] | None = None,
     ) -> Table:
-        """The same for many keys. See `live.reader.Lookup.many`."""
+        """The same for many keys. See `live.reader.Lookup.many`. What is given is one for all, or a
+        list of as many as the keys."""
         from tacit.engines.local import Local
 
         found = self.lookup.many(keys, at, now=now, allowed=self._allowed(allowed))
-        columns, status = self._told(found.columns, found.status, allowed, Local())
+        arrived = self._given(given, len(found.status))
+        columns, status = self._told(found.columns, found.status, allowed, Local(), arrived)
         return Table(self.signals, columns, status)
 
     def _allowed(self, allowed: Sequence[bool] | None) -> list[bool] | None:
@@ -128,9 +153,10 @@ class Serving:
         status: Array,
         allowed: Sequence[bool] | None,
         engine: Deriving,
+        given: Mapping[str, pa.Array],
     ) -> tuple[list[list[Any]], Array]:
         """Columns and statuses (keys, signals), in the order asked."""
-        derived = self._derived(read, engine)
+        derived = self._derived(read, engine, given)
         status = status.copy()
         for place, fresh in self._fresh.items():
             old = [not newer for newer in read[fresh]]  # none at all, or none of any second key
@@ -145,15 +171,55 @@ class Serving:
             told[:, k] = _joined(status[:, places])
         return columns, told
 
-    def _derived(self, read: Sequence[list[Any]], engine: Deriving) -> dict[str, list[Any]]:
+    def _given(self, given: Mapping[str, Any] | None, count: int) -> dict[str, pa.Array]:
+        """What arrived, as columns."""
+        found = {}
+        for name, kind in self.given.items():
+            value = (given or {}).get(name, _NOTHING)
+            each = value if isinstance(value, list) else [value] * count
+            if len(each) != count or not all(_fits(one, kind) for one in each):
+                what = "is missing" if value is _NOTHING else f"is no {kind}"
+                raise DataError(
+                    f"{name!r}, which a formula is over, {what}",
+                    code="T390",
+                    where=name,
+                    fix=f"give {name} as {kind}, or null; one for all keys, or one for each",
+                )
+            found[name] = pa.array(each, ARROW[kind])
+        return found
+
+    def _derived(
+        self, read: Sequence[list[Any]], engine: Deriving, given: Mapping[str, pa.Array]
+    ) -> dict[str, list[Any]]:
         if not self.formulas:
             return {}
         inputs = dict(each for formula in self.formulas for each in formula.inputs)
         columns = {
-            name: pa.array(read[self._place[name]], ARROW[kind]) for name, kind in inputs.items()
+            name: given[name] if name in given else pa.array(read[self._place[name]], ARROW[kind])
+            for name, kind in inputs.items()
         }
         found = engine.derive(pa.table(columns), self.formulas)
         return {f.signal: found[f.signal].to_pylist() for f in self.formulas}
+
+
+_NOTHING = object()
+_TAKES: Mapping[Type, tuple[type, ...]] = {
+    Type.INT: (int,),
+    Type.TIME: (int,),
+    Type.FLOAT: (int, float),
+    Type.TEXT: (str,),
+    Type.BOOL: (bool,),
+}
+
+
+def _fits(value: Any, kind: Type) -> bool:
+    """Whether a value that arrived is of a type, or null."""
+    if value is None:
+        return True
+    if isinstance(value, bool) and kind is not Type.BOOL:
+        return False
+    fits = isinstance(value, _TAKES[kind])
+    return fits and (not isinstance(value, int) or -(2**63) <= value < 2**63)
 
 
 def _joined(status: Array) -> Array:
