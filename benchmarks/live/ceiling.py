@@ -32,7 +32,7 @@ def main() -> None:
     uvicorn.run(
         application, host="127.0.0.1", port=int(sys.argv[1]), loop="uvloop", http="httptools",
         ws="none", lifespan="off", log_level="warning", access_log=False, proxy_headers=False,
-        server_header=False, date_header=False,
+        server_header=False,
     )  # fmt: skip
 
 

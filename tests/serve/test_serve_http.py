@@ -261,10 +261,10 @@ def test_a_failure_of_ours_is_told_without_what_was_sent(
 ) -> None:
     ask = caller(filled(tmp_path), "discover")
 
-    def fail(self: object, keys: object, at: object) -> None:
+    def fail(self: object, keys: object) -> None:
         raise RuntimeError(f"cannot read {keys}")
 
-    monkeypatch.setattr(answering.Asked, "one", fail)
+    monkeypatch.setattr(answering.Asked, "json", fail)
     found = ask.get("/v1/features/person/a-secret-name")
     refused(found, 500, "T858")
     assert "secret" not in found.text

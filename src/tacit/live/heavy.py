@@ -453,20 +453,13 @@ class Sealed:
         return found
 
     @property
-    def rows(self) -> int:
+    def count(self) -> int:
         """How many rows are sealed."""
         return sum(tile.rows for tile in self.index.tiles)
 
-    def lasting(self, starts: Array, lengths: Array, hops: Array, keeps: Array, at: int) -> int:
-        """Until when no sealed row enters or leaves any of these windows, which end at ``at``."""
-        form = self.segments.form
-        lows = self.index.gathered(form).lows
-        until = int(scan.tiles_lasting(lows, starts, lengths, hops, keeps, at))
-        for rows in self._rows.values():
-            words = rows.words
-            found = int(scan.lasting(words, form.width, starts, lengths, hops, keeps, at))
-            until = min(until, found)
-        return until
+    def rows(self, name: int) -> Rows | None:
+        """A segment's rows, if it was read."""
+        return self._rows.get(name)
 
     @property
     def newest(self) -> int:

@@ -29,7 +29,6 @@ SALT = b"s"
 _STANDING = struct.Struct(">Iq")
 
 
-@lru_cache(maxsize=4096)
 def digest(name: str) -> bytes:
     """6 bytes for a name."""
     return blake2b(name.encode(), digest_size=6).digest()
@@ -98,19 +97,20 @@ class Standing:
         return standing_key(source), raw
 
 
+@lru_cache(maxsize=4096)
 def standing_key(source: str) -> bytes:
     """Where it is stored what stands of a source."""
     return b"m" + digest(source)
 
 
-def glanced(raw: bytes | None) -> tuple[int, int]:
-    """Version and progress of a source, of what is stored."""
+def look(raw: bytes | None) -> tuple[int, int]:
+    """Version and progress, of what is stored of a source's standing."""
     return (0, -(2**63)) if raw is None else _STANDING.unpack_from(raw)
 
 
 def glance(store: Reading, source: str) -> tuple[int, int]:
     """Version and progress of a source."""
-    return glanced(store.get([standing_key(source)])[0])
+    return look(store.get([standing_key(source)])[0])
 
 
 @dataclass(frozen=True, slots=True)

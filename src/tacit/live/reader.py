@@ -8,8 +8,8 @@ rows and from partial states.
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from enum import IntEnum
 from operator import itemgetter
 from typing import Any, NamedTuple
@@ -19,20 +19,12 @@ import numpy as np
 from tacit.aggregates.columns import Array
 from tacit.errors import DataError, StoreError
 from tacit.live import fold, scan
-from tacit.live.chosen import Answer, Chosen
 from tacit.live.feed import Feed, join_parts, key_parts
-from tacit.live.form import (
-    BOOL,
-    FLOAT,
-    LEAST,
-    MOST,
-    SEALED,
-    TEXT,
-    Form,
-    raw_text,
-)
-from tacit.live.heavy import Sealed, Segments, damaged
-from tacit.live.place import Place, glance
+from tacit.live.form import BOOL, FLOAT, LEAST, SEALED, TEXT, Form, Slot, raw_text, slot_of
+from tacit.live.heavy import Sealed, Segments, adds_up, damaged, kind_of
+from tacit.live.lasting import Trace, forgotten, lasts, sealed_lasts
+from tacit.live.place import Place, glance, look, standing_key
+from tacit.operations import Window
 from tacit.store.online.base import Backend, Reading
 from tacit.values import Type
 
@@ -78,29 +70,103 @@ class Table:
         return found
 
 
-@dataclass
-class Sight:
-    """What an answer was read from, and until when the same would be said of it
-    (`live.remember` holds it against the store).
+class _Chosen:
+    """The windows that are asked of one view, as arrays."""
 
-    Attributes:
-        sources: of each source that was read, its version and whether it was stale.
-        heads: what lay under the stored keys.
-        since: the moment at which it was read.
-        until: the first moment (µs) at which another answer may be right though nothing is written:
-            a row enters a window or leaves one, or a value is of the moment itself (`since`).
-    """
+    def __init__(self, feed: Feed, form: Form, segments: Segments, windows: Sequence[Window]):
+        self.feed, self.form, self.segments = feed, form, segments
+        ranked = sorted(windows, key=lambda w: (*self._group(w), -1 if w.length is None else 0))
+        groups: dict[tuple[Any, ...], list[Window]] = {}
+        for window in ranked:
+            groups.setdefault(self._group(window), []).append(window)
+        self.windows = [
+            w
+            for group in groups.values()
+            for w in sorted(group, key=lambda w: (w.length is None, w.length or 0))
+        ]
+        self.slots = [slot_of(window) for window in self.windows]
+        ops = [fold.op_of(slot) for slot in self.slots]
+        rows, at = [], 0
+        for group in groups.values():
+            wants = 0
+            for window in group:
+                wants |= fold.wants_of(fold.op_of(slot_of(window)))
+            first = group[0]
+            value = -1 if first.value is None else form.index[first.value]
+            where = -1 if first.where is None else form.index[first.where]
+            rows.append((value, where, wants, at, at + len(group)))
+            at += len(group)
+        self.groups = np.array(rows, np.int64)
+        endless = [form.reach(window) is None for window in self.windows]
+        self.ops = np.array(list(zip(ops, endless, strict=True)), np.int64)
+        self.endless = endless
+        self.lengths = _numbers(window.length for window in self.windows)
+        self.hops = _numbers(window.hop for window in self.windows)
+        self.keeps = _numbers(form.keep.get(window.signal) for window in self.windows)
+        whole = form.view.windows
+        self.all = (
+            _numbers(window.length for window in whole),
+            _numbers(window.hop for window in whole),
+            _numbers(form.keep.get(window.signal) for window in whole),
+        )
+        self.kinds = [
+            -1 if slot.value is None or op in (scan.OP_COUNT, scan.OP_DISTINCT, scan.OP_SINCE)
+            else (FLOAT if op == scan.OP_MEAN else int(form.kinds[form.index[slot.value]]))
+            for slot, op in zip(self.slots, ops, strict=True)
+        ]  # fmt: skip
+        self.floats = [w for w, kind in enumerate(self.kinds) if kind == FLOAT]
+        self.odd = [w for w, kind in enumerate(self.kinds) if kind in (TEXT, BOOL)]
+        self.places: dict[int, Place] = {}
+        self.numbers = np.array([form.slots.index(slot) for slot in self.slots], np.int64)
+        self.ranks = np.array([kind_of(form, slot) for slot in self.slots], np.int64)
+        self.adds = [adds_up(form, slot) for slot in self.slots]
+        self.ages = [w for w, slot in enumerate(self.slots) if _ages(slot) and slot.by is None]
+        self.restless = any(
+            fold.ages(slot) and not (_ages(slot) and slot.by is None) for slot in self.slots
+        )
+        self.distinct: dict[Slot, list[int]] = {}
+        for w, op in enumerate(ops):
+            if op == scan.OP_DISTINCT:
+                self.distinct.setdefault(self.slots[w], []).append(w)
+        self.blank = [fold.finish(slot, fold.nothing(slot), 0) for slot in self.slots]
+        self.keys = [name for name, _ in form.view.keys]
 
-    sources: dict[str, tuple[int, bool]] = field(default_factory=dict)
-    heads: dict[bytes, bytes | None] = field(default_factory=dict)
-    since: int = LEAST
-    until: int = MOST
+    def told(self, rows: fold.Rows, sealed: Sealed, answer: Answer, at: int) -> dict[int, int]:
+        """Windows of a heavy key that count what is distinct, as far as no base adds to them."""
+        found: dict[int, int] = {}
+        for slot, several in self.distinct.items():
+            plain = [w for w in several if not (self.endless[w] and rows.extra)]
+            told = sealed.distinct(slot, rows, [int(answer.starts[w]) for w in plain], at)
+            found |= dict(zip(plain, told or (), strict=told is not None))
+        return found
 
-    def see(self, head: bytes, raw: bytes | None, until: int, at: int, ages: bool) -> None:
-        """What lay under a stored key, and until when what was found of it stands; at its own
-        moment alone, where a value ages."""
-        self.heads[head] = raw
-        self.since, self.until = at, min(self.until, at + 1 if ages else until)
+    def _group(self, window: Window) -> tuple[Any, ...]:
+        """Windows whose starts keep the order of their lengths share one pass."""
+        keep = self.form.keep.get(window.signal)
+        other = fold.op_of(slot_of(window)) == scan.OP_OTHER
+        hop = window.hop or 0
+        return (window.value or "", window.where or "", hop, -1 if keep is None else keep, other)
+
+
+def _ages(slot: Slot) -> bool:
+    """Whether its result grows with the clock, a microsecond each microsecond."""
+    return slot.aggregate == "since"
+
+
+def _numbers(values: Iterator[int | None] | Any) -> Array:
+    return np.array([-1 if value is None else value for value in values], np.int64)
+
+
+class Answer(NamedTuple):
+    """What compiled code found for some keys of a view. ``whole`` are the starts of all its
+    windows, also of those that are not asked for."""
+
+    starts: Array
+    whole: Array
+    results: Array
+    states: Array
+    entities: Array
+    gathered: Array
 
 
 class Lookup:
@@ -108,6 +174,9 @@ class Lookup:
 
     Args:
         stale: µs without news of a source, after which its values are STALE; None is never.
+
+    Attributes:
+        aging: the places of signals whose values grow with the clock.
     """
 
     def __init__(
@@ -122,12 +191,17 @@ class Lookup:
         self.stale = stale
         wanted = set(signals)
         self.views = [
-            Chosen(feed, form, segments, windows)
+            _Chosen(feed, form, segments, windows)
             for feed, form, segments in chosen
             if (windows := [w for w in form.view.windows if w.signal in wanted])
         ]
         place = {signal: i for i, signal in enumerate(self.signals)}
         self.places = [[place[w.signal] for w in view.windows] for view in self.views]
+        self.aging = frozenset(
+            places[w]
+            for view, places in zip(self.views, self.places, strict=True)
+            for w in view.ages
+        )
         # From the order of the windows to that of the signals, when one view has all of them.
         back = sorted(range(len(self.places[0])), key=self.places[0].__getitem__)
         self._order = itemgetter(*back) if len(back) > 1 else None
@@ -142,20 +216,54 @@ class Lookup:
         *,
         now: int | None = None,
         allowed: Sequence[bool] | None = None,
-        sight: Sight | None = None,
     ) -> Values:
         """The values at a moment of one key: ``keys`` names the entities and gives their keys.
 
         ``at`` is in microseconds, UTC (`Project.now` says the present one). ``now`` decides what
         has expired and what is stale; it is ``at`` unless given. What ``allowed`` forbids, by
-        signal, is DENIED. ``sight`` is told what was read, so that the answer may be given again
-        while it stands. Raises DataError T390 for a key or a moment that is none, StoreError:
+        signal, is DENIED. Raises DataError T390 for a key or a moment that is none, StoreError:
         T722 not reachable, T724 damaged, T725 asked too far in the past, T727 of another meaning,
         T728 without a baseline.
         """
         _check_moment(at)
         with self.backend.read() as store:
-            return self._one(store, keys, at, at if now is None else now, allowed, sight)
+            return self._one(store, keys, at, at if now is None else now, allowed, None)
+
+    def traced(
+        self,
+        store: Reading,
+        keys: Mapping[str, object],
+        at: int,
+        allowed: Sequence[bool] | None = None,
+    ) -> tuple[Values, Trace]:
+        """The same by a reading of the store that is under way, and what it was made of."""
+        _check_moment(at)
+        trace = Trace()
+        return self._one(store, keys, at, at, allowed, trace), trace
+
+    def stands(self, store: Reading, trace: Trace, at: int) -> bool:
+        """Whether what an answer was made of is still what the store holds, and its time not over.
+
+        One trip to the store.
+        """
+        return self.all_stand(store, [trace], at)[0]
+
+    def all_stand(self, store: Reading, traces: Sequence[Trace], at: int) -> list[bool]:
+        """The same of each of several, in one trip."""
+        names = list(dict.fromkeys(name for trace in traces for name in trace.sources))
+        keys = list(dict.fromkeys(key for trace in traces for key in trace.heads))
+        found = store.get([*map(standing_key, names), *keys])
+        stand = {}
+        for name, raw in zip(names, found, strict=False):
+            version, progress = look(raw)
+            stand[name] = (version, self.stale is not None and at - progress > self.stale)
+        heads = dict(zip(keys, found[len(names) :], strict=True))
+        return [
+            at < trace.until
+            and all(stand[name] == seen for name, seen in trace.sources.items())
+            and all(heads[key] == raw for key, raw in trace.heads.items())
+            for trace in traces
+        ]
 
     def _one(
         self,
@@ -164,19 +272,21 @@ class Lookup:
         at: int,
         now: int,
         allowed: Sequence[bool] | None,
-        sight: Sight | None,
+        trace: Trace | None,
     ) -> Values:
-        if sight is not None and now != at:
-            sight.until = at  # what has expired is of another moment
         values: list[Any] = [None] * len(self.signals)
         status = [Status.DENIED] * len(self.signals)
         for view, places in zip(self.views, self.places, strict=True):
             if allowed is not None and not any(allowed[i] for i in places):
                 continue
-            place, stale = self._place(store, view, at, *(() if sight is None else (sight,)))
+            place, stale = self._place(store, view, at, *(() if trace is None else (trace,)))
             key = self._key(view, keys)
-            found, known = self._values(store, view, place, key, at, now, sight)
+            found, known = self._values(store, view, place, key, at, now, trace)
             fresh = Status.STALE if stale else Status.FRESH
+            if trace is not None:
+                for w in view.ages:
+                    if found[w] is not None:
+                        trace.ages[places[w]] = at - found[w]
             if allowed is None and len(places) == len(values):  # all of them are of one view
                 found = self._ordered(found)
                 if known and None not in found:
@@ -193,7 +303,7 @@ class Lookup:
     def _ordered(self, found: list[Any]) -> list[Any]:
         return found if self._order is None else list(self._order(found))
 
-    def _place(self, store: Reading, view: Chosen, at: int, *sights: Sight) -> tuple[Place, bool]:
+    def _place(self, store: Reading, view: _Chosen, at: int, *traces: Trace) -> tuple[Place, bool]:
         version, progress = glance(store, view.feed.name)
         if not version:
             raise StoreError(
@@ -203,15 +313,17 @@ class Lookup:
                 fix="build its baseline, or push events to a source that needs none",
             )
         stale = self.stale is not None and at - progress > self.stale
+        for trace in traces:
+            trace.sources[view.feed.name] = (version, stale)
+            if self.stale is not None and not stale:
+                trace.by(progress + self.stale + 1)
         place = view.places.get(version)
         if place is None:
             place = Place.of(view.feed.name, version, view.form.view.name)
             view.places = {version: place}
-        for sight in sights:
-            sight.sources[view.feed.name] = (version, stale)
         return place, stale
 
-    def _key(self, view: Chosen, keys: Mapping[str, object]) -> bytes:
+    def _key(self, view: _Chosen, keys: Mapping[str, object]) -> bytes:
         parts = []
         for name, kind in zip(view.keys, view.form.types, strict=True):
             parts.append(check_key(name, kind, keys.get(name)))
@@ -220,33 +332,29 @@ class Lookup:
     def _values(
         self,
         store: Reading,
-        view: Chosen,
+        view: _Chosen,
         place: Place,
         key: bytes,
         at: int,
         now: int,
-        sight: Sight | None = None,
+        trace: Trace | None = None,
     ) -> tuple[list[Any], bool]:
         head = place.head(key)
         for _ in range(_PATIENCE):
             raw = store.get([head])[0]
+            if trace is not None:
+                trace.heads[head] = raw
             words = _EMPTY if raw is None else np.frombuffer(raw, np.int64)
             answer = self._answer(view, words, np.array([0, len(words)]), at, now)
             entity = int(answer.entities[0])
-            sealed: Sealed | None = None
-            if entity != scan.ABSENT:
-                _check(view, entity, at)
-            if entity == scan.HEAVY:
-                sealed = self._sealed(store, view, place, key, words, answer, at)
-                if sealed is None:
-                    continue
-            found = list(view.blank)
-            if entity != scan.ABSENT:
-                found = self._convert(view, raw or b"", words, answer, sealed, at)
-            if sight is not None:
-                ages = any(found[w] is not None for w in view.timed)
-                sight.see(head, raw, view.lasting(words, answer, sealed, at), at, ages)
-            return found, entity != scan.ABSENT
+            if trace is not None and raw is not None:
+                trace.by(self._lasts(view, words, answer, at))
+            if entity == scan.ABSENT:
+                return list(view.blank), False
+            _check(view, entity, at)
+            found = self._convert(store, view, place, key, raw or b"", words, answer, at, trace)
+            if found is not None:
+                return found, True
         raise StoreError(
             "a key changed each time it was read",
             code="T722",
@@ -254,7 +362,16 @@ class Lookup:
             fix="try again; the store is written to faster than it is read",
         )
 
-    def _answer(self, view: Chosen, words: Array, offsets: Array, at: int, now: int) -> Answer:
+    def _lasts(self, view: _Chosen, words: Array, answer: Answer, at: int) -> int:
+        """Until when what is seen of a head is the same. Whether anything is known of a key depends
+        on windows that are not asked for, too."""
+        if view.restless:
+            return at
+        windows = view.lengths, view.hops, view.keeps
+        seen = lasts(words, view.form.width, *windows, answer.starts, at)
+        return min(int(seen), int(forgotten(words, view.form.width, *view.all, at)))
+
+    def _answer(self, view: _Chosen, words: Array, offsets: Array, at: int, now: int) -> Answer:
         count, size = len(offsets) - 1, len(view.windows)
         cached = getattr(self._local, "spare", None)
         spare: dict[tuple[int, int], Answer] = {} if cached is None else cached
@@ -262,6 +379,7 @@ class Lookup:
         if count != 1 or (id(view), 1) not in spare:
             made = Answer(
                 np.empty(size, np.int64),
+                np.empty(len(view.all[0]), np.int64),
                 np.zeros((count, size), np.int64),
                 np.zeros((count, size), np.int64),
                 np.zeros(count, np.int64),
@@ -272,47 +390,41 @@ class Lookup:
         else:
             made = spare[id(view), 1]
         earliest = scan.find_starts(view.lengths, view.hops, view.keeps, at, now, made.starts)
-        lengths, hops, keeps, starts = view.all
-        scan.find_starts(lengths, hops, keeps, at, now, starts)
+        scan.find_starts(*view.all, at, now, made.whole)
         form = view.form
         scan.answer(
             words, offsets, form.width, form.stamp, form.kinds, form.cells, view.groups, view.ops,
-            made.starts, at, earliest, int(starts.min()), made.results, made.states,
+            made.starts, at, earliest, int(made.whole.min()), made.results, made.states,
             made.entities, made.gathered,
         )  # fmt: skip
         return made
 
-    def _sealed(
-        self,
-        store: Reading,
-        view: Chosen,
-        place: Place,
-        key: bytes,
-        words: Array,
-        answer: Answer,
-        at: int,
-    ) -> Sealed | None:
-        """The sealed rows of a heavy key; None when they changed after its head was read."""
-        sealed = Sealed(view.segments, store, place.index(key), place.segment(key))
-        if sealed.rows != words[SEALED]:
-            return None
-        whole = sealed.load([(int(start), at) for start in set(answer.starts.tolist())])
-        return sealed if whole else None
-
     def _convert(
         self,
-        view: Chosen,
+        store: Reading,
+        view: _Chosen,
+        place: Place,
+        key: bytes,
         raw: bytes,
         words: Array,
         answer: Answer,
-        sealed: Sealed | None,
         at: int,
-    ) -> list[Any]:
-        """The values of one key."""
+        trace: Trace | None = None,
+    ) -> list[Any] | None:
+        """The values of one key; None when its segments changed meanwhile."""
         states, results = answer.states[0], answer.results[0]
         rows: fold.Rows | None = None
-        adds = [True] * len(states)
-        if sealed is not None:
+        sealed: Sealed | None = None
+        adds: list[bool] | None = None
+        if answer.entities[0] == scan.HEAVY:
+            sealed = Sealed(view.segments, store, place.index(key), place.segment(key))
+            if sealed.count != words[SEALED]:  # rows were sealed after the head was read
+                return None
+            if not sealed.load([(int(start), at) for start in set(answer.starts.tolist())]):
+                return None
+            if trace is not None:
+                windows = view.lengths, view.hops, view.keeps, answer.starts
+                trace.by(sealed_lasts(sealed, *windows, at))
             total, kept, adds = answer.gathered.copy(), states.copy(), view.adds
             sealed.add(total, view.groups, view.numbers, answer.starts, at)
             scan.finish_all(total, view.ops[:, 0].copy(), view.ranks, at, results, states)
@@ -322,20 +434,16 @@ class Lookup:
         floats = results.view(np.float64).tolist()
         for w in view.floats:
             found[w] = floats[w]
-        odd = list(view.odd)
-        if not (states == scan.VALUE).all() or not all(adds):
-            odd += np.flatnonzero((states != scan.VALUE) | ~np.array(adds)).tolist()
-        told: Mapping[int, int] = {}
-        if sealed is not None and view.distinct:
-            rows = fold.Rows(view.form, words)
-            told = view.told(rows, sealed, answer, at)
-        for w in odd:
-            if w in told:
-                found[w] = told[w]
-            elif not adds[w] or states[w] > scan.VALUE:
+        odd, told = view.odd, states.tolist()
+        if adds is not None:
+            odd = [w for w, state in enumerate(told) if state != scan.VALUE or not adds[w]] + odd
+        elif told.count(scan.VALUE) < len(told):
+            odd = [w for w, state in enumerate(told) if state != scan.VALUE] + odd
+        for w in dict.fromkeys(odd):
+            if told[w] > scan.VALUE or (adds is not None and not adds[w]):
                 rows = fold.Rows(view.form, words) if rows is None else rows
                 found[w] = self._algebra(view, w, rows, answer, sealed, at)
-            elif states[w] == scan.NONE:
+            elif told[w] == scan.NONE:
                 found[w] = None
             elif view.kinds[w] == TEXT:
                 number = int(answer.gathered[w, scan.LAST]) if sealed else found[w]
@@ -344,7 +452,7 @@ class Lookup:
                 found[w] = bool(results[w])
         return found
 
-    def _newer(self, view: Chosen, w: int, answer: Answer, sealed: Sealed) -> bool:
+    def _newer(self, view: _Chosen, w: int, answer: Answer, sealed: Sealed) -> bool:
         """Whether a window's last value is in the head, after all that is sealed."""
         found = answer.gathered[w]
         return bool(
@@ -354,7 +462,7 @@ class Lookup:
         )
 
     def _algebra(
-        self, view: Chosen, w: int, rows: fold.Rows, answer: Answer, sealed: Sealed | None, at: int
+        self, view: _Chosen, w: int, rows: fold.Rows, answer: Answer, sealed: Sealed | None, at: int
     ) -> Any:
         """A value by partial states: of the head, of what was sealed, of what was folded."""
         slot, start = view.slots[w], int(answer.starts[w])
@@ -380,10 +488,10 @@ class Lookup:
         *,
         now: int | None = None,
         allowed: Sequence[bool] | None = None,
-        sights: Sequence[Sight] | None = None,
+        traces: Sequence[Trace] | None = None,
     ) -> Table:
-        """The same for many keys: each entity's keys are a list, or one for all of them; each of
-        ``sights`` is told of one."""
+        """The same for many keys: each entity's keys are a list, or one for all of them. Each of
+        ``traces`` is told what the answer of one key is made of, as of now."""
         _check_moment(at)
         moment = at if now is None else now
         sizes = {len(each) for each in keys.values() if isinstance(each, list | tuple)}
@@ -400,9 +508,13 @@ class Lookup:
             for view, places in zip(self.views, self.places, strict=True):
                 if allowed is not None and not any(allowed[i] for i in places):
                     continue
-                place, stale = self._place(store, view, at, *(sights or ()))
+                place, stale = self._place(store, view, at, *(traces or ()))
                 asked = self._keys(view, keys, count)
-                rows = self._many(store, view, place, asked, at, moment, sights)
+                rows = self._many(store, view, place, asked, at, moment, traces)
+                for k, trace in enumerate(traces or ()):
+                    for w in view.ages:
+                        if (age := rows[w][0][k]) is not None:
+                            trace.ages[places[w]] = at - age
                 fresh = Status.STALE if stale else Status.FRESH
                 for (values, known), i in zip(rows, places, strict=True):
                     if allowed is None or allowed[i]:
@@ -411,7 +523,7 @@ class Lookup:
         return Table(self.signals, columns, status)
 
     def _keys(
-        self, view: Chosen, keys: Mapping[str, Sequence[object] | object], count: int
+        self, view: _Chosen, keys: Mapping[str, Sequence[object] | object], count: int
     ) -> list[bytes]:
         lists = []
         for name, kind in zip(view.keys, view.form.types, strict=True):
@@ -424,12 +536,12 @@ class Lookup:
     def _many(
         self,
         store: Reading,
-        view: Chosen,
+        view: _Chosen,
         place: Place,
         keys: list[bytes],
         at: int,
         now: int,
-        sights: Sequence[Sight] | None,
+        traces: Sequence[Trace] | None,
     ) -> list[tuple[list[Any], Array]]:
         """For each window the values of all keys, and of which anything is known."""
         heads = [place.head(key) for key in keys]
@@ -445,27 +557,25 @@ class Lookup:
         known &= answer.states != scan.NONE
         columns = [self._column(view, w, words, offsets, answer) for w in range(len(view.windows))]
         hard = (answer.entities == scan.HEAVY) | (answer.states >= scan.HARD).any(axis=1)
-        again = (hard & ~absent).tolist()
         for k in np.flatnonzero(hard & ~absent).tolist():
-            sight = None if sights is None else sights[k]
-            values, there = self._values(store, view, place, keys[k], at, now, sight)
+            trace = None if traces is None else traces[k]
+            values, there = self._values(store, view, place, keys[k], at, now, trace)
             for w, value in enumerate(values):
                 columns[w][k] = value
                 known[k, w] = there and value is not None
         for k in np.flatnonzero(absent).tolist():
             for w, value in enumerate(view.blank):
                 columns[w][k] = value
-        for k, sight in enumerate(sights or ()):
-            if now != at:
-                sight.until = at
-            if not again[k]:
-                one = words[offsets[k] : offsets[k + 1]]
-                ages = any(columns[w][k] is not None for w in view.timed)
-                sight.see(heads[k], raws[k], view.lasting(one, answer, None, at), at, ages)
+        for k, trace in enumerate(traces or ()):
+            if absent[k] or not hard[k]:  # of others `_values` told
+                trace.heads[heads[k]] = raws[k]
+                if raws[k] is not None:
+                    one = words[offsets[k] : offsets[k + 1]]
+                    trace.by(self._lasts(view, one, answer, at))
         return [(column, known[:, w]) for w, column in enumerate(columns)]
 
     def _column(
-        self, view: Chosen, w: int, words: Array, offsets: Array, answer: Answer
+        self, view: _Chosen, w: int, words: Array, offsets: Array, answer: Answer
     ) -> list[Any]:
         """The values of a window for all keys, as far as compiled code found them."""
         found = np.ascontiguousarray(answer.results[:, w])
@@ -487,7 +597,7 @@ class Lookup:
 _EMPTY = np.zeros(0, np.int64)
 
 
-def _check(view: Chosen, entity: int, at: int) -> None:
+def _check(view: _Chosen, entity: int, at: int) -> None:
     """Raises for what cannot be answered."""
     name = view.form.view.name
     if entity == scan.BAD:

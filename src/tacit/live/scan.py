@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from tacit.live.form import CUT, EXTRA, FLOAT, HEADER, LEAST, MOST, ROWS, SEALED
+from tacit.live.form import CUT, EXTRA, FLOAT, HEADER, LEAST, ROWS, SEALED
 from tacit.live.kernels import FINE, _has, state_of
 
 COUNT, HIGH, LOW, ABOVE, BELOW, MIN, MAX, FIRST_AT, FIRST, LAST_AT, LAST, DISTINCT = range(12)
@@ -333,62 +333,6 @@ def find_starts(lengths: Any, hops: Any, keeps: Any, at: int, now: int, starts: 
             earliest = min(earliest, start)
         starts[w] = start
     return np.int64(earliest)
-
-
-@njit(cache=True, nogil=True)
-def leaves(row: int, length: int, hop: int, keep: int) -> Any:
-    """From which moment on a window without a future does not see a row of this moment; MOST for
-    one without an end. ``length``, ``hop`` and ``keep`` are -1 where there is none."""
-    gone = MOST
-    if length >= 0:
-        gone = row + length + 1 if hop <= 0 else (row // hop + 1) * hop + length
-    if keep >= 0:
-        gone = min(gone, row + keep + 1)
-    return np.int64(gone)
-
-
-@njit(cache=True, nogil=True)
-def lasting(
-    words: Any, width: int, starts: Any, lengths: Any, hops: Any, keeps: Any, at: int
-) -> Any:
-    """Until when no row of a blob enters or leaves any of these windows, which end at ``at``."""
-    until, rows = MOST, words[ROWS]
-    end = rows_before(words, width, at)
-    if end < rows:
-        until = words[HEADER + end * width] + 1
-    for w in range(starts.size):
-        first = rows_before(words, width, starts[w])
-        if first < end:
-            row = words[HEADER + first * width]
-            until = min(until, leaves(row, lengths[w], hops[w], keeps[w]))
-    return np.int64(until)
-
-
-@njit(cache=True, nogil=True)
-def forgotten(words: Any, width: int, lengths: Any, hops: Any, keeps: Any, at: int) -> Any:
-    """When the last row before ``at`` leaves the last of these windows; MOST where that is past, or
-    there is none."""
-    end = rows_before(words, width, at)
-    if end == 0:
-        return np.int64(MOST)
-    row, gone = words[HEADER + (end - 1) * width], LEAST
-    for w in range(lengths.size):
-        gone = max(gone, leaves(row, lengths[w], hops[w], keeps[w]))
-    return np.int64(gone if gone > at else MOST)
-
-
-@njit(cache=True, nogil=True)
-def tiles_lasting(lows: Any, starts: Any, lengths: Any, hops: Any, keeps: Any, at: int) -> Any:
-    """The same of tiles that lie in windows whole, or in the future, by their first moments."""
-    until = MOST
-    ahead = np.searchsorted(lows, at)
-    if ahead < lows.size:
-        until = lows[ahead] + 1
-    for w in range(starts.size):
-        first = np.searchsorted(lows, starts[w])
-        if first < ahead:
-            until = min(until, leaves(lows[first], lengths[w], hops[w], keeps[w]))
-    return np.int64(until)
 
 
 @njit(cache=True, nogil=True)

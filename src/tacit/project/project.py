@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from tacit.declare import Declarations, Events, Purpose, Source, Table
 from tacit.errors import BundleError, DataError
 from tacit.plan import Difference, Plan, compile_plan, difference, document
-from tacit.plan.views import formulas_of, sources_of, views_of
+from tacit.plan.views import formulas_of, given_of, sources_of, views_of
 from tacit.project.catalogue import Catalogue, catalogue_of, check_keys
 from tacit.project.module import read_module
 from tacit.project.settings import FILE, Settings, read_settings
@@ -385,7 +385,8 @@ class Project:
         needed = [w.signal for view in views_of(self.plan, names) for w in view.windows]
         read = [*(name for name in names if name in needed), *(n for n in needed if n not in names)]
         read += [fresh_window(name) for name in read if "fresh" in self.plan.nodes[name].spec]
-        return Serving(self.online.lookup(read), names, formulas_of(self.plan, names))
+        formulas, given = formulas_of(self.plan, names), given_of(self.plan, names)
+        return Serving(self.online.lookup(read), names, formulas, given)
 
     def _backend(self) -> Backend:
         where = self.settings.online
@@ -445,19 +446,21 @@ class Project:
         Raises DataError T313 for a signal that is not in the cloud: on a device it stays; T375 for
         an outcome; T301, T302 or T371 for a spine that cannot be read or has a column of that name.
         """
-        from tacit.learn.spine import AT, check_columns, read_moments
+        from tacit.learn.spine import AT, check_columns, read_moments, with_given
         from tacit.project.training import check_kinds, keys_of, named
 
         names = named(self, signals)
         check_kinds(self, names, {})
         views, formulas = views_of(self.plan, names), formulas_of(self.plan, names)
+        given = given_of(self.plan, names)
         keys = keys_of(self, views)
         table = read_moments(spine, keys)
         check_columns(table, names)
         asked = table.select([*keys, AT])
         with ExitStack() as held:
             tables = {name: self._scannable(name, held) for name in sources_of(views)}
-            found = self.engine.derive(self.engine.features(views, tables, asked), formulas)
+            found = self.engine.features(views, tables, asked)
+            found = self.engine.derive(with_given(found, table, given), formulas)
         for name in names:
             table = table.append_column(name, found[name])
         return table

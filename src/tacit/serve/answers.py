@@ -13,22 +13,26 @@ Purposes are decided when something is asked, from the plan's decision table, no
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, TypeAlias
 
 from tacit.declare import Place
 from tacit.errors import ServeError
-from tacit.live.reader import Sight, Table, Values
-from tacit.live.remember import Remembered
+from tacit.live.lasting import Trace
+from tacit.live.reader import Table, Values
 from tacit.plan.views import formulas_of
 from tacit.project import Project
 from tacit.project.serving import Serving
 from tacit.serve.decisions import Decisions, decide
-from tacit.serve.encode import Encoder, Told
+from tacit.serve.encode import Encoder, floats_of
+from tacit.serve.kept import Entry, Kept
 from tacit.values import Type
 
 Keys = Mapping[str, Any]
 """Entity → its key; of a batch, a list of keys or one for all."""
+
+Make: TypeAlias = Callable[[Values, Trace], tuple[bytes, bytes]]
+"""What is kept of an answer: bytes that ages may be filled into, and the rest."""
 
 _MOST = 1024  # different questions that are kept ready
 
@@ -52,7 +56,7 @@ class Asked:
         signals: Sequence[str],
         purpose: str,
         allowed: Sequence[bool],
-        remembered: Remembered[Any],
+        kept: Kept,
     ) -> None:
         self.project = project
         self.signals = tuple(signals)
@@ -65,57 +69,110 @@ class Asked:
             self.entities |= dict(zip(names, view.form.types, strict=True))
         self.types = tuple(project.plan.nodes[name].columns[0].type for name in self.signals)
         self.encode = Encoder(self.signals, self.types)
-        self.remembered = remembered
-        self._all = all(self.allowed)
+        self._allowed = None if all(self.allowed) else self.allowed
+        self._backend = project.online.backend
+        self._kept = kept
 
-    def one(self, keys: Keys, at: int | None = None, *, sight: Sight | None = None) -> Values:
+    def one(self, keys: Keys, at: int | None = None) -> Values:
         """The values of one key, now unless a moment is given (µs). Raises as `Lookup.one`."""
         moment = self.project.now() if at is None else at
-        allowed = None if self._all else self.allowed
-        return self.serving.one(keys, moment, allowed=allowed, sight=sight)
+        return self.serving.one(keys, moment, allowed=self._allowed)
 
-    def many(
-        self, keys: Keys, at: int | None = None, *, sights: Sequence[Sight] | None = None
-    ) -> Table:
+    def json(self, keys: Keys) -> bytes:
+        """The JSON body of one key, now; one that was made before, if it still stands."""
+        at = self.project.now()
+        return self.entry((self, True, *keys.items()), lambda: keys, at, self._text).json(at)
+
+    def packed(self, keys: Keys) -> bytes:
+        """The same as the binary body."""
+        at = self.project.now()
+        found = self.entry((self, False, *keys.items()), lambda: keys, at, self._floats)
+        return found.packed(self.encode.head(1, at), at)
+
+    def json_all(self, keys: Keys, count: int) -> bytes:
+        """The JSON body of so many keys, now: of each what was made before, if it still stands."""
+        at = self.project.now()
+        lists = [
+            given if isinstance(given := keys.get(name), list) else [given] * count
+            for name in self.entities
+        ]
+        rows = list(zip(*lists, strict=True))
+        known = [(self, *row) for row in rows]
+
+        def some(places: Sequence[int]) -> Keys:
+            each = zip(*(rows[i] for i in places), strict=True)
+            return dict(zip(self.entities, map(list, each), strict=True))
+
+        entries = self.entries(known, some, at, self._row)
+        told = [(entry.told(at), entry.rest) for entry in entries]
+        return self.encode.rows(told, at)
+
+    def _text(self, found: Values, trace: Trace) -> tuple[bytes, bytes]:
+        return self.encode.lasting(found.values, found.status, trace.ages), b""
+
+    def _floats(self, found: Values, trace: Trace) -> tuple[bytes, bytes]:
+        return b"", self.encode.body(floats_of(found.values), [found.status])
+
+    def _row(self, found: Values, trace: Trace) -> tuple[bytes, bytes]:
+        return self.encode.row(found.values, trace.ages), self.encode.statuses(found.status)
+
+    def entry(self, known: Any, keys: Callable[[], Keys], at: int, make: Make) -> Entry:
+        """What was made before of one key, under a name, if it still stands; else made now."""
+        entry = self._kept.get(known)
+        moment = self._backend.moment()
+        if entry is not None and entry.begun <= at < entry.trace.until:
+            if moment is not None and moment == entry.moment:
+                return entry
+        else:
+            entry = None
+        asked = keys() if entry is None else None
+        with self._backend.read() as store:
+            if entry is not None and self.serving.lookup.stands(store, entry.trace, at):
+                entry.moment = moment
+                return entry
+            asked = keys() if asked is None else asked
+            found, trace = self.serving.traced(store, asked, at, allowed=self._allowed)
+        return self._keep(known, Entry(moment, at, trace, *make(found, trace)))
+
+    def entries(
+        self, known: Sequence[Any], keys: Callable[[Sequence[int]], Keys], at: int, make: Make
+    ) -> list[Entry]:
+        """The same of many, in two trips to the store: ``keys`` gives those at some places."""
+        moment = self._backend.moment()
+        found = [self._kept.get(each) for each in known]
+        unsure: dict[int, Entry] = {}
+        for i, entry in enumerate(found):
+            if entry is None or not entry.begun <= at < entry.trace.until:
+                found[i] = None
+            elif moment is None or moment != entry.moment:
+                unsure[i] = entry
+        if unsure:
+            with self._backend.read() as store:
+                traces = [entry.trace for entry in unsure.values()]
+                stand = self.serving.lookup.all_stand(store, traces, at)
+            for (i, entry), stands in zip(unsure.items(), stand, strict=True):
+                entry.moment = moment if stands else None
+                found[i] = entry if stands else None
+        lacking = [i for i, entry in enumerate(found) if entry is None]
+        if lacking:
+            made = [Trace() for _ in lacking]
+            table = self.serving.many(keys(lacking), at, allowed=self._allowed, traces=made)
+            values = zip(*table.columns, strict=True)
+            status = table.status.tolist()
+            for i, trace, row, told in zip(lacking, made, values, status, strict=True):
+                text, rest = make(Values(list(row), told), trace)
+                found[i] = self._keep(known[i], Entry(moment, at, trace, text, rest))
+        return [entry for entry in found if entry is not None]
+
+    def _keep(self, known: Any, entry: Entry) -> Entry:
+        if entry.trace.until > entry.begun:
+            self._kept.put(known, entry)
+        return entry
+
+    def many(self, keys: Keys, at: int | None = None) -> Table:
         """The values of many keys. Raises as `Lookup.many`."""
         moment = self.project.now() if at is None else at
-        allowed = None if self._all else self.allowed
-        return self.serving.many(keys, moment, allowed=allowed, sights=sights)
-
-    def told(self, keys: Keys, at: int) -> Told:
-        """JSON of one key's values at a moment; remembered while it is right."""
-        asked = (self, *[keys.get(name) for name in self.entities])
-        found: Told | None = self.remembered.get(asked, at)
-        if found is None:
-            sight = Sight()
-            found = self.encode.told(*self.one(keys, at, sight=sight))
-            self._keep(asked, sight, found)
-        return found
-
-    def told_all(self, keys: Keys, count: int, at: int) -> list[Told]:
-        """The same of so many keys; those that are not remembered are read together."""
-        columns = []
-        for name in self.entities:
-            given = keys.get(name)
-            columns.append(given if isinstance(given, list) else [given] * count)
-        rows = list(zip(*columns, strict=True))
-        found: list[Told | None] = self.remembered.get_all([(self, *row) for row in rows], at)
-        lacking = [i for i, each in enumerate(found) if each is None]
-        if lacking:
-            sights = [Sight() for _ in lacking]
-            each = zip(*(rows[i] for i in lacking), strict=True)
-            some = dict(zip(self.entities, map(list, each), strict=True))
-            table = self.many(some, at, sights=sights)
-            values = zip(*table.columns, strict=True)
-            for i, sight, row, status in zip(
-                lacking, sights, values, table.status.tolist(), strict=True
-            ):
-                told = found[i] = self.encode.told(row, status)
-                self._keep((self, *rows[i]), sight, told)
-        return [told for told in found if told is not None]
-
-    def _keep(self, asked: tuple[Any, ...], sight: Sight, told: Told) -> None:
-        self.remembered.put(asked, sight, told, len(told[0]) + len(told[1]))
+        return self.serving.many(keys, moment, allowed=self._allowed)
 
 
 class Answers:
@@ -125,15 +182,11 @@ class Answers:
         names: signals and formulas of the cloud that the online store keeps, as declared.
         entities: of each name, the entities whose keys it needs, in order.
         decisions: which purpose may see which.
-        remembered: answers that were given, of all questions (`live.remember`).
+        kept: answers that are kept while they stand, up to ``room`` bytes.
     """
 
-    def __init__(self, project: Project) -> None:
+    def __init__(self, project: Project, room: int | None = None) -> None:
         self.project = project
-        online = project.online
-        self.remembered: Remembered[Any] = Remembered(
-            online.backend, online.settings.stale, project.settings.serve.remember
-        )
         plan = project.plan
         kept = {
             window.signal: tuple(name for name, _ in view.keys)
@@ -152,12 +205,13 @@ class Answers:
                     self.entities[node.id] = kept[inputs[0]]
         self.names = tuple(self.entities)
         self.decisions: Decisions = decide(plan, self.names)
+        self.kept = Kept(project.settings.serve.remember if room is None else room)
         self._asked: dict[tuple[tuple[str, ...], str], Asked] = {}
 
     @classmethod
-    def open(cls, project: Project) -> Answers:
+    def open(cls, project: Project, room: int | None = None) -> Answers:
         """The answers of a project, over its online store."""
-        return cls(project)
+        return cls(project, room)
 
     def ask(self, signals: Sequence[str] | None, purpose: str) -> Asked:
         """Some signals for a purpose; all that there are, where None is given.
@@ -170,7 +224,7 @@ class Answers:
         if found is None:
             self._check(names)
             allowed = self.decisions.row(purpose, names)
-            found = Asked(self.project, names, purpose, allowed, self.remembered)
+            found = Asked(self.project, names, purpose, allowed, self.kept)
             if len(self._asked) >= _MOST:
                 self._asked.pop(next(iter(self._asked)))
             self._asked[names, purpose] = found

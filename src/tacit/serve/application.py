@@ -43,6 +43,14 @@ class Route(NamedTuple):
     waits: bool = False
 
 
+class Told(NamedTuple):
+    """An answer: of which route, and the code of the error where it is a refusal."""
+
+    template: str
+    answer: Answer
+    code: str | None
+
+
 class Application:
     """Serves a project's resources. ``close`` runs when the server stops."""
 
@@ -63,6 +71,7 @@ class Application:
         self._writer = ThreadPoolExecutor(1, "push")
         self._keeper: asyncio.Task[None] | None = None
         waits = resources.remote
+        self._inline = not waits and tracing is None
         self.read = Route("/v1/features/{entity}/{key}", "GET", resources.read, waits=waits)
         self.routes: dict[str, tuple[Route, ...]] = {
             "/v1/features": (Route("/v1/features", "POST", resources.ask, body=True, waits=waits),),
@@ -83,7 +92,12 @@ class Application:
             self.metrics.in_flight += 1
             template, status, code = "none", 0, None
             try:
-                template, answer, code = await self._answer(scope, receive)
+                told = None
+                if self._inline and scope["method"] == "GET":
+                    told = self._at_once(scope)
+                if told is None:
+                    told = await self._answer(scope, receive)
+                template, answer, code = told
                 status = answer.status
                 await write(send, answer, self.settings.patience)
             except GoneError:
@@ -97,15 +111,13 @@ class Application:
         elif kind == "lifespan":
             await self._lifespan(receive, send)
 
-    async def _answer(self, scope: Message, receive: Receive) -> tuple[str, Answer, str | None]:
-        """The route's template, the answer, and the code of a refusal."""
-        template = "none"
-        read = False
+    async def _answer(self, scope: Message, receive: Receive) -> Told:
+        """The answer of a request that may have to be waited for."""
+        template, read = "none", False
         try:
             route, request = self._route(scope)
             template = route.template
-            if self.metrics.in_flight > self.settings.in_flight and not route.anybody:
-                raise _busy()
+            self._admit(route)
             if not route.anybody:
                 request.caller = await self._who(request)
             if route.body:
@@ -114,24 +126,53 @@ class Application:
                 )
             read = True
             if self.tracing is not None:
-                return template, await self._traced(route, request), None
-            return template, await self._run(route, request), None
-        except TacitError as error:
+                return Told(template, await self._traced(route, request), None)
+            return Told(template, await self._run(route, request), None)
+        except GoneError:
+            raise
+        except Exception as error:
+            return self._refusal(template, error, read)
+
+    def _at_once(self, scope: Message) -> Told | None:
+        """The answer of a read that waits for nothing; None where it may have to."""
+        try:
+            route, request = self._route(scope)
+            if route is not self.read:
+                return None
+            self._admit(route)
+            caller = self.identity.known(request.headers)
+            if caller is None:
+                return None
+            request.caller = caller
+            return Told(route.template, route.answer(request), None)
+        except Exception as error:
+            return self._refusal(self.read.template, error, True)
+
+    def _admit(self, route: Route) -> None:
+        if self.metrics.in_flight > self.settings.in_flight and not route.anybody:
+            raise ServeError(
+                "too many requests are under way",
+                code="T848",
+                where="server",
+                fix="send it again a little later",
+            )
+
+    def _refusal(self, template: str, error: Exception, read: bool) -> Told:
+        """What is answered where something is refused, or fails; ``read`` says whether the body
+        was."""
+        if isinstance(error, TacitError):
             self.metrics.refuse(error.code)
             status, body = problem(error)
             found = Answer(status, problem_headers(error, status), body, not read)
             if error.code == "T851":
                 found.headers.append((b"allow", error.path[0].encode()))
-            return template, found, error.code
-        except GoneError:
-            raise
-        except Exception as error:
-            say("failed", logging.ERROR, route=template, **failure(error))
-            failed = ServeError(
-                "the request failed", code="T858", fix="try again; the server's log says more"
-            )
-            status, body = problem(failed)
-            return template, Answer(status, problem_headers(failed, status), body, True), "T858"
+            return Told(template, found, error.code)
+        say("failed", logging.ERROR, route=template, **failure(error))
+        failed = ServeError(
+            "the request failed", code="T858", fix="try again; the server's log says more"
+        )
+        status, body = problem(failed)
+        return Told(template, Answer(status, problem_headers(failed, status), body, True), "T858")
 
     async def _who(self, request: Request) -> Caller:
         found = self.identity.known(request.headers)
@@ -244,12 +285,3 @@ class Application:
         self._writer.shutdown()
         self._readers.shutdown()
         self._close()
-
-
-def _busy() -> ServeError:
-    return ServeError(
-        "too many requests are under way",
-        code="T848",
-        where="server",
-        fix="send it again a little later",
-    )

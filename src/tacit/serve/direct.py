@@ -20,19 +20,19 @@ _UNPLAIN: Final = frozenset(
     (b"content-length", b"transfer-encoding", b"upgrade", b"expect", b"traceparent")
 )
 _HEAD: Final = (
-    b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncache-control: no-store\r\n"
+    b"HTTP/1.1 200 OK\r\n%scontent-type: application/json\r\ncache-control: no-store\r\n"
     b"content-length: %d\r\n\r\n%s"
 )
 
 
 class Direct:
-    """Answers what it can; None is for the application to answer."""
+    """Answers what it can, ``more`` among its headers; None is for the application to answer."""
 
     def __init__(self, app: Application) -> None:
         self.app = app
         self.plain = app.tracing is None and app.settings.log != "all" and not app.resources.remote
 
-    def __call__(self, url: bytes, headers: Headers) -> bytes | None:
+    def __call__(self, url: bytes, headers: Headers, more: Headers = ()) -> bytes | None:
         app = self.app
         if not self.plain or app.stopping or app.metrics.in_flight >= app.settings.in_flight:
             return None
@@ -54,4 +54,5 @@ class Direct:
         if body is None:
             return None
         app.metrics.answered(app.read.template, 200, perf_counter() - start)
-        return _HEAD % (len(body), body)
+        lines = b"".join([b"%s: %s\r\n" % each for each in more])
+        return _HEAD % (lines, len(body), body)

@@ -94,13 +94,18 @@ class KeyRing:
         self._read = 0
         self.refresh()
 
-    def refresh(self) -> None:
-        """Reads what was added or revoked since. Raises StoreError as the control store does."""
+    def refresh(self) -> bool:
+        """Reads what was added or revoked since, and says whether anything was.
+
+        Raises StoreError as the control store does.
+        """
+        found = self.control.read("key", after=self._read)
         keys = dict(self.keys)
-        for record in self.control.read("key", after=self._read):
+        for record in found:
             keys[record.key] = _key(record.key, record.body, record.at, keys.get(record.key))
             self._read = record.sequence
         self.keys = keys
+        return bool(found)
 
     def caller(self, token: str) -> Caller | None:
         """Who shows this key; None for text that has not the form of one.

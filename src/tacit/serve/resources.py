@@ -86,18 +86,16 @@ class Resources:
                 self._ready.pop(next(iter(self._ready)))
             self._ready[known] = ready
         key = key_of(request.key, ready.kind, request.name)
-        at = self.project.now() if ready.at is None else ready.at
-        return self._one(ready.asked, {request.name: key}, at, form)
+        return self._one(ready.asked, {request.name: key}, ready.at, form)
 
     def again(self, entity: str, key: str, query: bytes, caller: Caller) -> bytes | None:
-        """JSON of one key, for a question that was asked before; None for another."""
+        """JSON of one key, now, for a question that was asked before; None for another."""
         ready = self._ready.get((entity, query, caller.purposes))
-        if ready is None or not key:
+        if ready is None or ready.at is not None or not key:
             return None
-        at = self.project.now() if ready.at is None else ready.at
-        told = ready.asked.told({entity: key_of(key, ready.kind, entity)}, at)
+        body = ready.asked.json({entity: key_of(key, ready.kind, entity)})
         self.metered.values += len(ready.asked.signals)
-        return ready.asked.encode.one(told, at)
+        return body
 
     def _prepare(self, request: Request) -> Ready:
         entity, given = request.name, read_query(request.query)
@@ -132,24 +130,28 @@ class Resources:
                 "$.keys",
                 "leave it out, or ask for a signal of it",
             )
-        at = self.project.now() if given.at is None else given.at
         if count is None:
-            return self._one(asked, given.keys, at, form)
+            return self._one(asked, given.keys, given.at, form)
         if not count:
             raise malformed("a list of keys is empty", "$.keys", "give one key at least")
         self.metered.values += count * len(asked.signals)
+        if given.at is None and form == JSON:
+            return self._sent(form, asked.json_all(given.keys, count))
+        at = self.project.now() if given.at is None else given.at
+        table = asked.many(given.keys, at)
         if form == FLOAT32:
-            table = asked.many(given.keys, at)
             return self._sent(form, asked.encode.packed(table.floats(), table.status, at))
-        return self._sent(form, asked.encode.many(asked.told_all(given.keys, count, at), at))
+        return self._sent(form, asked.encode.many(table, at))
 
-    def _one(self, asked: Asked, keys: Mapping[str, Any], at: int, form: bytes) -> Answer:
+    def _one(self, asked: Asked, keys: Mapping[str, Any], at: int | None, form: bytes) -> Answer:
         self.metered.values += len(asked.signals)
+        if at is None:
+            return self._sent(form, asked.json(keys) if form == JSON else asked.packed(keys))
+        values, status = asked.one(keys, at)
         if form == FLOAT32:
-            values, status = asked.one(keys, at)
             told = np.array([status], np.uint8)
             return self._sent(form, asked.encode.packed(floats_of(values), told, at))
-        return self._sent(form, asked.encode.one(asked.told(keys, at), at))
+        return self._sent(form, asked.encode.one(values, status, at))
 
     def _sent(self, form: bytes, body: bytes) -> Answer:
         return Answer(200, [(b"content-type", form), (b"cache-control", b"no-store")], body)

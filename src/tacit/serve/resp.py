@@ -12,7 +12,7 @@
     GET person,thing:["p1","i7"]     signals of a pair: the ids are a JSON list
 
 What is missing is null; a key of which nothing is known is null as a whole. What the purpose may
-not see is not there. Answers are remembered while they are right (`live.remember`).
+not see is not there. Answers are kept while they stand (`serve.kept`).
 """
 
 from __future__ import annotations

@@ -8,13 +8,13 @@ from typing import Any
 import msgspec
 
 from tacit.errors import ServeError
-from tacit.live.reader import Sight, Status, Values
-from tacit.live.remember import Remembered
+from tacit.live.lasting import Trace
+from tacit.live.reader import Status, Values
 from tacit.serve.answers import Answers
+from tacit.serve.kept import Entry
 from tacit.serve.resp_frames import bulk
 from tacit.values import Type
 
-_BATCH = 4  # keys of a kind from which on they are read together
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(list[str | int]).decode
 
@@ -42,40 +42,23 @@ class View:
         self.types = [self.asked.entities[entity] for entity in self.entities]
         self.fields = {name.encode(): i for i, name in enumerate(self.names)}
         self.statuses = {f"{name}:status".encode(): i for i, name in enumerate(self.names)}
-        self.remembered: Remembered[bytes] = answers.remembered
         self.now = answers.project.now
 
     def get(self, ids: bytes) -> bytes | None:
         """All of a key as a bulk string of JSON; None where nothing is known of it."""
         at = self.now()
-        found = self.remembered.get((self, ids), at)
-        if found is None:
-            sight = Sight()
-            found = self._json(self.asked.one(self.keys(ids), at, sight=sight))
-            self.remembered.put((self, ids), sight, found, len(found))
-        return found or None
+        return _told(self.asked.entry((self, ids), lambda: self.keys(ids), at, self._make), at)
 
     def get_all(self, several: Sequence[bytes]) -> list[bytes | None]:
-        """The same of several; those that are not remembered are read together."""
+        """The same of several; those that were not made before are read together."""
         at = self.now()
-        found = self.remembered.get_all([(self, ids) for ids in several], at)
-        lacking = [i for i, each in enumerate(found) if each is None]
-        if len(lacking) < _BATCH:
-            for i in lacking:
-                found[i] = self.get(several[i])
-            return [each or None for each in found]
-        keys = [self.keys(several[i]) for i in lacking]
-        columns = {name: [key[name] for key in keys] for name in self.entities}
-        sights = [Sight() for _ in lacking]
-        table = self.asked.many(columns, at, sights=sights)
-        rows = zip(*table.columns, strict=True)
-        for i, sight, values, status in zip(
-            lacking, sights, rows, table.status.tolist(), strict=True
-        ):
-            made = self._json(Values(list(values), status))
-            self.remembered.put((self, several[i]), sight, made, len(made))
-            found[i] = made
-        return [each or None for each in found]
+
+        def some(places: Sequence[int]) -> dict[str, list[Any]]:
+            keys = [self.keys(several[i]) for i in places]
+            return {name: [key[name] for key in keys] for name in self.entities}
+
+        known = [(self, ids) for ids in several]
+        return [_told(entry, at) for entry in self.asked.entries(known, some, at, self._make)]
 
     def read(self, ids: bytes) -> Values:
         """The values of a key, as they are."""
@@ -95,11 +78,18 @@ class View:
         kinds = " and ".join(str(kind) for kind in self.types)
         raise _no_key(f"a key of {','.join(self.entities)} does not end in {kinds}")
 
-    def _json(self, found: Values) -> bytes:
+    def _make(self, found: Values, trace: Trace) -> tuple[bytes, bytes]:
+        """JSON to be filled; or a bulk string as it is, where nothing in it ages."""
         if _unknown(found):
-            return b""
-        values = self.asked.encode.plain(found.values)
-        return bulk(_encode(dict(zip(self.names, values, strict=True))))
+            return b"", b""
+        text = self.asked.encode.row(found.values, trace.ages, self.names)
+        return (text, b"") if trace.ages else (b"", bulk(text))
+
+
+def _told(entry: Entry, at: int) -> bytes | None:
+    if entry.rest:
+        return entry.rest
+    return bulk(entry.told(at)) if entry.text else None
 
 
 def _parts(key: bytes) -> tuple[bytes, bytes]:

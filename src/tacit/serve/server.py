@@ -213,7 +213,7 @@ class Patient(HttpToolsProtocol):
             or parser.get_http_version() != "1.1"
         ):
             return False
-        answer = self.direct(self.url, self.headers)
+        answer = self.direct(self.url, self.headers, self.server_state.default_headers)
         if answer is None:
             return False
         self.transport.write(answer)

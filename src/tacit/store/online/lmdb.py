@@ -7,8 +7,8 @@
 
 A commit is on the disk when `change` ends (`sync`), in whatever process. `compact` copies what is
 there to a new environment and removes the old one: only then are the bytes of what was deleted out
-of the store's files. Other processes notice that `current` names another folder at their next
-change, and at the next reading that begins a millisecond later or more.
+of the store's files. Other processes notice, at their next reading or change, that `current` names
+another folder.
 """
 
 from __future__ import annotations
@@ -33,8 +33,9 @@ LIMIT = 1 << 38
 """Bytes that an environment may grow to: addresses, not memory or disk."""
 
 
-_LOOK = 1e-3
-"""Seconds after which a reader looks whether another process has compacted meanwhile."""
+_LOOK = 0.02
+"""Seconds between looks at `current`, for who asks for the moment alone."""
+
 
 _OPENED: weakref.WeakValueDictionary[str, Any] = weakref.WeakValueDictionary()
 _OPENING = threading.Lock()
@@ -71,25 +72,6 @@ class Transaction:
             self.inner.delete(key)
 
 
-class Snapshot:
-    """The store as of the moment at which the block begins."""
-
-    __slots__ = ("inner", "store")
-
-    def __init__(self, store: Lmdb) -> None:
-        self.store = store
-        self.inner: Any = None
-
-    def __enter__(self) -> Transaction:
-        self.inner = self.store._recent().begin()
-        return Transaction(self.inner)
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        self.inner.abort()
-        if isinstance(error, lmdb.Error):
-            raise self.store._refusal(error) from None
-
-
 class Lmdb:
     """An LMDB store. One object may be used from several threads and not across a fork.
 
@@ -105,13 +87,13 @@ class Lmdb:
         self.limit = limit
         self.sync = sync
         self._lock = threading.RLock()
+        self._look = 0.0
         self._pointer = self.folder / "current"
         if not self._pointer.exists():
             replace_file(self._pointer, [b"data-1"])
         self._open()
 
     def _open(self) -> None:
-        self._look = 0.0
         self._seen = self._stamp()
         name = self._pointer.read_text()
         try:
@@ -154,16 +136,15 @@ class Lmdb:
                     self._open()
         return self._env
 
-    def _recent(self) -> Any:
-        """The environment that `current` named a moment ago: to look costs more than to read."""
-        now = time.monotonic()
-        if now < self._look:
-            return self._env
-        self._look = now + _LOOK
-        return self._current()
-
-    def read(self) -> Snapshot:
-        return Snapshot(self)
+    @contextmanager
+    def read(self) -> Iterator[Transaction]:
+        inner = self._current().begin()
+        try:
+            yield Transaction(inner)
+        except lmdb.Error as error:
+            raise self._refusal(error) from None
+        finally:
+            inner.abort()
 
     @contextmanager
     def change(self) -> Iterator[Transaction]:
@@ -189,6 +170,24 @@ class Lmdb:
             if self._stamp() == self._seen:
                 return inner
             inner.abort()  # somebody compacted while this waited
+
+    def moment(self) -> tuple[str, int]:
+        """The folder and the number of the last change in it.
+
+        That another process has compacted the store is seen after `_LOOK` at the latest; until
+        then what is found stands as it stood then.
+        """
+        clock = time.monotonic()
+        if clock > self._look:
+            self._current()
+            self._look = clock + _LOOK
+        try:
+            inner = self._env.begin()
+        except lmdb.Error as error:
+            raise self._refusal(error) from None
+        number: int = inner.id()
+        inner.abort()
+        return self._name, number
 
     def compact(self) -> None:
         with self._lock:
