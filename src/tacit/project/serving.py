@@ -130,15 +130,20 @@ class Serving:
         now: int | None = None,
         allowed: Sequence[bool] | None = None,
         given: Mapping[str, Any] | None = None,
+        traces: Sequence[Trace] | None = None,
     ) -> Table:
         """The same for many keys. See `live.reader.Lookup.many`. What is given is one for all, or a
         list of as many as the keys."""
         from tacit.engines.local import Local
 
-        found = self.lookup.many(keys, at, now=now, allowed=self._allowed(allowed))
+        found = self.lookup.many(keys, at, now=now, allowed=self._allowed(allowed), traces=traces)
         arrived = self._given(given, len(found.status))
-        columns, status = self._told(found.columns, found.status, allowed, Local(), arrived)
-        return Table(self.signals, columns, status)
+        if not self._plain:
+            columns, status = self._told(found.columns, found.status, allowed, Local(), arrived)
+            found = Table(self.signals, columns, status)
+        for k, trace in enumerate(traces or ()):
+            self._settle(trace, [column[k] for column in found.columns], at)
+        return found
 
     def _allowed(self, allowed: Sequence[bool] | None) -> list[bool] | None:
         """What may be read: each signal that is asked of something allowed."""
