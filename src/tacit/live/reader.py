@@ -439,8 +439,14 @@ class Lookup:
             odd = [w for w, state in enumerate(told) if state != scan.VALUE or not adds[w]] + odd
         elif told.count(scan.VALUE) < len(told):
             odd = [w for w, state in enumerate(told) if state != scan.VALUE] + odd
+        counted: Mapping[int, int] = {}
+        if sealed is not None and view.distinct:
+            rows = fold.Rows(view.form, words)
+            counted = view.told(rows, sealed, answer, at)
         for w in dict.fromkeys(odd):
-            if told[w] > scan.VALUE or (adds is not None and not adds[w]):
+            if w in counted:
+                found[w] = counted[w]
+            elif told[w] > scan.VALUE or (adds is not None and not adds[w]):
                 rows = fold.Rows(view.form, words) if rows is None else rows
                 found[w] = self._algebra(view, w, rows, answer, sealed, at)
             elif told[w] == scan.NONE:
