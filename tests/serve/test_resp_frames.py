@@ -134,3 +134,31 @@ def test_replies() -> None:
     assert array([]) == b"*0\r\n"
     assert error("ERR", "a\r\nb") == b"-ERR a  b\r\n"
     assert len(error("ERR", "a" * 5000)) < 600
+
+
+@given(
+    st.lists(st.one_of(words, st.binary(max_size=45).map(lambda key: [b"GET", key])), max_size=8),
+    st.lists(st.integers(0, 300), max_size=8),
+)
+@settings(max_examples=300)
+def test_gets_are_taken_as_any_request(sent: list[list[bytes]], cuts: list[int]) -> None:
+    """Those in a row at once; what is too long, or not whole, is as `take` has it."""
+    data = b"".join(map(frame, sent))
+    ends = sorted({min(cut, len(data)) for cut in cuts} | {0, len(data)})
+    told = []
+    for quick in (False, True):
+        requests, found = Requests(LIMITS), []
+        try:
+            for low, high in zip(ends, [*ends[1:], len(data)], strict=True):
+                requests.feed(data[low:high])
+                while True:
+                    gets = requests.gets(3) if quick else []
+                    found += [[b"GET", key] for key in gets]
+                    request = None if gets else requests.take()
+                    if not gets and request is None:
+                        break
+                    found += [] if request is None else [request]
+        except ServeError as broken:
+            found.append([broken.code.encode()])
+        told.append(found)
+    assert told[0] == told[1]

@@ -237,24 +237,20 @@ class Connection(asyncio.Protocol):
             return
         out: list[bytes] = []
         last = b""
-        gets: list[bytes] = []  # those in a row are one look at the store
         try:
-            while len(out) + len(gets) < _ONCE and not self._ends:
+            while len(out) < _ONCE and not self._ends:
+                if self.session.views is not None:
+                    gets = self.requests.gets(_ONCE - len(out))
+                    if gets:
+                        out += self._gets(gets)
+                        continue
                 words = self.requests.take()
                 if words is None:
                     break
-                if words[0] == b"GET" and len(words) == 2 and self.session.views is not None:
-                    gets.append(words[1])
-                    continue
-                if gets:
-                    out += self._gets(gets)
-                    gets = []
                 out.append(self.answer(words))
         except ServeError as broken:  # where the next request begins is not known
             last = error("ERR", broken.message)
             self._ends = True
-        if gets:
-            out += self._gets(gets)
         if last:
             out.append(last)
         self.server.answered += len(out)
@@ -267,7 +263,8 @@ class Connection(asyncio.Protocol):
             self.loop.call_soon(self._work)
 
     def _gets(self, keys: list[bytes]) -> list[bytes]:
-        """The replies to GETs. Where something is wrong with one of them, each by itself."""
+        """The replies to GETs in a row, by one look at the store; where something is wrong with one
+        of them, each by itself."""
         views, version = self.session.views, self.session.version
         assert views is not None, "who is no stranger has a purpose"
         try:

@@ -17,6 +17,7 @@ from tacit.errors import ServeError
 INLINE = 4096
 """Bytes of a line."""
 _NUMBER = 11  # digits of a length, and its sign
+_GET = b"*2\r\n$3\r\nGET\r\n$"
 _STAR, _DOLLAR = b"*"[0], b"$"[0]
 
 
@@ -65,8 +66,32 @@ class Requests:
 
     def feed(self, data: bytes) -> None:
         """Bytes that came."""
-        self._later.append(data)
+        if self._size:
+            self._later.append(data)
+        else:
+            self._data, self._at = data, 0
         self._size += len(data)
+
+    def gets(self, most: int) -> list[bytes]:
+        """The keys of the GETs that come next, so many at most, as clients write them; what is not
+        whole, or not as usual, is left for `take`."""
+        found: list[bytes] = []
+        data, at, limit = self._data, self._at, self.limits.word
+        while len(found) < most and data.startswith(_GET, at):
+            start = at + len(_GET)
+            end = data.find(b"\r\n", start, start + 6)
+            digits = data[start:end]
+            if end < 0 or not digits.isdigit():
+                break
+            stop = end + 2 + int(digits)
+            if stop - end - 2 > limit or data[stop : stop + 2] != b"\r\n":
+                break
+            found.append(data[end + 2 : stop])
+            at = stop + 2
+        if found:
+            self._size -= at - self._at
+            self._at = at
+        return found
 
     @property
     def waiting(self) -> int:
