@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 from numba import njit
 
 from tacit.aggregates.columns import Array
@@ -88,23 +89,23 @@ def sealed_lasts(
 
     The moment itself where a segment would have to be read to tell.
     """
-    found = MOST
-    for tile in sealed.index.tiles:
-        if tile.high >= at:
-            if tile.low >= at:
-                found = min(found, tile.low + 1)
-                break
+    found, tiles = MOST, sealed.index.tiles
+    highs = sealed.index.gathered(sealed.segments.form).highs
+    last = int(np.searchsorted(highs, at))
+    if last < len(tiles):
+        tile = tiles[last]
+        if tile.low >= at:
+            found = tile.low + 1
+        else:
             rows = sealed.rows(tile.name)
             if rows is None:
                 return at
-            found = min(found, int(rows.rows[rows.before(at), 0]) + 1)
-            break
-    for w, start in enumerate(starts.tolist()):
-        if start == LEAST:
+            found = int(rows.rows[rows.before(at), 0]) + 1
+    places = np.searchsorted(highs, starts).tolist()
+    for w, (start, place) in enumerate(zip(starts.tolist(), places, strict=True)):
+        if start == LEAST or place == len(tiles) or tiles[place].low >= at:
             continue
-        tile = next((t for t in sealed.index.tiles if t.high >= start), None)
-        if tile is None or tile.low >= at:
-            continue
+        tile = tiles[place]
         time = tile.low
         if time < start:
             rows = sealed.rows(tile.name)
