@@ -89,12 +89,12 @@ def sealed_lasts(
     for w, start in enumerate(starts.tolist()):
         if start == LEAST:
             continue
-        tile = next((t for t in sealed.index.tiles if t.high >= start), None)
-        if tile is None or tile.low >= at:
+        first = next((tile for tile in sealed.index.tiles if tile.high >= start), None)
+        if first is None or first.low >= at:
             continue
-        time = tile.low
+        time = first.low
         if time < start:
-            rows = sealed.rows(tile.name)
+            rows = sealed.rows(first.name)
             if rows is None:
                 return at
             time = int(rows.rows[rows.before(start), 0])
