@@ -116,7 +116,8 @@ def test_who_may_see_what(tmp_path: Path) -> None:
     refused(pusher.get("/v1/features/person/p1?purpose=discover"), 403, "T843")
     catalog = {each["name"]: each for each in ask.get("/v1/signals").json()["signals"]}
     assert catalog["looks"] == {
-        "name": "looks", "type": "int", "entities": ["person"], "doc": "", "purposes": ["measure"],
+        "name": "looks", "type": "int", "entities": ["person"], "inputs": {}, "doc": "",
+        "purposes": ["measure"],
     }  # fmt: skip
     assert catalog["likes"]["purposes"] == []
 

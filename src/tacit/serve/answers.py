@@ -20,16 +20,19 @@ from tacit.declare import Place
 from tacit.errors import ServeError
 from tacit.live.lasting import Trace
 from tacit.live.reader import Table, Values
-from tacit.plan.views import formulas_of
+from tacit.plan.views import formulas_of, given_of
 from tacit.project import Project
 from tacit.project.serving import Serving
 from tacit.serve.decisions import Decisions, decide
 from tacit.serve.encode import Encoder, floats_of
 from tacit.serve.kept import Entry, Kept
+from tacit.serve.refusals import Refusals
 from tacit.values import Type
 
 Keys = Mapping[str, Any]
 """Entity → its key; of a batch, a list of keys or one for all."""
+Given = Mapping[str, Any]
+"""What arrives with a read, by its declared name; of a batch, a list or one for all."""
 
 Make: TypeAlias = Callable[[Values, Trace], tuple[bytes, bytes]]
 """What is kept of an answer: bytes that ages may be filled into, and the rest."""
@@ -47,6 +50,7 @@ class Asked:
         entities: whose keys are needed, and their types.
         types: of each signal, as the plan has it: "int", "float", "text", "bool", "time",
             "map<…>", "list<…>".
+        given: what must arrive with each read, and its types.
         encode: makes bodies of what was read.
     """
 
@@ -57,29 +61,56 @@ class Asked:
         purpose: str,
         allowed: Sequence[bool],
         kept: Kept,
+        refusals: Refusals | None,
     ) -> None:
         self.project = project
         self.signals = tuple(signals)
         self.purpose = purpose
         self.allowed = list(allowed)
-        self.serving: Serving = project.lookup(self.signals)
+        self.types = tuple(project.plan.nodes[name].columns[0].type for name in self.signals)
+        self.encode = Encoder(self.signals, self.types)
+        self._guard = None
+        read, may = list(self.signals), list(self.allowed)
+        if refusals is not None:
+            self._guard = refusals.over(project.plan, self.signals, self.allowed)
+        if self._guard is not None:
+            # Whether a use was refused is for every use to know, if not to be told.
+            if self._guard.signal not in read:
+                read.append(self._guard.signal)
+                may.append(True)
+            may[self._guard.place] = True
+        self.serving: Serving = project.lookup(read)
+        self.given = self.serving.given
         self.entities: dict[str, Type] = {}
         for view in self.serving.lookup.views:
             names = [name for name, _ in view.form.view.keys]
             self.entities |= dict(zip(names, view.form.types, strict=True))
-        self.types = tuple(project.plan.nodes[name].columns[0].type for name in self.signals)
-        self.encode = Encoder(self.signals, self.types)
-        self._allowed = None if all(self.allowed) else self.allowed
+        self._allowed = None if all(may) else may
         self._backend = project.online.backend
         self._kept = kept
 
-    def one(self, keys: Keys, at: int | None = None) -> Values:
-        """The values of one key, now unless a moment is given (µs). Raises as `Lookup.one`."""
+    def one(self, keys: Keys, at: int | None = None, given: Given | None = None) -> Values:
+        """The values of one key, now unless a moment is given (µs). Raises as `Serving.one`."""
         moment = self.project.now() if at is None else at
-        return self.serving.one(keys, moment, allowed=self._allowed)
+        found = self.serving.one(keys, moment, allowed=self._allowed, given=given)
+        return found if self._guard is None else self._guard.one(found)
+
+    def many(
+        self,
+        keys: Keys,
+        at: int | None = None,
+        given: Given | None = None,
+        *,
+        traces: Sequence[Trace] | None = None,
+    ) -> Table:
+        """The values of many keys. Raises as `Serving.many`."""
+        moment = self.project.now() if at is None else at
+        found = self.serving.many(keys, moment, allowed=self._allowed, given=given, traces=traces)
+        return found if self._guard is None else self._guard.many(found, self.signals)
 
     def json(self, keys: Keys) -> bytes:
-        """The JSON body of one key, now; one that was made before, if it still stands."""
+        """The JSON body of one key, now; one that was made before, if it still stands. For signals
+        that want nothing given."""
         at = self.project.now()
         return self.entry((self, True, *keys.items()), lambda: keys, at, self._text).json(at)
 
@@ -132,6 +163,10 @@ class Asked:
                 return entry
             asked = keys() if asked is None else asked
             found, trace = self.serving.traced(store, asked, at, allowed=self._allowed)
+        if self._guard is not None:
+            found = self._guard.one(found)
+            ages = trace.ages.items()
+            trace.ages = {k: since for k, since in ages if found.values[k] is not None}
         return self._keep(known, Entry(moment, at, trace, *make(found, trace)))
 
     def entries(
@@ -156,10 +191,13 @@ class Asked:
         lacking = [i for i, entry in enumerate(found) if entry is None]
         if lacking:
             made = [Trace() for _ in lacking]
-            table = self.serving.many(keys(lacking), at, allowed=self._allowed, traces=made)
+            table = self.many(keys(lacking), at, traces=made)
             values = zip(*table.columns, strict=True)
             status = table.status.tolist()
             for i, trace, row, told in zip(lacking, made, values, status, strict=True):
+                if self._guard is not None:
+                    ages = trace.ages.items()
+                    trace.ages = {k: since for k, since in ages if row[k] is not None}
                 text, rest = make(Values(list(row), told), trace)
                 found[i] = self._keep(known[i], Entry(moment, at, trace, text, rest))
         return [entry for entry in found if entry is not None]
@@ -169,11 +207,6 @@ class Asked:
             self._kept.put(known, entry)
         return entry
 
-    def many(self, keys: Keys, at: int | None = None) -> Table:
-        """The values of many keys. Raises as `Lookup.many`."""
-        moment = self.project.now() if at is None else at
-        return self.serving.many(keys, moment, allowed=self._allowed)
-
 
 class Answers:
     """All that a project can be asked; `open` makes it.
@@ -181,6 +214,7 @@ class Answers:
     Attributes:
         names: signals and formulas of the cloud that the online store keeps, as declared.
         entities: of each name, the entities whose keys it needs, in order.
+        given: of each formula over what arrives with a read, its names and types.
         decisions: which purpose may see which.
         kept: answers that are kept while they stand, up to ``room`` bytes.
     """
@@ -195,16 +229,23 @@ class Answers:
             for window in view.windows
         }
         self.entities: dict[str, tuple[str, ...]] = {}
+        self.given: dict[str, dict[str, Type]] = {}
         for node in plan.nodes.values():
             if node.kind == "signal" and node.id in kept:
                 self.entities[node.id] = kept[node.id]
             elif node.kind == "formula" and node.place is Place.CLOUD:
                 [formula] = formulas_of(plan, [node.id])
-                inputs = [name for name, _ in formula.inputs]
+                given = given_of(plan, [node.id])
+                inputs = [name for name, _ in formula.inputs if name not in given]
                 if all(name in kept for name in inputs):
                     self.entities[node.id] = kept[inputs[0]]
+                    self.given[node.id] = given
         self.names = tuple(self.entities)
         self.decisions: Decisions = decide(plan, self.names)
+        self.refusals = {
+            purpose: Refusals.of(plan, purpose, name, self.entities)
+            for purpose, name in project.settings.serve.refusals.items()
+        }
         self.kept = Kept(project.settings.serve.remember if room is None else room)
         self._asked: dict[tuple[tuple[str, ...], str], Asked] = {}
 
@@ -224,30 +265,42 @@ class Answers:
         if found is None:
             self._check(names)
             allowed = self.decisions.row(purpose, names)
-            found = Asked(self.project, names, purpose, allowed, self.kept)
+            found = Asked(
+                self.project, names, purpose, allowed, self.kept, self.refusals.get(purpose)
+            )
             if len(self._asked) >= _MOST:
                 self._asked.pop(next(iter(self._asked)))
             self._asked[names, purpose] = found
         return found
 
     def of(self, entity: str) -> tuple[str, ...]:
-        """The names that need the key of this entity and no other.
+        """The names that need the key of this entity and no other, and nothing given.
 
         Raises ServeError T842 for an entity that nothing served is of.
         """
-        found = tuple(name for name, needs in self.entities.items() if needs == (entity,))
+        found = tuple(
+            name
+            for name, needs in self.entities.items()
+            if needs == (entity,) and not self.given.get(name)
+        )
         if not found:
             known = sorted({needs[0] for needs in self.entities.values() if len(needs) == 1})
             raise unknown("entity", entity, known, "T842")
         return found
 
-    def with_keys(self, entities: Iterable[str]) -> tuple[str, ...]:
-        """The names that need no keys but these. Raises ServeError T842 for an entity that nothing
-        served is of, T841 where nothing needs these keys alone."""
-        given = set(entities)
-        for entity in sorted(given):
+    def with_keys(self, entities: Iterable[str], given: Iterable[str] = ()) -> tuple[str, ...]:
+        """The names that need no keys but these, and nothing else given.
+
+        Raises ServeError T842 for an entity that nothing served is of.
+        """
+        keys, there = set(entities), set(given)
+        for entity in sorted(keys):
             self.known(entity)
-        return tuple(name for name, needs in self.entities.items() if given.issuperset(needs))
+        return tuple(
+            name
+            for name, needs in self.entities.items()
+            if keys.issuperset(needs) and there.issuperset(self.given.get(name, ()))
+        )
 
     def known(self, entity: str) -> None:
         """Raises ServeError T842 for an entity that nothing served is of."""
@@ -272,6 +325,7 @@ class Answers:
                 "name": name,
                 "type": nodes[name].columns[0].type,
                 "entities": list(needs),
+                "inputs": {given: str(kind) for given, kind in self.given.get(name, {}).items()},
                 "doc": nodes[name].declared.doc,
             }
             for name, needs in self.entities.items()

@@ -248,7 +248,16 @@ def _schemas(answers: Answers, kinds: Mapping[str, Type]) -> dict[str, Any]:
                 },
                 "purpose": {"anyOf": [_purpose(answers), {"type": "null"}]},
                 "at": {"anyOf": [moment, {"type": "null"}]},
-                "inputs": {"type": ["object", "null"]},
+                "inputs": {
+                    "type": ["object", "null"],
+                    "description": "What arrives with the read, for formulas over it.",
+                    "additionalProperties": False,
+                    "properties": {
+                        name: _value(str(kind))
+                        for each in answers.given.values()
+                        for name, kind in each.items()
+                    },
+                },
             },
         },
         "One": _told(names, moment, values, told),

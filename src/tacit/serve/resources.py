@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -102,11 +103,11 @@ class Resources:
         of = self.answers.of(entity)
         names = names_of(given.get("signals")) or of
         asked = self.answers.ask(names, self._purpose(given.get("purpose"), request.caller))
-        if set(asked.entities) != {entity}:
+        if set(asked.entities) != {entity} or asked.given:
             raise malformed(
-                f"the signals need keys of {', '.join(asked.entities)}",
+                f"the signals need {', '.join([*asked.entities, *asked.given])}",
                 "query.signals",
-                f"ask for signals of {entity} alone, or POST the keys to /v1/features",
+                f"ask for signals of {entity} alone, or POST keys and inputs to /v1/features",
             )
         return Ready(asked, entity, moment_of(given.get("at")))
 
@@ -120,8 +121,9 @@ class Resources:
         purpose = self._purpose(given.purpose, request.caller)
         names = given.signals
         if names is None:
-            names = list(self.answers.with_keys(given.keys))
+            names = list(self.answers.with_keys(given.keys, given.inputs or ()))
         asked = self.answers.ask(names, purpose)
+        self._check_inputs(asked, given.inputs)
         unused = set(given.keys) - set(asked.entities)
         if unused:
             self.answers.known(min(unused))
@@ -131,27 +133,45 @@ class Resources:
                 "leave it out, or ask for a signal of it",
             )
         if count is None:
-            return self._one(asked, given.keys, given.at, form)
+            return self._one(asked, given.keys, given.at, form, given.inputs)
         if not count:
             raise malformed("a list of keys is empty", "$.keys", "give one key at least")
         self.metered.values += count * len(asked.signals)
-        if given.at is None and form == JSON:
+        if given.at is None and form == JSON and not asked.given:
             return self._sent(form, asked.json_all(given.keys, count))
         at = self.project.now() if given.at is None else given.at
-        table = asked.many(given.keys, at)
+        table = asked.many(given.keys, at, given.inputs)
         if form == FLOAT32:
             return self._sent(form, asked.encode.packed(table.floats(), table.status, at))
         return self._sent(form, asked.encode.many(table, at))
 
-    def _one(self, asked: Asked, keys: Mapping[str, Any], at: int | None, form: bytes) -> Answer:
+    def _one(
+        self,
+        asked: Asked,
+        keys: Mapping[str, Any],
+        at: int | None,
+        form: bytes,
+        given: Mapping[str, Any] | None = None,
+    ) -> Answer:
         self.metered.values += len(asked.signals)
-        if at is None:
+        if at is None and not asked.given:
             return self._sent(form, asked.json(keys) if form == JSON else asked.packed(keys))
-        values, status = asked.one(keys, at)
+        at = self.project.now() if at is None else at
+        values, status = asked.one(keys, at, given)
         if form == FLOAT32:
             told = np.array([status], np.uint8)
             return self._sent(form, asked.encode.packed(floats_of(values), told, at))
         return self._sent(form, asked.encode.one(values, status, at))
+
+    def _check_inputs(self, asked: Asked, given: Mapping[str, Any] | None) -> None:
+        unknown = sorted(set(given or ()) - set(asked.given))
+        if unknown:
+            close = difflib.get_close_matches(unknown[0], asked.given, 1)
+            raise malformed(
+                f"no signal that is asked for is over {unknown[0][:80]!r}",
+                "$.inputs",
+                f"did you mean {close[0]!r}?" if close else "leave it out",
+            )
 
     def _sent(self, form: bytes, body: bytes) -> Answer:
         return Answer(200, [(b"content-type", form), (b"cache-control", b"no-store")], body)

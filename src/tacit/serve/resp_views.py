@@ -28,7 +28,12 @@ class View:
 
     def __init__(self, answers: Answers, entities: Sequence[str], purpose: str) -> None:
         self.entities = tuple(entities)
-        names = [name for name, needs in answers.entities.items() if needs == self.entities]
+        # What is over inputs of a request is not told here: Redis's commands have none.
+        names = [
+            name
+            for name, needs in answers.entities.items()
+            if needs == self.entities and not answers.given.get(name)
+        ]
         allowed = answers.decisions.row(purpose, names)
         self.names = [name for name, may in zip(names, allowed, strict=True) if may]
         if not self.names:
