@@ -19,11 +19,13 @@ from resp_cases import Running, received, running
 from serve_cases import NOW, ROWS, SETTINGS, filled
 from serve_client import free_port, serving
 from servers import binary
+from test_serve_given import GIVEN, REFUSALS, record
 
 from tacit.project import Project
 from tacit.serve.keys import add_key, revoke_key
 from tacit.serve.resp import COMMANDS, WRITES
 from tacit.serve.resp_frames import bulk
+from tacit.values import MINUTE
 
 
 @pytest.fixture(scope="module")
@@ -158,6 +160,29 @@ def test_a_purpose_sees_what_it_may(server: Running, key: str) -> None:
     assert seen.hget("person:p1", "likes:status") is None
     with pytest.raises(redis.ResponseError, match="T863"):
         server.client(username="sell", password=key).get("person:p1")
+
+
+def test_what_a_person_refused_is_not_told(tmp_path: Path) -> None:
+    """From the push of the refusal on, however often it was told before."""
+    mine = filled(tmp_path, GIVEN, REFUSALS)
+    own = add_key(mine.control, "own", ["discover"], [], None)
+    with running(mine) as found:
+        client = found.client(password=own)
+        assert client.get("person:p1") is None  # gathered on consent, and no record of any
+        for number in range(3):
+            then = NOW - (20 - 2 * number) * MINUTE
+            record(mine, "p1", True, then)
+            for _ in range(2):
+                told = json.loads(client.get("person:p1"))
+                assert told["looks"] == 2
+                assert "worth" not in told  # it wants what arrives with a request
+                assert client.mget("person:p1", "person:p2")[1] is None
+            record(mine, "p1", False, then + MINUTE)
+            assert client.mget("person:p1", "person:p1") == [None, None]
+            assert client.get("person:p1") is None
+            assert client.hmget("person:p1", "looks", "looks:status") == [None, b"denied"]
+            assert client.hgetall("person:p1") == {}
+            assert json.loads(client.get("thing:i1")) == {"seen": 2}
 
 
 def test_a_revoked_key_lets_its_connections_go(server: Running, shop: Project) -> None:
