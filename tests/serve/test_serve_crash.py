@@ -90,7 +90,7 @@ def kill_while_pushing(folder: Path, times: int, seed: int) -> None:
 
 
 def test_killed_while_events_come_in(tmp_path: Path) -> None:
-    kill_while_pushing(tmp_path, 2, 1)
+    kill_while_pushing(tmp_path, 1, 1)
 
 
 @pytest.mark.slow

@@ -49,11 +49,15 @@ def test_formulas_over_what_arrives(tmp_path: Path) -> None:
     assert found["status"] == ["fresh"] * 3
     many = ask(
         call,
-        keys={"person": ["p1", "p2", "p3"]},
+        rows=[
+            {"person": f"p{i}", "cart": cart, "screen": "phone"}
+            for i, cart in enumerate([1, 2.0, 3], 1)
+        ],
         signals=names,
-        inputs={"cart": [1, 2.0, 3], "screen": "phone"},
     ).json()
     assert many["values"] == [[0.5, True, 2], [2.0, False, 1], [None, False, 0]]
+    same = ask(call, keys={"person": ["p1", "p2"]}, signals=names, inputs=given).json()
+    assert same["values"] == [[2.5, True, 2], [5.0, False, 1]]
     everything = ask(call, keys={"person": "p1"}).json()["signals"]
     assert "worth" not in everything
     everything = ask(call, keys={"person": "p1"}, inputs={"cart": None}).json()
@@ -62,8 +66,9 @@ def test_formulas_over_what_arrives(tmp_path: Path) -> None:
     told = refused(ask(call, keys={"person": "p1"}, signals=names, inputs={"cart": 1}), 400, "T390")
     assert "screen" in told["detail"]
     for inputs, code, says in (
-        ({"cart": "1", "screen": "x"}, "T390", "cart"),
-        ({"cart": 1, "screen": "x", "crt": 1}, "T840", "$.inputs"),
+        ({"cart": "1", "screen": "x"}, "T840", "$.inputs"),
+        ({"cart": 1, "screen": "x", "crt": 1}, "T840", "input"),
+        ({"cart": [1], "screen": "x"}, "T840", "$.inputs"),
     ):
         found = ask(call, keys={"person": "p1"}, signals=names, inputs=inputs)
         assert refused(found, 400, code)["where"] == says

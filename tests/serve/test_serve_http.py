@@ -67,6 +67,12 @@ def test_many_keys_and_one_user_s_candidates(tmp_path: Path) -> None:
         "values": [[2, 2, 1], [2, 1, 1], [2, 0, 0]],
         "status": [["fresh"] * 3, ["fresh"] * 3, ["fresh", "missing", "missing"]],
     }
+    rows = [{"person": person, "thing": thing} for person, thing in
+            (("p1", "i2"), ("p2", "i1"), ("p2", "i2"))]  # fmt: skip
+    pairs = ask.post(
+        "/v1/features", json={"rows": rows, "signals": ["both", "looks"], "at": NOW + 0.0}
+    )
+    assert pairs.json()["values"] == [[1, 2], [1, 1], [0, 1]]
     one = ask.post("/v1/features", json={"keys": {"person": "p1", "thing": "i1"}}).json()
     assert len(one["values"]) == len(one["signals"]) == 11
     large = {"keys": {"person": [f"p{i}" for i in range(1000)]}, "signals": ["looks"]}
@@ -213,12 +219,20 @@ def test_wrong_paths_and_parameters(
         (b'\xff{"keys": {}}', 400, "T840", "body"),
         (b"[" * 100_000, 400, "T840", "body"),
         (b'{"keys": {"person": "p1"}, "signal": ["looks"]}', 400, "T840", "body"),
-        (b'{"keys": {"person": 1.5}}', 400, "T840", "$.keys[...]"),
-        (b'{"keys": {"person": 7}}', 400, "T390", "person"),
-        (b'{"keys": {"person": ["p1", 7]}, "signals": ["looks"]}', 400, "T390", "person"),
+        (b'{"keys": {"person": 1.5}}', 400, "T840", "$.keys"),
+        (b'{"keys": {"person": 7}}', 400, "T840", "$.keys"),
+        (b'{"keys": {"person": ["p1", 7]}, "signals": ["looks"]}', 400, "T840", "$.keys"),
         (b'{"keys": {"person": []}, "signals": ["looks"]}', 400, "T840", "$.keys"),
         (b'{"keys": {"person": ["a"], "thing": ["b", "c"]}}', 400, "T840", "$.keys"),
-        (b'{"keys": {"person": "a", "thing": "b"}, "signals": ["looks"]}', 400, "T840", "$.keys"),
+        (b'{"keys": {"person": "a", "thing": 7}, "signals": ["looks"]}', 400, "T840", "$.keys"),
+        (b'{"keys": {"person": ["a"], "thing": ["b"]}}', 400, "T840", "$.keys"),
+        (b'{"rows": []}', 400, "T840", "$.rows"),
+        (b'{"rows": [{}]}', 400, "T841", "signals"),
+        (b'{"rows": [{"person": "a"}, {"thing": "a"}]}', 400, "T840", "$.rows[1]"),
+        (b'{"rows": [{"person": "a", "screen": 1}]}', 400, "T840", "input"),
+        (b'{"rows": [{"person": null}]}', 400, "T840", "$.rows[0]"),
+        (b'{"rows": [{"person": "a"}], "keys": {"person": "a"}}', 400, "T840", "body"),
+        (b'{"rows": [{"person": "a"}], "inputs": {"person": "a"}}', 400, "T840", "body"),
         (b'{"keys": {"person": "a"}, "signals": ["both"]}', 400, "T390", "thing"),
         (b'{"keys": {}}', 400, "T841", "signals"),
         (b'{"keys": {"persona": "a"}}', 404, "T842", "entity"),

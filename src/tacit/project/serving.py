@@ -186,7 +186,7 @@ class Serving:
         for name, kind in self.given.items():
             value = (given or {}).get(name, _NOTHING)
             each = value if isinstance(value, list) else [value] * count
-            if len(each) != count or not all(_fits(one, kind) for one in each):
+            if len(each) != count or not all(fits(one, kind) for one in each):
                 what = "is missing" if value is _NOTHING else f"is no {kind}"
                 raise DataError(
                     f"{name!r}, which a formula is over, {what}",
@@ -221,14 +221,14 @@ _TAKES: Mapping[Type, tuple[type, ...]] = {
 }
 
 
-def _fits(value: Any, kind: Type) -> bool:
+def fits(value: Any, kind: Type) -> bool:
     """Whether a value that arrived is of a type, or null."""
     if value is None:
         return True
     if isinstance(value, bool) and kind is not Type.BOOL:
         return False
-    fits = isinstance(value, _TAKES[kind])
-    return fits and (not isinstance(value, int) or -(2**63) <= value < 2**63)
+    right = isinstance(value, _TAKES[kind])
+    return right and (not isinstance(value, int) or -(2**63) <= value < 2**63)
 
 
 def _joined(status: Array) -> Array:

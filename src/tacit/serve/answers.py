@@ -308,6 +308,11 @@ class Answers:
         if entity not in every:
             raise unknown("entity", entity, every, "T842")
 
+    @property
+    def inputs(self) -> dict[str, Type]:
+        """All that formulas are over that arrives with a read, and its types."""
+        return {name: kind for each in self.given.values() for name, kind in each.items()}
+
     def key_types(self) -> dict[str, Type]:
         """The entities that anything served is of, and the types of their keys."""
         return {

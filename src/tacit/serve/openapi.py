@@ -225,41 +225,7 @@ def _schemas(answers: Answers, kinds: Mapping[str, Type]) -> dict[str, Any]:
     moment = {"type": "integer", **LONGEST}
     project = answers.project
     return {
-        "Question": {
-            "type": "object",
-            "required": ["keys"],
-            "additionalProperties": False,
-            "properties": {
-                "keys": {
-                    "type": "object",
-                    "description": "A key for each entity; a list of keys asks for many.",
-                    "minProperties": 1,
-                    "additionalProperties": False,
-                    "properties": {
-                        entity: {"oneOf": [_KEYS[kind], {"type": "array", "items": _KEYS[kind]}]}
-                        for entity, kind in kinds.items()
-                    },
-                },
-                "signals": {
-                    "type": ["array", "null"],
-                    "items": {"type": "string", "enum": list(answers.names)},
-                    "minItems": 1,
-                    "uniqueItems": True,
-                },
-                "purpose": {"anyOf": [_purpose(answers), {"type": "null"}]},
-                "at": {"anyOf": [moment, {"type": "null"}]},
-                "inputs": {
-                    "type": ["object", "null"],
-                    "description": "What arrives with the read, for formulas over it.",
-                    "additionalProperties": False,
-                    "properties": {
-                        name: _value(str(kind))
-                        for each in answers.given.values()
-                        for name, kind in each.items()
-                    },
-                },
-            },
-        },
+        "Question": {"anyOf": _questions(answers, kinds)},
         "One": _told(names, moment, values, told),
         "Many": _told(
             names, moment, {"type": "array", "items": values}, {"type": "array", "items": told}
@@ -302,6 +268,81 @@ def _schemas(answers: Answers, kinds: Mapping[str, Type]) -> dict[str, Any]:
         },
         **{f"Row.{source}": _row(project.schema(source)) for source in project.online.sources},
     }
+
+
+def _questions(answers: Answers, kinds: Mapping[str, Type]) -> list[dict[str, Any]]:
+    """What may be asked, by the entities whose keys it needs and by what arrives with it; one key
+    of each, or a list of one of them."""
+    groups: dict[tuple[tuple[str, ...], tuple[str, ...]], None] = {}
+    for name, needs in answers.entities.items():
+        groups[tuple(sorted(needs)), tuple(sorted(answers.given.get(name, ())))] = None
+    groups[tuple(sorted(kinds)), tuple(sorted(answers.inputs))] = None
+    return [
+        _question(answers, kinds, entities, given, listed)
+        for entities, given in groups
+        for listed in (None, *entities)
+    ] + [_row_question(answers, kinds, entities, given) for entities, given in groups]
+
+
+def _row_question(
+    answers: Answers, kinds: Mapping[str, Type], entities: Sequence[str], given: Sequence[str]
+) -> dict[str, Any]:
+    """The same by rows, which have a key for each entity and a value for each input."""
+    found = _question(answers, kinds, entities, (), None)
+    row = found["properties"].pop("keys")
+    row["required"] += given
+    row["properties"] |= {name: _value(str(answers.inputs[name])) for name in given}
+    names = answers.with_keys(entities, given)
+    found["properties"]["signals"]["items"]["enum"] = list(names)
+    found["properties"]["rows"] = {"type": "array", "items": row, "minItems": 1}
+    return {**found, "title": f"Rows of {' and '.join(entities)}", "required": ["rows"]}
+
+
+def _question(
+    answers: Answers,
+    kinds: Mapping[str, Type],
+    entities: Sequence[str],
+    given: Sequence[str],
+    listed: str | None,
+) -> dict[str, Any]:
+    names = answers.with_keys(entities, given)
+    keys = {
+        entity: {"type": "array", "items": _KEYS[kinds[entity]], "minItems": 1}
+        if entity == listed
+        else _KEYS[kinds[entity]]
+        for entity in entities
+    }
+    inputs = {
+        "type": "object",
+        "required": list(given),
+        "additionalProperties": False,
+        "properties": {name: _value(str(answers.inputs[name])) for name in given},
+    }
+    found = {
+        "title": f"Of {' and '.join(entities)}" + (f", many of {listed}" if listed else ""),
+        "type": "object",
+        "required": ["keys", *(["inputs"] if given else [])],
+        "additionalProperties": False,
+        "properties": {
+            "keys": {
+                "type": "object",
+                "required": list(entities),
+                "additionalProperties": False,
+                "properties": keys,
+            },
+            "signals": {
+                "type": ["array", "null"],
+                "items": {"type": "string", "enum": list(names)},
+                "minItems": 1,
+                "uniqueItems": True,
+            },
+            "purpose": {"anyOf": [_purpose(answers), {"type": "null"}]},
+            "at": {"anyOf": [{"type": "integer", **LONGEST}, {"type": "null"}]},
+        },
+    }
+    if given:
+        found["properties"]["inputs"] = inputs  # type: ignore[index]
+    return found
 
 
 def _told(

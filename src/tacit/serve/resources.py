@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import difflib
+import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -17,13 +17,13 @@ from tacit.serve.metrics import TEXT, Metrics
 from tacit.serve.openapi import describe
 from tacit.serve.problems import malformed
 from tacit.serve.questions import (
-    count_of,
     key_of,
     moment_of,
     names_of,
     read_query,
     read_question,
     read_rows,
+    wanted,
 )
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ LARGE = 8 << 10
 ROWS = 100
 """Rows that may be pushed at once, for each key that may be read."""
 _MOST = 4096  # different questions that are kept ready
+_NAME = re.compile(r"[A-Za-z0-9_.:-]{1,256}")
 _LINES = (b"application/x-ndjson", b"application/jsonl")
 
 
@@ -69,6 +70,7 @@ class Resources:
         self.online = answers.project.online
         self.batch = batch
         self.metered = metrics
+        self.kinds = answers.key_types()
         self.remote = answers.project.settings.online.redis is not None
         self._ready: dict[tuple[str, bytes, frozenset[str]], Ready] = {}
         self._accepted: dict[bytes | None, bytes] = {None: JSON}
@@ -117,33 +119,23 @@ class Resources:
         self._content(request.headers, (JSON,))
         read_query(request.query, ())
         given = read_question(request.body)
-        count = count_of(given.keys, self.batch)
+        want = wanted(given, self.kinds, self.answers.inputs, self.batch)
         purpose = self._purpose(given.purpose, request.caller)
         names = given.signals
         if names is None:
-            names = list(self.answers.with_keys(given.keys, given.inputs or ()))
+            names = list(self.answers.with_keys(want.keys, want.inputs))
         asked = self.answers.ask(names, purpose)
-        self._check_inputs(asked, given.inputs)
-        unused = set(given.keys) - set(asked.entities)
-        if unused:
-            self.answers.known(min(unused))
-            raise malformed(
-                f"no signal that is asked for needs the key of {min(unused)!r}",
-                "$.keys",
-                "leave it out, or ask for a signal of it",
-            )
-        if count is None:
-            return self._one(asked, given.keys, given.at, form, given.inputs)
-        if not count:
-            raise malformed("a list of keys is empty", "$.keys", "give one key at least")
-        self.metered.values += count * len(asked.signals)
-        if given.at is None and form == JSON and not asked.given:
-            return self._sent(form, asked.json_all(given.keys, count))
-        at = self.project.now() if given.at is None else given.at
-        table = asked.many(given.keys, at, given.inputs)
+        at = int(given.at) if given.at is not None else None
+        if want.many is None:
+            return self._one(asked, want.keys, at, form, want.inputs)
+        self.metered.values += want.many * len(asked.signals)
+        if at is None and form == JSON and not asked.given:
+            return self._sent(form, asked.json_all(want.keys, want.many))
+        moment = self.project.now() if at is None else at
+        table = asked.many(want.keys, moment, want.inputs)
         if form == FLOAT32:
-            return self._sent(form, asked.encode.packed(table.floats(), table.status, at))
-        return self._sent(form, asked.encode.many(table, at))
+            return self._sent(form, asked.encode.packed(table.floats(), table.status, moment))
+        return self._sent(form, asked.encode.many(table, moment))
 
     def _one(
         self,
@@ -162,16 +154,6 @@ class Resources:
             told = np.array([status], np.uint8)
             return self._sent(form, asked.encode.packed(floats_of(values), told, at))
         return self._sent(form, asked.encode.one(values, status, at))
-
-    def _check_inputs(self, asked: Asked, given: Mapping[str, Any] | None) -> None:
-        unknown = sorted(set(given or ()) - set(asked.given))
-        if unknown:
-            close = difflib.get_close_matches(unknown[0], asked.given, 1)
-            raise malformed(
-                f"no signal that is asked for is over {unknown[0][:80]!r}",
-                "$.inputs",
-                f"did you mean {close[0]!r}?" if close else "leave it out",
-            )
 
     def _sent(self, form: bytes, body: bytes) -> Answer:
         return Answer(200, [(b"content-type", form), (b"cache-control", b"no-store")], body)
@@ -235,13 +217,16 @@ class Resources:
         given = read_query(request.query, ("ids",))
         batch = (header(request.headers, b"idempotency-key") or b"").decode("latin-1")
         batch = batch.strip().strip('"')
-        if ("ids" not in given) == (not batch) or len(batch) > 256:
+        named = _NAME.fullmatch(batch) is not None
+        if ("ids" in given) == bool(batch) or (batch and not named):
             raise ServeError(
-                "nothing tells this push from the next" if not batch else "the push has two names",
+                "nothing tells this push from the next"
+                if not batch
+                else ("the push has two names" if named else "the push's name is none"),
                 code="T855",
                 where="idempotency-key",
-                fix="send Idempotency-Key with an id of the push, of 256 characters at most, or"
-                " ?ids= with the field that identifies each event; not both",
+                fix="send Idempotency-Key with an id of the push, 1 to 256 of A-Z a-z 0-9 _.:-"
+                " or ?ids= with the field that identifies each event; not both",
             )
         rows = read_rows(request.body, kind in _LINES, self.batch * ROWS)
         ids = _ids(rows, given["ids"]) if "ids" in given else None
