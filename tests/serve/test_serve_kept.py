@@ -48,7 +48,7 @@ def test_batches_say_what_is_found(shop: Project, names: list[str]) -> None:
     rng, answers = random.Random(5), Answers.open(shop)
     asked, views = answers.ask(names, "discover"), Views(answers, "discover")
     people = ["p1", "p2", "p3", "p4", "nobody"]
-    for step in range(60):
+    for step in range(25):
         shop.clock[0] += rng.choice([0, 0, 1, MINUTE])  # type: ignore[attr-defined]
         at = shop.now()
         if rng.random() < 0.3:
