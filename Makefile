@@ -7,8 +7,8 @@ SPARK := $(VENV)/.spark
 FLINK := $(VENV)/flink
 DEMO := $(if $(DATA),--data $(DATA)) $(if $(DEVICES),--devices $(DEVICES)) $(if $(EPSILON),--epsilon $(EPSILON)) $(ARGS)
 
-.PHONY: demo test test-slow bench bench-signals bench-last-item bench-live-engines bench-live-store \
-	bench-private engines-page lint lock clean
+.PHONY: demo test test-slow bench bench-signals bench-last-item bench-live bench-live-engines \
+	bench-live-store bench-private engines-page lint lock clean
 
 demo: $(READY)          ## the whole of it on a synthetic population, or on DATA=events.parquet
 	$(BIN)/tacit demo $(DEMO)
@@ -38,6 +38,9 @@ bench-private: $(READY) ## Prio3, local, central and DAP; beside the npm client 
 
 engines-page: $(READY)  ## what each engine supports, from what it declares
 	$(BIN)/python -m tacit.engines.table > docs/engines.md
+
+bench-live: $(READY)    ## serving beside raw ASGI, Feast and Redis; half an hour; --quick is a tenth
+	$(BIN)/python benchmarks/live/run.py $(ARGS)
 
 bench-live-engines: $(SPARK) $(FLINK)/.ready ## streams by push, by Spark and by Flink
 	$(BIN)/python benchmarks/live/engines.py $(ARGS)

@@ -28,6 +28,7 @@ ROOMS = (
     ("device",),
     ("learn",),
     ("project",),
+    ("serve",),
     ("terminal",),
     ("terminal_budget", "terminal_lake", "terminal_query", "terminal_stream"),
     ("demo",),

@@ -13,6 +13,7 @@ from typing import Any
 from tacit import __version__
 from tacit.collect.dap.command import add_dap
 from tacit.errors import DataError, StoreError, TacitError, TacitWarning
+from tacit.serve.command import add_serve
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -86,6 +87,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_rank(commands)
     _add_demo(commands)
     _add_evaluate(commands)
+    add_serve(commands)
     add_dap(commands)
     return parser
 

@@ -14,7 +14,8 @@
     │   └── BundleError       a bundle is tampered with, expired or downgraded
     ├── StoreError            a store is full, unreadable or rolled back         T7xx
     ├── CollectError          a party of a collection refuses, or cannot be
-    │                         reached                                            T8xx
+    │                         reached                                            T80x to T82x
+    ├── ServeError            a request for signals is refused                   T84x to T86x
     ├── QueryError            a question to a metric cannot be answered          T89x
     └── Refused               a plan with one or more errors; carries all of them
 
@@ -131,6 +132,10 @@ class StoreError(TacitError):
 
 class CollectError(TacitError):
     default_code = "T800"
+
+
+class ServeError(TacitError):
+    default_code = "T840"
 
 
 class QueryError(TacitError):

@@ -32,7 +32,7 @@ from tacit.declare.model import Model
 from tacit.declare.release import Release
 from tacit.declare.signal import Signal
 from tacit.declare.sink import Sink
-from tacit.declare.source import Events, Source, Table
+from tacit.declare.source import Events, Given, Source, Table
 
 __all__ = [
     "ANYWHERE",
@@ -49,6 +49,7 @@ __all__ = [
     "Entity",
     "Events",
     "Formula",
+    "Given",
     "Label",
     "Linkability",
     "Measure",

@@ -22,6 +22,7 @@ from __future__ import annotations
 import json
 import struct
 from dataclasses import asdict, dataclass, field
+from functools import lru_cache
 from hashlib import blake2b
 from typing import Any
 
@@ -94,19 +95,29 @@ class Standing:
 
     @classmethod
     def read(cls, store: Reading, source: str) -> Standing:
-        raw = store.get([b"m" + digest(source)])[0]
+        raw = store.get([standing_key(source)])[0]
         return cls() if raw is None else cls(**json.loads(raw[_STANDING.size :]))
 
     def item(self, source: str) -> tuple[bytes, bytes]:
         """As it is stored: version and progress lead, for readers in a hurry."""
         raw = _STANDING.pack(self.version, self.progress) + json.dumps(asdict(self)).encode()
-        return b"m" + digest(source), raw
+        return standing_key(source), raw
+
+
+@lru_cache(maxsize=4096)
+def standing_key(source: str) -> bytes:
+    """Where it is stored what stands of a source."""
+    return b"m" + digest(source)
+
+
+def look(raw: bytes | None) -> tuple[int, int]:
+    """Version and progress, of what is stored of a source's standing."""
+    return (0, -(2**63)) if raw is None else _STANDING.unpack_from(raw)
 
 
 def glance(store: Reading, source: str) -> tuple[int, int]:
     """Version and progress of a source."""
-    raw = store.get([b"m" + digest(source)])[0]
-    return (0, -(2**63)) if raw is None else _STANDING.unpack_from(raw)
+    return look(store.get([standing_key(source)])[0])
 
 
 @dataclass(frozen=True, slots=True)

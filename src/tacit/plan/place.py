@@ -188,7 +188,9 @@ def _engine(node: Node, where: Place, cloud: str, nodes: Mapping[str, Node]) -> 
     for name, engine in _standing(where, cloud).items():
         able = not _missing(node, engine)
         if node.kind == "formula":
-            able = all(nodes[used].engine == name for used in node.inputs)
+            made = [used for used in node.inputs if nodes[used].kind != "source"]
+            able = all(nodes[used].engine == name for used in made)
+            able = able and (len(made) == len(node.inputs) or where is Place.CLOUD)
         if able:
             return name
     return None
@@ -211,7 +213,7 @@ def _unable(node: Node, where: Place, engine: str | None, nodes: Mapping[str, No
     if node.kind in ("signal", "formula"):
         # What stands on something that cannot be computed is refused with that, once.
         known = node.inputs[:1] if node.kind == "signal" else node.inputs
-        if any(nodes[used].engine is None for used in known):
+        if any(nodes[used].engine is None for used in known if nodes[used].kind != "source"):
             return False
     return engine is None if node.kind in COMPUTED else where is Place.ENCLAVE
 

@@ -27,7 +27,8 @@
     baseline = ["orders"]               # nothing of these is answered before a baseline is built
 
 The engine of the cloud, and its settings: see `project.engine`. Streams past one machine,
-`[stream]`: see `project.streams`. Every key: docs/settings.md.
+`[stream]`: see `project.streams`; serving, `[serve]`: see `project.service`. Every key:
+docs/settings.md.
 """
 
 from __future__ import annotations
@@ -44,6 +45,7 @@ from typing import Any
 from tacit.declare import Declarations, Source
 from tacit.errors import DataError
 from tacit.project.engine import Chosen, chosen
+from tacit.project.service import Service, service
 from tacit.project.streams import Streams, streams
 from tacit.store.files import UNITS
 from tacit.values import duration, moment
@@ -58,6 +60,12 @@ KEYS: Mapping[str, tuple[str, ...]] = {
     "ledger": ("witnesses",),
     "stream": ("shards", "every"),
     "stream.sources.NAME": ("folder", "kafka", "topic", "ids", "properties", "options"),
+    "serve": (
+        *("host", "port", "open", "in_flight", "batch", "body", "patience", "drain", "log"),
+        *("traces", "certificate", "private_key", "client_ca"),
+    ),
+    "serve.refusals": ("*",),
+    "serve.oidc": ("issuer", "audience", "keys", "purposes", "sources"),
     "stream.flink": ("home", "jars", "options"),
 }
 """The keys of each table; with a *, any that begin so. A test holds docs/settings.md to them."""
@@ -98,6 +106,7 @@ class Settings:
     witnesses: tuple[Path, ...] = ()
     stream: Streams = field(default_factory=Streams)
     spark: Mapping[str, Any] = field(default_factory=dict)
+    serve: Service = field(default_factory=Service)
 
 
 def read_settings(root: Path) -> Settings:
@@ -182,6 +191,7 @@ def _settings(root: Path, path: Path, raw: Mapping[str, Any]) -> Settings:
         _witnesses(root, path, raw.get("ledger", {})),
         streams(root, raw.get("stream", {}), lambda message, fix: _wrong(path, message, fix)),
         raw.get("engines", {}).get("spark", {}),
+        service(root, raw.get("serve", {}), lambda message, fix: _wrong(path, message, fix)),
     )
 
 

@@ -42,7 +42,7 @@ from tacit.store.sqlite import refusal
 from tacit.values import canonical_json
 
 FORMAT = 1
-KINDS = frozenset({"plan", "release", "spend", "bundle", "audit", "receipt"})
+KINDS = frozenset({"plan", "release", "spend", "bundle", "audit", "receipt", "key"})
 _GENESIS = "0" * 64
 _PATIENCE = 10.0  # seconds to wait for another process's transaction
 _COLUMNS = "sequence, kind, key, at, body, previous, hash"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import Protocol
 
@@ -44,6 +44,9 @@ class Backend(Protocol):
         Raises StoreError T720 for a full disk or store, T721 when another holds it too long, T722
         when it cannot be reached.
         """
+
+    def moment(self) -> Hashable:
+        """What is another after every change; None where the store cannot tell at once."""
 
     def compact(self) -> None:
         """Takes the bytes of what was removed off the disk, as far as the backend can."""

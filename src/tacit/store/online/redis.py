@@ -249,6 +249,9 @@ class Redis:
         if removed := [key for key in gone if not key.startswith(b"d")]:
             pipe.zrem(self.key(b"names"), *removed)
 
+    def moment(self) -> None:
+        """Redis has no count of its changes."""
+
     def compact(self) -> None:
         """Has Redis write its files anew, without what was removed; waits until it has."""
         with self.guarded():
