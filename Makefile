@@ -4,9 +4,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 SPARK := $(VENV)/.spark
+FLINK := $(VENV)/flink
 DEMO := $(if $(DATA),--data $(DATA)) $(if $(DEVICES),--devices $(DEVICES)) $(if $(EPSILON),--epsilon $(EPSILON)) $(ARGS)
 
-.PHONY: demo test test-slow bench bench-signals bench-last-item bench-live-store engines-page lint lock clean
+.PHONY: demo test test-slow bench bench-signals bench-last-item bench-live bench-live-engines \
+	bench-live-store bench-private engines-page lint lock clean
 
 demo: $(READY)          ## the whole of it on a synthetic population, or on DATA=events.parquet
 	$(BIN)/tacit demo $(DEMO)
@@ -14,7 +16,7 @@ demo: $(READY)          ## the whole of it on a synthetic population, or on DATA
 test: $(READY)          ## the default tests, under three minutes
 	$(BIN)/python -m pytest -m "not slow" -n 2 $(ARGS)
 
-test-slow: $(SPARK)     ## the slow ones, and all examples of every law; Spark wants Java 17 or later
+test-slow: $(SPARK) $(FLINK)/.ready ## the slow ones, all examples of every law; Spark and Flink want Java 17
 	TACIT_EXAMPLES=all $(BIN)/python -m pytest -m "slow or hypothesis" $(ARGS)
 
 lint: $(READY)          ## style and types
@@ -31,8 +33,17 @@ bench-signals: $(READY) ## signals beside DuckDB, Polars, Spark and Feast; an ho
 bench-last-item: $(READY) ## the latest-value join beside Feast, on what Feast finishes
 	$(BIN)/python benchmarks/signals/last_item.py $(ARGS)
 
+bench-private: $(READY) ## Prio3, local, central and DAP; beside the npm client and OpenDP
+	$(BIN)/python benchmarks/private/run.py $(ARGS)
+
 engines-page: $(READY)  ## what each engine supports, from what it declares
 	$(BIN)/python -m tacit.engines.table > docs/engines.md
+
+bench-live: $(READY)    ## serving beside raw ASGI, Feast and Redis; half an hour; --quick is a tenth
+	$(BIN)/python benchmarks/live/run.py $(ARGS)
+
+bench-live-engines: $(SPARK) $(FLINK)/.ready ## streams by push, by Spark and by Flink
+	$(BIN)/python benchmarks/live/engines.py $(ARGS)
 
 bench-live-store: $(READY) ## the online store by itself: ingestion, reads, growth
 	$(BIN)/python benchmarks/live/store.py $(ARGS)
@@ -54,4 +65,9 @@ $(READY): requirements.lock pyproject.toml
 
 $(SPARK): $(READY) pyproject.toml
 	$(BIN)/python -m pip install --quiet --no-build-isolation --editable ".[spark]"
+	@touch $@
+
+$(FLINK)/.ready: $(READY)
+	$(PYTHON) -m venv $(FLINK)
+	$(FLINK)/bin/python -m pip install --quiet "apache-flink>=2.3,<2.4"
 	@touch $@

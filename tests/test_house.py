@@ -28,8 +28,9 @@ ROOMS = (
     ("device",),
     ("learn",),
     ("project",),
+    ("serve",),
     ("terminal",),
-    ("terminal_lake",),
+    ("terminal_budget", "terminal_lake", "terminal_query", "terminal_stream"),
     ("demo",),
     ("cli",),
 )

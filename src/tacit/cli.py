@@ -13,6 +13,7 @@ from typing import Any
 from tacit import __version__
 from tacit.collect.dap.command import add_dap
 from tacit.errors import DataError, StoreError, TacitError, TacitWarning
+from tacit.serve.command import add_serve
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -28,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     try:
         with warnings.catch_warnings():
-            warnings.showwarning = _beside  # type: ignore[assignment]
+            warnings.showwarning = _beside
             status = command(given)
         sys.stdout.flush()
         return status
@@ -77,13 +78,16 @@ def _parser() -> argparse.ArgumentParser:
     _add_plan(commands)
     _add_ingest(commands)
     _add_lake(commands)
+    _add_stream(commands)
     _add_run(commands)
+    _add_query(commands)
     _add_budget(commands)
     _add_quality(commands)
     _add_forget(commands)
     _add_rank(commands)
     _add_demo(commands)
     _add_evaluate(commands)
+    add_serve(commands)
     add_dap(commands)
     return parser
 
@@ -131,6 +135,36 @@ def _add_lake(commands: Commands) -> None:
     lake.set_defaults(command=_lake)
 
 
+def _share(text: str) -> tuple[int, int]:
+    part, _, whole = text.partition("/")
+    if not (part.isdecimal() and whole.isdecimal() and int(part) < int(whole)):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a share, such as 0/4")
+    return int(part), int(whole)
+
+
+def _add_stream(commands: Commands) -> None:
+    stream = commands.add_parser("stream", help="take streams into the online store, by an engine")
+    stream.add_argument("folder", type=Path, metavar="DIR", nargs="?", default=Path())
+    stream.add_argument("--engine", choices=("spark", "flink"), required=True)
+    stream.add_argument(
+        "--source", action="append", default=[], metavar="SOURCE", help="only this; all of [stream]"
+    )
+    stream.add_argument("--once", action="store_true", help="end when what is there is taken")
+    stream.add_argument(
+        "--idle", type=float, default=30.0, metavar="30", help="Flink: that is, after so long (s)"
+    )
+    stream.add_argument(
+        "--share",
+        type=_share,
+        metavar="0/4",
+        default=(0, 1),
+        help="Flink: take a share of the shards; the first, 0, also runs the job",
+    )
+    stream.add_argument("--show", action="store_true", help="print what the engine is told")
+    stream.add_argument("--setup", action="store_true", help="install Flink, some 850 MB, by pip")
+    stream.set_defaults(command=_stream)
+
+
 def _add_run(commands: Commands) -> None:
     run = commands.add_parser("run", help="apply the plan: collect, learn, deliver")
     run.add_argument("folder", type=Path, metavar="DIR", nargs="?", default=Path())
@@ -138,9 +172,30 @@ def _add_run(commands: Commands) -> None:
     run.set_defaults(command=_run)
 
 
+def _add_query(commands: Commands) -> None:
+    query = commands.add_parser("query", help="ask a metric: a number, its interval, what it cost")
+    query.add_argument("metric", metavar="METRIC")
+    query.add_argument("--by", nargs="+", action="extend", default=[], metavar="DIM")
+    query.add_argument("--grain", metavar="1d", help="one number for each 1h, 1d, 1w or 1mo (UTC)")
+    query.add_argument("--where", metavar="SQL", help="over dimensions, such as \"country = 'fr'\"")
+    query.add_argument("--since", metavar="WHEN", help="2026-01-31, or 90d for so long ago")
+    query.add_argument("--until", metavar="WHEN", help="left out: the end of the last whole period")
+    query.add_argument("--purpose", metavar="NAME", help="what for, where the metric has several")
+    query.add_argument(
+        "--rollup", action="store_true", help="add up a finer answer, at no cost, if there is one"
+    )
+    shape = query.add_mutually_exclusive_group()
+    shape.add_argument("--json", action="store_true", help="print one JSON object")
+    shape.add_argument("--csv", action="store_true", help="print the cells as CSV")
+    query.add_argument("--project", type=Path, metavar="DIR", default=Path())
+    query.set_defaults(command=_query)
+
+
 def _add_budget(commands: Commands) -> None:
     budget = commands.add_parser("budget", help="print what has been spent, and what is left")
     budget.add_argument("folder", type=Path, metavar="DIR", nargs="?", default=Path())
+    budget.add_argument("--picture", type=Path, metavar="FILE.svg", help="draw it too")
+    budget.add_argument("--json", action="store_true", help="print one JSON object")
     budget.set_defaults(command=_budget)
 
 
@@ -250,6 +305,13 @@ def _lake(given: argparse.Namespace) -> int:
     return 0
 
 
+def _stream(given: argparse.Namespace) -> int:
+    from tacit.terminal_stream import show_stream
+
+    show_stream(given)
+    return 0
+
+
 def _run(given: argparse.Namespace) -> int:
     from tacit.project import Project
     from tacit.terminal import show_run
@@ -258,11 +320,18 @@ def _run(given: argparse.Namespace) -> int:
     return 0
 
 
+def _query(given: argparse.Namespace) -> int:
+    from tacit.terminal_query import show_query
+
+    show_query(given)
+    return 0
+
+
 def _budget(given: argparse.Namespace) -> int:
     from tacit.project import Project
-    from tacit.terminal import show_budget
+    from tacit.terminal_budget import show_budget
 
-    show_budget(Project.load(given.folder))
+    show_budget(Project.load(given.folder), given)
     return 0
 
 

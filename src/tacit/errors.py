@@ -14,7 +14,9 @@
     │   └── BundleError       a bundle is tampered with, expired or downgraded
     ├── StoreError            a store is full, unreadable or rolled back         T7xx
     ├── CollectError          a party of a collection refuses, or cannot be
-    │                         reached                                            T8xx
+    │                         reached                                            T80x to T82x
+    ├── ServeError            a request for signals is refused                   T84x to T86x
+    ├── QueryError            a question to a metric cannot be answered          T89x
     └── Refused               a plan with one or more errors; carries all of them
 
 An error says four things: what is wrong, where (`file:line`, a row, a path), by which way it came
@@ -130,6 +132,14 @@ class StoreError(TacitError):
 
 class CollectError(TacitError):
     default_code = "T800"
+
+
+class ServeError(TacitError):
+    default_code = "T840"
+
+
+class QueryError(TacitError):
+    default_code = "T890"
 
 
 class Refused(TacitError):  # noqa: N818 - a verdict, as it is called everywhere

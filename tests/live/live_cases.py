@@ -100,13 +100,18 @@ def feed(*, endless: bool = True, keep: int | None = None, baseline: bool = Fals
     )
 
 
+def few(given: Feed) -> Feed:
+    """The same views, each of a few windows."""
+    views = [
+        replace(v, windows=tuple(dict.fromkeys((*v.windows[:3], *v.windows[-3:]))))
+        for v in given.views
+    ]
+    return replace(given, views=tuple(views))
+
+
 def crash_feed() -> Feed:
     """Three views of few windows: what a process that dies often writes."""
-    found = feed()
-    return replace(
-        found,
-        views=tuple(replace(v, windows=(*v.windows[:3], *v.windows[-3:])) for v in found.views),
-    )
+    return few(feed())
 
 
 def online(folder: Path | Backend, given: Feed, **settings: Any) -> Online:

@@ -113,11 +113,11 @@ def kill_while_streaming(folder: Path, times: int, seed: int) -> None:
 
 
 def test_killed_while_pushing(tmp_path: Path) -> None:
-    kill_while_pushing(tmp_path, 5, 1)
+    kill_while_pushing(tmp_path, 3, 1)
 
 
 def test_killed_while_streaming(tmp_path: Path) -> None:
-    kill_while_streaming(tmp_path, 5, 1)
+    kill_while_streaming(tmp_path, 2, 1)
 
 
 @pytest.mark.slow

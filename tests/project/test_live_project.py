@@ -69,6 +69,9 @@ def test_rows_of_nobody_and_misspelt_ones_are_set_apart(tmp_path: Path) -> None:
     assert (pushed.accepted, pushed.quarantined) == (1, 2)
     pushed = shop.push("visits", pa.Table.from_pylist(rows[:2]))
     assert (pushed.accepted, pushed.quarantined) == (1, 1)
+    for nobodys in (rows[1:2], pa.Table.from_pylist([{**good, "person": None}, good]).slice(0, 1)):
+        pushed = shop.push("visits", nobodys)  # not one that is left
+        assert (pushed.accepted, pushed.quarantined) == (0, 1)
     assert shop.online.lookup(["seen"]).one({"thing": "x"}, shop.now()).values == [2]
 
 

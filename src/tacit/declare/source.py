@@ -125,6 +125,31 @@ class Table(Source):
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
+class Given(Source):
+    """What arrives with a request and is kept nowhere: a formula may name it beside its signals.
+
+    Online, whoever asks for the formula sends it; in a training set it is a column of the spine, of
+    this name. Its terms are those on which it may be used.
+
+    Args:
+        value: its type and its category, made with `text`, `integer`, `number`, `flag` or `time`.
+    """
+
+    kind: ClassVar[str] = "given"
+    takes: ClassVar[Mapping[str, Takes]] = {
+        **Source.takes,
+        "value": instance(Column, "a column", 'number("user.behavior")'),
+    }
+
+    value: Column
+    columns: Mapping[str, Column] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "columns", {"value": self.value})
+        super().__post_init__()
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Events(Source, SignalMethods):
     """A stream of things that happened, and the signals that can be made of it.
 

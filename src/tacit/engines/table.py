@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 
 from tacit.aggregates.algebra import FAMILIES, REGISTRY
 from tacit.declare.expression import OPERATORS
-from tacit.plan.place import ENGINES, EVERY_PART, Capability
+from tacit.plan.place import ENGINES, EVERY_PART, STREAMS, Capability
 
 HEAD = """# Engines
 
@@ -88,10 +88,26 @@ def page() -> str:
         ),
         "\n## What rows may be\n",
         *(f"- `{name}`: {'; '.join(engine.reads)}" for name, engine in ENGINES.items()),
+        "\n## Streams\n",
+        "Into the online store, as [live.md](live.md) says: one plan, the same states.\n",
+        "| | " + " | ".join(STREAMS) + " |",
+        "|---|" + "---|" * len(STREAMS),
+        *(f"| {what} | " + " | ".join(told) + " |" for what, told in _streams().items()),
     ]
     if notes:
         parts += ["", *(f"[{number}] {text}.  " for text, number in notes.items())]
     return "\n".join(parts).rstrip() + "\n" + CLUSTER
+
+
+def _streams() -> dict[str, list[str]]:
+    """What takes streams, line by line."""
+    kinds = STREAMS.values()
+    return {
+        "events are in": ["; ".join(each.reads) for each in kinds],
+        "whole or not at all": [each.commits for each in kinds],
+        "an event that comes twice is known": [each.ids for each in kinds],
+        "states are kept up by": [each.machines for each in kinds],
+    }
 
 
 def _takes(key: str) -> str:

@@ -103,6 +103,28 @@ def check_columns(table: pa.Table, names: Sequence[str]) -> None:
         )
 
 
+def with_given(found: pa.Table, spine: pa.Table, given: Mapping[str, Type]) -> pa.Table:
+    """What was found for the rows of a spine, and what the spine gives to formulas: its columns of
+    these names. Raises DataError T371 for one that is missing or of another type."""
+    for name, kind in given.items():
+        if name not in spine.column_names:
+            _wrong(
+                f"it has no column {name!r}, which a formula is over",
+                "add what was given with each request",
+            )
+        column = spine[name]
+        whole = pa.types.is_integer(column.type) or pa.types.is_null(column.type)
+        if column.type != ARROW[kind] and (whole or kind is Type.TIME):
+            try:
+                column = micros(column) if kind is Type.TIME else column.cast(ARROW[kind])
+            except (pa.ArrowException, DataError):
+                _wrong(f"its column {name!r} is no {kind}", f"give it as {ARROW[kind]}")
+        if column.type != ARROW[kind]:
+            _wrong(f"its column {name!r} is {column.type}, no {kind}", f"give it as {ARROW[kind]}")
+        found = found.append_column(name, column)
+    return found
+
+
 def _wrong(message: str, fix: str) -> NoReturn:
     raise DataError(f"the spine cannot be used: {message}", code="T371", where="spine", fix=fix)
 

@@ -20,7 +20,7 @@ or stale where one of them is, and missing where all are.
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -39,7 +39,7 @@ from tacit.errors import DataError, warn
 from tacit.learn.known import features_as_known
 from tacit.learn.leaks import check_moments, check_names, check_values
 from tacit.learn.reach import Rows, arrived_by, late_share
-from tacit.learn.spine import AT, Spine, check_columns
+from tacit.learn.spine import AT, Spine, check_columns, with_given
 from tacit.operations import Computed, Derived, View, Window
 from tacit.store.atomic import replace_file
 from tacit.values import Type
@@ -62,6 +62,7 @@ class Question:
     Attributes:
         views: the windows of the features, and of what formulas are over; no outcome is among them.
         formulas: the features that are formulas.
+        given: the columns of the spine that these are over, as well as over signals.
         outcomes: the labels' windows, each `ahead`.
         labels: the label's column → the outcome's signal.
         sources: opens each source and content table, the same rows every time.
@@ -77,6 +78,7 @@ class Question:
     spine: Spine
     views: tuple[View, ...]
     formulas: tuple[Derived, ...]
+    given: Mapping[str, Type]
     outcomes: tuple[View, ...]
     labels: Mapping[str, str]
     sources: Callable[[], AbstractContextManager[Mapping[str, Rows]]]
@@ -267,6 +269,7 @@ def make(engine: Computing, question: Question, names: Sequence[str]) -> Trainin
         if name in question.signals:
             told = _blank(features[name], _barred(question, name), [DENIED, EXPIRED])
             features = features.set_column(place, name, told)
+    features = with_given(features, spine.table, question.given)
     features = engine.derive(features, question.formulas)
     table = spine.table
     for name in names:
@@ -283,7 +286,7 @@ def make(engine: Computing, question: Question, names: Sequence[str]) -> Trainin
             views = tuple(map(newest_view, question.views))
             newest = _features(engine, question, views, sources)
         each = {name: _status(question, name, newest[name]) for name in question.signals}
-        each |= {formula.signal: _joined(formula, each) for formula in question.formulas}
+        each |= {f.signal: _joined(f, each, question.given) for f in question.formulas}
         found = {name: each[name] for name in names}
         return found | {
             label: np.where(barred < 0, COMPLETE, barred)
@@ -326,13 +329,15 @@ def _told(question: Question, name: str, column: pa.ChunkedArray) -> pa.ChunkedA
     for formula in question.formulas:
         if formula.signal == name:
             for signal, _ in formula.inputs:
+                if signal in question.given:
+                    continue
                 column = _blank(column, _barred(question, signal), [DENIED, EXPIRED])
     return column
 
 
-def _joined(formula: Derived, statuses: Mapping[str, Array]) -> Array:
+def _joined(formula: Derived, statuses: Mapping[str, Array], given: Collection[str]) -> Array:
     """The status of a formula, of those of the signals that it is over."""
-    each = np.stack([statuses[name] for name, _ in formula.inputs])
+    each = np.stack([statuses[name] for name, _ in formula.inputs if name not in given])
     found = np.where((each == MISSING).all(axis=0), MISSING, FRESH).astype(np.int8)
     for status in (STALE, EXPIRED, DENIED):  # the last has the last word
         found[(each == status).any(axis=0)] = status

@@ -56,16 +56,17 @@ def _owned(feed: Feed, found: Accepted) -> Accepted:
     """Without the rows whose person is null."""
     for column in feed.required:
         there = pc.is_valid(found.table[column])
-        nobody = pc.indices_nonzero(pc.invert(there)).to_pylist()
+        gone = pc.indices_nonzero(pc.invert(there))
+        nobody = gone.to_pylist()
         if nobody:
-            lost = found.table.take(nobody).to_pylist()
+            lost = found.table.take(gone).to_pylist()
             reason = f"the row has no {column}: it belongs to nobody"
             rejected = [
                 Rejected(found.places[i], reason, dump(row))
                 for i, row in zip(nobody, lost, strict=True)
             ]
-            kept = pc.indices_nonzero(there).to_pylist()
-            places = [found.places[i] for i in kept]
+            kept = pc.indices_nonzero(there)  # an array: an empty list would have no type
+            places = [found.places[i] for i in kept.to_pylist()]
             found = Accepted(found.table.take(kept), places, found.rejected + rejected)
     return found
 

@@ -155,6 +155,7 @@ def begin(online: Online, name: str) -> Baseline:
     online.source(name)
     with online.backend.change() as store:
         standing = Standing.read(store, name)
+        _whole(standing, name)
         prefix = b"o" + digest(name)
         begun = {key[len(prefix) :].decode(): Mark.load(raw) for key, raw in store.scan(prefix)}
         if standing.version:
@@ -167,6 +168,18 @@ def begin(online: Online, name: str) -> Baseline:
         store.put([replace(standing, building=version).item(name)])
     remove_versions(online, name)
     return Baseline(online, name, version, begun)
+
+
+def _whole(standing: Standing, name: str) -> None:
+    """Raises StoreError T729 while some lanes have a batch of a stream that others have not."""
+    half = [stream for stream, stands in standing.streams.items() if stands["open"]]
+    if half:
+        raise StoreError(
+            f"the stream {half[0]!r} is in the middle of a batch",
+            code="T729",
+            where=name,
+            fix="begin again when a batch of Spark is through; end a stream of Flink in order",
+        )
 
 
 def remove_versions(online: Online, name: str) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from tacit.aggregates.algebra import REGISTRY, Value
+from tacit.aggregates.algebra import REGISTRY, Aggregate, Value
 from tacit.aggregates.columns import Array
 from tacit.aggregates.state import Reader, Writer
 from tacit.live import scan
@@ -307,6 +307,11 @@ def finish(slot: Slot, state: Folded, at: int) -> Any:
     if slot.by is None:
         return algebra.finish_at(state, at)
     return [(key, algebra.finish_at(state[key], at)) for key in sorted(state)]
+
+
+def ages(slot: Slot) -> bool:
+    """Whether the result of one state is another at another moment."""
+    return type(REGISTRY[slot.aggregate]).finish_at is not Aggregate.finish_at
 
 
 def pack(slots: Sequence[Slot], states: Sequence[Folded]) -> bytes:

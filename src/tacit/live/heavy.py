@@ -25,6 +25,7 @@ import numpy as np
 from tacit.aggregates.columns import Array
 from tacit.errors import DataError, StoreError
 from tacit.live import kernels, scan
+from tacit.live.distinct import Occurring, count_more
 from tacit.live.fold import (
     Folded,
     Rows,
@@ -57,6 +58,7 @@ KEPT = 128
 SEGMENT = 1024
 """Rows of a segment; it parts in two at twice as many."""
 _TILE = struct.Struct("<qqQII")
+_NO_ROWS = np.zeros(0, np.int64)
 
 
 class Tile(NamedTuple):
@@ -98,6 +100,7 @@ class Index:
     tiles: list[Tile]
     _gathered: Gathered | None = None
     _after: dict[int, list[Folded]] = field(default_factory=dict)
+    _occurring: dict[int, Occurring] = field(default_factory=dict)
 
     def gathered(self, form: Form) -> Gathered:
         """The tiles as compiled code adds them up; slots that it cannot are left empty."""
@@ -116,6 +119,14 @@ class Index:
             highs = np.array([tile.high for tile in self.tiles], np.int64)
             self._gathered = Gathered(found, scan.suffixes(found, kinds), lows, highs, kinds)
         return self._gathered
+
+    def occurring(self, slots: Sequence[Slot], number: int) -> Occurring:
+        """The values of a slot that is `distinct`."""
+        found = self._occurring.get(number)
+        if found is None:
+            sets = [tile.states[number] for tile in self.tiles]
+            found = self._occurring[number] = Occurring(slots[number], sets)
+        return found
 
     def merged(self, slots: Sequence[Slot], number: int, i: int, j: int) -> Folded:
         """The state of a slot over tiles [i, j). Those that reach to the end are kept."""
@@ -416,6 +427,39 @@ class Sealed:
                     total, rows.words, form.width, tile.low, tile.high, form.kinds, form.cells,
                     groups, starts, at, scratch,
                 )  # fmt: skip
+
+    def distinct(self, slot: Slot, head: Rows, starts: Sequence[int], end: int) -> list[int] | None:
+        """How many values of a slot are distinct in [start, end), here and in the head; None where
+        something is sealed past the end."""
+        tiles, slots = self.index.tiles, self.segments.form.slots
+        if tiles[-1].high >= end:
+            return None
+        lows = self.index.gathered(self.segments.form).lows
+        there = self.index.occurring(slots, slots.index(slot))
+        codes, numbers = there.number(head)
+        times, seen = np.ascontiguousarray(head.rows[:, 0]), np.full(numbers, -1, np.int64)
+        found = []
+        for mark, start in enumerate(starts):
+            first = int(np.searchsorted(lows, start))
+            edge_times = edge_codes = _NO_ROWS
+            if first and tiles[first - 1].high >= start:
+                name = tiles[first - 1].name
+                edge_codes = there.segment(name, self._rows[name])
+                edge_times = np.ascontiguousarray(self._rows[name].rows[:, 0])
+            more = count_more(
+                times, codes, edge_times, edge_codes, start, end, there.last, first, seen, mark
+            )
+            found.append(int(there.after[first]) + more)
+        return found
+
+    @property
+    def count(self) -> int:
+        """How many rows are sealed."""
+        return sum(tile.rows for tile in self.index.tiles)
+
+    def rows(self, name: int) -> Rows | None:
+        """A segment's rows, if it was read."""
+        return self._rows.get(name)
 
     @property
     def newest(self) -> int:

@@ -251,7 +251,7 @@ class Online:
     def _fresh(self, store: Changing, standing: Standing, name: str, ids: Any, now: int) -> Any:
         """Which ids are new; they are remembered."""
         live = Seen(b"i" + digest(name))
-        new = live.fresh(store, ids)
+        new = live.fresh(store, ids) & Seen(b"w" + digest(name)).fresh(store, ids)
         if standing.version:
             new &= baseline_ids(name, standing.version).fresh(store, ids)
         live.add(store, ids[new], now, self.settings.remember)
@@ -331,7 +331,7 @@ class Online:
             standing.number += 1
             key = b"q" + digest(name) + standing.number.to_bytes(8, "big")
             text = each.raw.decode(errors="replace")
-            items.append((key, _QUARANTINED.pack(now) + json.dumps([each.reason, text]).encode()))
+            items.append((key, QUARANTINED.pack(now) + json.dumps([each.reason, text]).encode()))
         store.put(items)
 
     def heard(self, name: str, now: int) -> None:
@@ -388,8 +388,8 @@ class Online:
         """When, why, and what: the rows that were refused."""
         with self.backend.read() as store:
             for _, raw in store.scan(b"q" + digest(name)):
-                reason, row = json.loads(raw[_QUARANTINED.size :])
-                yield _QUARANTINED.unpack_from(raw)[0], reason, row
+                reason, row = json.loads(raw[QUARANTINED.size :])
+                yield QUARANTINED.unpack_from(raw)[0], reason, row
 
     # ------------------------------------------------------------------ upkeep
 
@@ -416,7 +416,7 @@ class Online:
                 old = [
                     key
                     for key, raw in store.scan(b"q" + digest(name))
-                    if _QUARANTINED.unpack_from(raw)[0] < now - self.settings.quarantine
+                    if QUARANTINED.unpack_from(raw)[0] < now - self.settings.quarantine
                 ]
                 store.delete(old)
         return changed
@@ -487,4 +487,4 @@ class Entry:
 
 
 _ID = "\0id"  # no declared column is called so
-_QUARANTINED = struct.Struct("<q")
+QUARANTINED = struct.Struct("<q")

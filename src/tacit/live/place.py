@@ -7,6 +7,8 @@
     i SOURCE             runs of ids that came live (`Seen`); v SOURCE VERSION: those of a baseline
     j SOURCE NUMBER      the journal: rows that wait for a baseline
     q SOURCE NUMBER      quarantine
+    n SOURCE SHARD       counts of rows that a lane took; w SOURCE SHARD: runs of ids of its share
+    b SOURCE STREAM SHARD  the new ids of a lane's last batch
     d SOURCE VERSION VIEW h KEY          a head
     d SOURCE VERSION VIEW i KEY          the index of a heavy key
     d SOURCE VERSION VIEW s KEY NAME     a segment of one
@@ -20,7 +22,9 @@ from __future__ import annotations
 import json
 import struct
 from dataclasses import asdict, dataclass, field
+from functools import lru_cache
 from hashlib import blake2b
+from typing import Any
 
 from tacit.store.online.base import Reading
 
@@ -75,6 +79,8 @@ class Standing:
         begun: the marks when the journal began, by stream, as text.
         counts: of rows, by what became of them.
         number: of the last push, journal entry or row in quarantine.
+        streams: what engines of streams stand at, by stream (`live.lanes`).
+        shards: into how many lanes they deal keys.
     """
 
     version: int = 0
@@ -84,22 +90,34 @@ class Standing:
     begun: dict[str, str] = field(default_factory=dict)
     counts: dict[str, int] = field(default_factory=dict)
     number: int = 0
+    streams: dict[str, dict[str, Any]] = field(default_factory=dict)
+    shards: int = 0
 
     @classmethod
     def read(cls, store: Reading, source: str) -> Standing:
-        raw = store.get([b"m" + digest(source)])[0]
+        raw = store.get([standing_key(source)])[0]
         return cls() if raw is None else cls(**json.loads(raw[_STANDING.size :]))
 
     def item(self, source: str) -> tuple[bytes, bytes]:
         """As it is stored: version and progress lead, for readers in a hurry."""
         raw = _STANDING.pack(self.version, self.progress) + json.dumps(asdict(self)).encode()
-        return b"m" + digest(source), raw
+        return standing_key(source), raw
+
+
+@lru_cache(maxsize=4096)
+def standing_key(source: str) -> bytes:
+    """Where it is stored what stands of a source."""
+    return b"m" + digest(source)
+
+
+def look(raw: bytes | None) -> tuple[int, int]:
+    """Version and progress, of what is stored of a source's standing."""
+    return (0, -(2**63)) if raw is None else _STANDING.unpack_from(raw)
 
 
 def glance(store: Reading, source: str) -> tuple[int, int]:
     """Version and progress of a source."""
-    raw = store.get([b"m" + digest(source)])[0]
-    return (0, -(2**63)) if raw is None else _STANDING.unpack_from(raw)
+    return look(store.get([standing_key(source)])[0])
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,9 +20,10 @@ from tacit.aggregates.columns import Array
 from tacit.errors import DataError, StoreError
 from tacit.live import fold, scan
 from tacit.live.feed import Feed, join_parts, key_parts
-from tacit.live.form import BOOL, FLOAT, LEAST, TEXT, Form, raw_text, slot_of
+from tacit.live.form import BOOL, FLOAT, LEAST, SEALED, TEXT, Form, Slot, raw_text, slot_of
 from tacit.live.heavy import Sealed, Segments, adds_up, damaged, kind_of
-from tacit.live.place import Place, glance
+from tacit.live.lasting import Trace, forgotten, lasts, sealed_lasts
+from tacit.live.place import Place, glance, look, standing_key
 from tacit.operations import Window
 from tacit.store.online.base import Backend, Reading
 from tacit.values import Type
@@ -35,13 +36,15 @@ class Status(IntEnum):
 
     FRESH: it is of all events that were there. STALE: its source was not heard of for too long.
     MISSING: nothing is known: no such key, all of it expired, or no event to tell of; the value is
-    what the aggregate says of nothing. DENIED: the purpose may not see it; it was not looked at.
+    what the aggregate says of nothing. DENIED: the purpose may not see it, or the person refused.
+    NOISED: it is an estimate, from a release whose noise it bears.
     """
 
     FRESH = 0
     STALE = 1
     MISSING = 2
     DENIED = 3
+    NOISED = 4
 
 
 class Values(NamedTuple):
@@ -105,7 +108,6 @@ class _Chosen:
             _numbers(window.length for window in whole),
             _numbers(window.hop for window in whole),
             _numbers(form.keep.get(window.signal) for window in whole),
-            np.zeros(len(whole), np.int64),
         )
         self.kinds = [
             -1 if slot.value is None or op in (scan.OP_COUNT, scan.OP_DISTINCT, scan.OP_SINCE)
@@ -118,8 +120,25 @@ class _Chosen:
         self.numbers = np.array([form.slots.index(slot) for slot in self.slots], np.int64)
         self.ranks = np.array([kind_of(form, slot) for slot in self.slots], np.int64)
         self.adds = [adds_up(form, slot) for slot in self.slots]
+        self.ages = [w for w, slot in enumerate(self.slots) if _ages(slot) and slot.by is None]
+        self.restless = any(
+            fold.ages(slot) and not (_ages(slot) and slot.by is None) for slot in self.slots
+        )
+        self.distinct: dict[Slot, list[int]] = {}
+        for w, op in enumerate(ops):
+            if op == scan.OP_DISTINCT:
+                self.distinct.setdefault(self.slots[w], []).append(w)
         self.blank = [fold.finish(slot, fold.nothing(slot), 0) for slot in self.slots]
         self.keys = [name for name, _ in form.view.keys]
+
+    def told(self, rows: fold.Rows, sealed: Sealed, answer: Answer, at: int) -> dict[int, int]:
+        """Windows of a heavy key that count what is distinct, as far as no base adds to them."""
+        found: dict[int, int] = {}
+        for slot, several in self.distinct.items():
+            plain = [w for w in several if not (self.endless[w] and rows.extra)]
+            told = sealed.distinct(slot, rows, [int(answer.starts[w]) for w in plain], at)
+            found |= dict(zip(plain, told or (), strict=told is not None))
+        return found
 
     def _group(self, window: Window) -> tuple[Any, ...]:
         """Windows whose starts keep the order of their lengths share one pass."""
@@ -129,14 +148,21 @@ class _Chosen:
         return (window.value or "", window.where or "", hop, -1 if keep is None else keep, other)
 
 
+def _ages(slot: Slot) -> bool:
+    """Whether its result grows with the clock, a microsecond each microsecond."""
+    return slot.aggregate == "since"
+
+
 def _numbers(values: Iterator[int | None] | Any) -> Array:
     return np.array([-1 if value is None else value for value in values], np.int64)
 
 
 class Answer(NamedTuple):
-    """What compiled code found for some keys of a view."""
+    """What compiled code found for some keys of a view. ``whole`` are the starts of all its
+    windows, also of those that are not asked for."""
 
     starts: Array
+    whole: Array
     results: Array
     states: Array
     entities: Array
@@ -148,6 +174,9 @@ class Lookup:
 
     Args:
         stale: µs without news of a source, after which its values are STALE; None is never.
+
+    Attributes:
+        aging: the places of signals whose values grow with the clock.
     """
 
     def __init__(
@@ -168,6 +197,11 @@ class Lookup:
         ]
         place = {signal: i for i, signal in enumerate(self.signals)}
         self.places = [[place[w.signal] for w in view.windows] for view in self.views]
+        self.aging = frozenset(
+            places[w]
+            for view, places in zip(self.views, self.places, strict=True)
+            for w in view.ages
+        )
         # From the order of the windows to that of the signals, when one view has all of them.
         back = sorted(range(len(self.places[0])), key=self.places[0].__getitem__)
         self._order = itemgetter(*back) if len(back) > 1 else None
@@ -193,7 +227,43 @@ class Lookup:
         """
         _check_moment(at)
         with self.backend.read() as store:
-            return self._one(store, keys, at, at if now is None else now, allowed)
+            return self._one(store, keys, at, at if now is None else now, allowed, None)
+
+    def traced(
+        self,
+        store: Reading,
+        keys: Mapping[str, object],
+        at: int,
+        allowed: Sequence[bool] | None = None,
+    ) -> tuple[Values, Trace]:
+        """The same by a reading of the store that is under way, and what it was made of."""
+        _check_moment(at)
+        trace = Trace()
+        return self._one(store, keys, at, at, allowed, trace), trace
+
+    def stands(self, store: Reading, trace: Trace, at: int) -> bool:
+        """Whether what an answer was made of is still what the store holds, and its time not over.
+
+        One trip to the store.
+        """
+        return self.all_stand(store, [trace], at)[0]
+
+    def all_stand(self, store: Reading, traces: Sequence[Trace], at: int) -> list[bool]:
+        """The same of each of several, in one trip."""
+        names = list(dict.fromkeys(name for trace in traces for name in trace.sources))
+        keys = list(dict.fromkeys(key for trace in traces for key in trace.heads))
+        found = store.get([*map(standing_key, names), *keys])
+        stand = {}
+        for name, raw in zip(names, found, strict=False):
+            version, progress = look(raw)
+            stand[name] = (version, self.stale is not None and at - progress > self.stale)
+        heads = dict(zip(keys, found[len(names) :], strict=True))
+        return [
+            at < trace.until
+            and all(stand[name] == seen for name, seen in trace.sources.items())
+            and all(heads[key] == raw for key, raw in trace.heads.items())
+            for trace in traces
+        ]
 
     def _one(
         self,
@@ -202,16 +272,21 @@ class Lookup:
         at: int,
         now: int,
         allowed: Sequence[bool] | None,
+        trace: Trace | None,
     ) -> Values:
         values: list[Any] = [None] * len(self.signals)
         status = [Status.DENIED] * len(self.signals)
         for view, places in zip(self.views, self.places, strict=True):
             if allowed is not None and not any(allowed[i] for i in places):
                 continue
-            place, stale = self._place(store, view, at)
+            place, stale = self._place(store, view, at, *(() if trace is None else (trace,)))
             key = self._key(view, keys)
-            found, known = self._values(store, view, place, key, at, now)
+            found, known = self._values(store, view, place, key, at, now, trace)
             fresh = Status.STALE if stale else Status.FRESH
+            if trace is not None:
+                for w in view.ages:
+                    if found[w] is not None:
+                        trace.ages[places[w]] = at - found[w]
             if allowed is None and len(places) == len(values):  # all of them are of one view
                 found = self._ordered(found)
                 if known and None not in found:
@@ -228,7 +303,7 @@ class Lookup:
     def _ordered(self, found: list[Any]) -> list[Any]:
         return found if self._order is None else list(self._order(found))
 
-    def _place(self, store: Reading, view: _Chosen, at: int) -> tuple[Place, bool]:
+    def _place(self, store: Reading, view: _Chosen, at: int, *traces: Trace) -> tuple[Place, bool]:
         version, progress = glance(store, view.feed.name)
         if not version:
             raise StoreError(
@@ -238,6 +313,10 @@ class Lookup:
                 fix="build its baseline, or push events to a source that needs none",
             )
         stale = self.stale is not None and at - progress > self.stale
+        for trace in traces:
+            trace.sources[view.feed.name] = (version, stale)
+            if self.stale is not None and not stale:
+                trace.by(progress + self.stale + 1)
         place = view.places.get(version)
         if place is None:
             place = Place.of(view.feed.name, version, view.form.view.name)
@@ -251,17 +330,29 @@ class Lookup:
         return join_parts(key_parts(view.form.types, parts))
 
     def _values(
-        self, store: Reading, view: _Chosen, place: Place, key: bytes, at: int, now: int
+        self,
+        store: Reading,
+        view: _Chosen,
+        place: Place,
+        key: bytes,
+        at: int,
+        now: int,
+        trace: Trace | None = None,
     ) -> tuple[list[Any], bool]:
+        head = place.head(key)
         for _ in range(_PATIENCE):
-            raw = store.get([place.head(key)])[0]
+            raw = store.get([head])[0]
+            if trace is not None:
+                trace.heads[head] = raw
             words = _EMPTY if raw is None else np.frombuffer(raw, np.int64)
             answer = self._answer(view, words, np.array([0, len(words)]), at, now)
             entity = int(answer.entities[0])
+            if trace is not None and raw is not None:
+                trace.by(self._lasts(view, words, answer, at))
             if entity == scan.ABSENT:
                 return list(view.blank), False
             _check(view, entity, at)
-            found = self._convert(store, view, place, key, raw or b"", words, answer, at)
+            found = self._convert(store, view, place, key, raw or b"", words, answer, at, trace)
             if found is not None:
                 return found, True
         raise StoreError(
@@ -271,6 +362,15 @@ class Lookup:
             fix="try again; the store is written to faster than it is read",
         )
 
+    def _lasts(self, view: _Chosen, words: Array, answer: Answer, at: int) -> int:
+        """Until when what is seen of a head is the same. Whether anything is known of a key depends
+        on windows that are not asked for, too."""
+        if view.restless:
+            return at
+        windows = view.lengths, view.hops, view.keeps
+        seen = lasts(words, view.form.width, *windows, answer.starts, at)
+        return min(int(seen), int(forgotten(words, view.form.width, *view.all, at)))
+
     def _answer(self, view: _Chosen, words: Array, offsets: Array, at: int, now: int) -> Answer:
         count, size = len(offsets) - 1, len(view.windows)
         cached = getattr(self._local, "spare", None)
@@ -279,6 +379,7 @@ class Lookup:
         if count != 1 or (id(view), 1) not in spare:
             made = Answer(
                 np.empty(size, np.int64),
+                np.empty(len(view.all[0]), np.int64),
                 np.zeros((count, size), np.int64),
                 np.zeros((count, size), np.int64),
                 np.zeros(count, np.int64),
@@ -289,12 +390,11 @@ class Lookup:
         else:
             made = spare[id(view), 1]
         earliest = scan.find_starts(view.lengths, view.hops, view.keeps, at, now, made.starts)
-        lengths, hops, keeps, starts = view.all
-        scan.find_starts(lengths, hops, keeps, at, now, starts)
+        scan.find_starts(*view.all, at, now, made.whole)
         form = view.form
         scan.answer(
             words, offsets, form.width, form.stamp, form.kinds, form.cells, view.groups, view.ops,
-            made.starts, at, earliest, int(starts.min()), made.results, made.states,
+            made.starts, at, earliest, int(made.whole.min()), made.results, made.states,
             made.entities, made.gathered,
         )  # fmt: skip
         return made
@@ -309,16 +409,22 @@ class Lookup:
         words: Array,
         answer: Answer,
         at: int,
+        trace: Trace | None = None,
     ) -> list[Any] | None:
         """The values of one key; None when its segments changed meanwhile."""
         states, results = answer.states[0], answer.results[0]
         rows: fold.Rows | None = None
         sealed: Sealed | None = None
-        adds = [True] * len(states)
+        adds: list[bool] | None = None
         if answer.entities[0] == scan.HEAVY:
             sealed = Sealed(view.segments, store, place.index(key), place.segment(key))
+            if sealed.count != words[SEALED]:  # rows were sealed after the head was read
+                return None
             if not sealed.load([(int(start), at) for start in set(answer.starts.tolist())]):
                 return None
+            if trace is not None:
+                windows = view.lengths, view.hops, view.keeps, answer.starts
+                trace.by(sealed_lasts(sealed, *windows, at))
             total, kept, adds = answer.gathered.copy(), states.copy(), view.adds
             sealed.add(total, view.groups, view.numbers, answer.starts, at)
             scan.finish_all(total, view.ops[:, 0].copy(), view.ranks, at, results, states)
@@ -328,14 +434,22 @@ class Lookup:
         floats = results.view(np.float64).tolist()
         for w in view.floats:
             found[w] = floats[w]
-        odd = list(view.odd)
-        if not (states == scan.VALUE).all() or not all(adds):
-            odd += np.flatnonzero((states != scan.VALUE) | ~np.array(adds)).tolist()
-        for w in odd:
-            if not adds[w] or states[w] > scan.VALUE:
+        odd, told = view.odd, states.tolist()
+        if adds is not None:
+            odd = [w for w, state in enumerate(told) if state != scan.VALUE or not adds[w]] + odd
+        elif told.count(scan.VALUE) < len(told):
+            odd = [w for w, state in enumerate(told) if state != scan.VALUE] + odd
+        counted: Mapping[int, int] = {}
+        if sealed is not None and view.distinct:
+            rows = fold.Rows(view.form, words)
+            counted = view.told(rows, sealed, answer, at)
+        for w in dict.fromkeys(odd):
+            if w in counted:
+                found[w] = counted[w]
+            elif told[w] > scan.VALUE or (adds is not None and not adds[w]):
                 rows = fold.Rows(view.form, words) if rows is None else rows
                 found[w] = self._algebra(view, w, rows, answer, sealed, at)
-            elif states[w] == scan.NONE:
+            elif told[w] == scan.NONE:
                 found[w] = None
             elif view.kinds[w] == TEXT:
                 number = int(answer.gathered[w, scan.LAST]) if sealed else found[w]
@@ -380,8 +494,10 @@ class Lookup:
         *,
         now: int | None = None,
         allowed: Sequence[bool] | None = None,
+        traces: Sequence[Trace] | None = None,
     ) -> Table:
-        """The same for many keys: each entity's keys are a list, or one for all of them."""
+        """The same for many keys: each entity's keys are a list, or one for all of them. Each of
+        ``traces`` is told what the answer of one key is made of, as of now."""
         _check_moment(at)
         moment = at if now is None else now
         sizes = {len(each) for each in keys.values() if isinstance(each, list | tuple)}
@@ -398,8 +514,13 @@ class Lookup:
             for view, places in zip(self.views, self.places, strict=True):
                 if allowed is not None and not any(allowed[i] for i in places):
                     continue
-                place, stale = self._place(store, view, at)
-                rows = self._many(store, view, place, self._keys(view, keys, count), at, moment)
+                place, stale = self._place(store, view, at, *(traces or ()))
+                asked = self._keys(view, keys, count)
+                rows = self._many(store, view, place, asked, at, moment, traces)
+                for k, trace in enumerate(traces or ()):
+                    for w in view.ages:
+                        if (age := rows[w][0][k]) is not None:
+                            trace.ages[places[w]] = at - age
                 fresh = Status.STALE if stale else Status.FRESH
                 for (values, known), i in zip(rows, places, strict=True):
                     if allowed is None or allowed[i]:
@@ -419,10 +540,18 @@ class Lookup:
         return [join_parts(key_parts(types, parts)) for parts in zip(*lists, strict=True)]
 
     def _many(
-        self, store: Reading, view: _Chosen, place: Place, keys: list[bytes], at: int, now: int
+        self,
+        store: Reading,
+        view: _Chosen,
+        place: Place,
+        keys: list[bytes],
+        at: int,
+        now: int,
+        traces: Sequence[Trace] | None,
     ) -> list[tuple[list[Any], Array]]:
         """For each window the values of all keys, and of which anything is known."""
-        raws = store.get([place.head(key) for key in keys])
+        heads = [place.head(key) for key in keys]
+        raws = store.get(heads)
         sizes = np.array([0 if raw is None else len(raw) // 8 for raw in raws], np.int64)
         offsets = np.append(0, np.cumsum(sizes))
         words = np.frombuffer(b"".join(raw for raw in raws if raw is not None), np.int64)
@@ -435,13 +564,20 @@ class Lookup:
         columns = [self._column(view, w, words, offsets, answer) for w in range(len(view.windows))]
         hard = (answer.entities == scan.HEAVY) | (answer.states >= scan.HARD).any(axis=1)
         for k in np.flatnonzero(hard & ~absent).tolist():
-            values, there = self._values(store, view, place, keys[k], at, now)
+            trace = None if traces is None else traces[k]
+            values, there = self._values(store, view, place, keys[k], at, now, trace)
             for w, value in enumerate(values):
                 columns[w][k] = value
                 known[k, w] = there and value is not None
         for k in np.flatnonzero(absent).tolist():
             for w, value in enumerate(view.blank):
                 columns[w][k] = value
+        for k, trace in enumerate(traces or ()):
+            if absent[k] or not hard[k]:  # of others `_values` told
+                trace.heads[heads[k]] = raws[k]
+                if raws[k] is not None:
+                    one = words[offsets[k] : offsets[k + 1]]
+                    trace.by(self._lasts(view, one, answer, at))
         return [(column, known[:, w]) for w, column in enumerate(columns)]
 
     def _column(

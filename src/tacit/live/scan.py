@@ -233,6 +233,8 @@ def _quotient(parts: Any, many: int, count: int) -> Any:
     if abs(total) > 2.0**900 or abs(total) < 2.0**-800:
         return 0.0, False
     q = total / n
+    if count & (count - 1) == 0:  # a power of two only moves the point, of ties too
+        return q, True
     for _ in range(2):
         split = 134217729.0 * q
         q_high = split - (split - q)

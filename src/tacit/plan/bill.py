@@ -1,23 +1,31 @@
-"""The privacy bill: the claims of a plan's releases, composed per purpose, against its budgets."""
+"""The privacy bill: the claims of a plan's releases, composed per purpose, against its budgets.
+
+A metric with a mechanism of its own is charged for every answer that it may give.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import Any
 
 from tacit.declare import Purpose, Release
 from tacit.errors import FlowError, PrivacyError, TacitError
+from tacit.plan.epoch_bill import check_epochs
 from tacit.plan.graph import Charge, Plan
-from tacit.privacy.loss import compose
+from tacit.privacy.loss import Loss, approximate_dp, compose, gaussian_rho, sigma_for, zcdp
 from tacit.privacy.mechanism import mechanism
 
 
 def bill(plan: Plan) -> tuple[tuple[Charge, ...], list[TacitError]]:
-    """A charge for every release, and what is wrong: T210 (no finite loss), T211 (over budget).
+    """A charge for every release and every metric with a mechanism, and what is wrong: T210 (no
+    finite loss), T211 (over budget).
 
     A charge is an upper bound: when the release runs, its mechanism claims no more.
     """
     charges: list[Charge] = []
     errors: list[TacitError] = []
+    budgets = plan.declarations.of(Purpose)
     for node in plan.of("release"):
         release = node.declared
         assert isinstance(release, Release)
@@ -30,7 +38,22 @@ def bill(plan: Plan) -> tuple[tuple[Charge, ...], list[TacitError]]:
         charges.append(
             Charge(node.id, release.mechanism, purposes, release.epsilon, release.delta, loss)
         )
-    for name, purpose in plan.declarations.of(Purpose).items():
+    for node in plan.of("metric"):
+        if node.declassifies:
+            spec = node.spec
+            try:
+                loss = price(spec, min(budgets[name].delta for name in spec["purposes"]))
+            except PrivacyError as error:
+                errors.append(_unbounded(f"metric {node.id!r}", node.declared.where, error))
+                continue
+            purposes = tuple(spec["purposes"])
+            charges.append(
+                Charge(node.id, spec["mechanism"], purposes, spec["epsilon"], spec["delta"], loss)
+            )
+    errors += check_epochs(plan, charges)
+    for name, purpose in budgets.items():
+        if purpose.per_epoch:
+            continue
         try:
             spent = composed(charges, name, purpose.delta)
         except PrivacyError as error:
@@ -39,6 +62,29 @@ def bill(plan: Plan) -> tuple[tuple[Charge, ...], list[TacitError]]:
         if spent > purpose.epsilon * (1 + 1e-9):
             errors.append(_over(plan, name, purpose, spent, charges))
     return tuple(charges), errors
+
+
+def price(spec: Mapping[str, Any], delta: float) -> Loss:
+    """The most that all answers of a metric with central noise cost together, told at `delta`.
+
+    Which noise an answer has depends on the question (see `privacy.central.budget`): pure, or
+    concentrated. The dearer of the two is charged. Keys that are not public are chosen by their
+    people, for half of the δ.
+    """
+    epsilon, own = spec["epsilon"], spec["delta"]
+    keys = [*spec["dimensions"].values(), spec.get("measure", {}).get("bucket")]
+    chosen = any(key is not None and key["domain"] is None for key in keys)
+    failure = own / 2 if chosen else 0.0
+    kinds = [approximate_dp(epsilon, failure)]
+    if own:
+        kinds.append(zcdp(_rho(epsilon, own - failure)) + approximate_dp(0.0, failure))
+    totals = [compose([kind] * spec["answers"]) for kind in kinds]
+    return max(totals, key=lambda loss: loss.epsilon(delta))
+
+
+@lru_cache(maxsize=4096)
+def _rho(epsilon: float, delta: float) -> float:
+    return gaussian_rho(sigma_for(epsilon, delta))
 
 
 def _unbounded(what: str, where: str, error: PrivacyError) -> FlowError:

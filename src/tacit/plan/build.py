@@ -7,10 +7,11 @@ from dataclasses import replace
 from typing import Any
 
 from tacit.declare import (
+    AnyMetric,
     Entity,
     Events,
     Formula,
-    Metric,
+    Given,
     Model,
     Purpose,
     Release,
@@ -22,7 +23,8 @@ from tacit.errors import Refused, TacitError
 from tacit.plan.draft import Draft
 from tacit.plan.formulas import build_formula
 from tacit.plan.graph import Plan
-from tacit.plan.outputs import build_metric, build_model, build_release, build_sink
+from tacit.plan.metrics import build_metric
+from tacit.plan.outputs import build_model, build_release, build_sink
 from tacit.plan.signals import build_signal
 from tacit.plan.sources import build_source
 from tacit.plan.vocabulary import build_entity, build_purpose
@@ -32,11 +34,12 @@ BUILDERS: tuple[tuple[type[Any], Callable[[Draft, str, Any], None]], ...] = (
     (Purpose, build_purpose),
     (Table, build_source),
     (Events, build_source),
+    (Given, build_source),
     (Signal, build_signal),
     (Formula, build_formula),
     (Release, build_release),
     (Model, build_model),
-    (Metric, build_metric),
+    (AnyMetric, build_metric),
     (Sink, build_sink),
 )
 

@@ -6,12 +6,14 @@ mechanism that lets it pass, its loss, its terms, and who must be trusted.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from tacit.declare import Label, Place, Purpose, Release
 from tacit.plan.bill import composed
 from tacit.plan.document import Difference
+from tacit.plan.epoch_bill import epoch_bill
 from tacit.plan.graph import Crossing, Node, Plan, Port
 from tacit.plan.lineage import origins
 from tacit.privacy.mechanism import mechanism
@@ -21,6 +23,8 @@ LISTED = 40
 """Signals, changes and columns listed one by one; of more, the rest is counted."""
 
 _BAR = 20
+
+SHOWS = "sums of what is bounded for each person, with noise"
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,10 +106,44 @@ def describe(node: Node) -> str:
         case "bundle":
             return f"signed, used for {show_duration(spec['expires'])} at most"
         case "metric":
-            return f"from {node.inputs[0]}, of {spec['minimum']:,} devices or more, {_terms(node)}"
+            return f"{_measured(node)}, {_terms(node)}"
         case "sink":
             count = f"{len(node.inputs)} signal{'s' if len(node.inputs) != 1 else ''}"
             return f"{spec['to']} of {count}, at most {spec['linkability']}, {_terms(node)}"
+
+
+def _measured(node: Node) -> str:
+    """What a metric is, in its own terms."""
+    spec = node.spec
+    if "ratio" in spec:
+        return f"{spec['ratio']['numerator']} / {spec['ratio']['denominator']}"
+    if "sql" in spec:
+        return str(spec["sql"])
+    if "cumulative" in spec:
+        window = spec["cumulative"]["window"]
+        span = "to date" if window is None else f"over the last {show_duration(window)}"
+        return f"{spec['cumulative']['metric']} {span}"
+    if "conversion" in spec:
+        parts = spec["conversion"]
+        within = show_duration(parts["within"])
+        what = f"{_measure(parts['base'])}, then within {within} {_measure(parts['then'])}"
+        return f"{parts['shows']} of {what}{_cohort(spec)}"
+    if "measure" in spec:
+        return f"{_measure(spec['measure'])}{_cohort(spec)}"
+    return f"from {node.inputs[0]}, of {spec['minimum']:,} devices or more"
+
+
+def _measure(measure: Mapping[str, Any]) -> str:
+    words = [str(measure["aggregate"]), *(str(measure[n]) for n in ("q", "k") if n in measure)]
+    words += ["of", str(measure["value"])] if "value" in measure else []
+    words += ["in" if "value" in measure else "of", str(measure["source"])]
+    words += ["where", str(measure["where"])] if "where" in measure else []
+    return " ".join(words)
+
+
+def _cohort(spec: Mapping[str, Any]) -> str:
+    by = f", by {', '.join(spec['dimensions'])}" if spec["dimensions"] else ""
+    return by + (f", of {spec['minimum']:,} people or more" if "minimum" in spec else "")
 
 
 def _signal(node: Node) -> str:
@@ -154,6 +192,40 @@ def _releases(plan: Plan) -> Iterator[Line]:
         yield Line(" ", "nothing: no private statistic leaves its place")
     for node in plan.of("release"):
         yield from _release(plan, node)
+    for node in plan.of("metric"):
+        if node.declassifies:
+            yield from _answered(plan, node)
+
+
+def _answered(plan: Plan, node: Node) -> Iterator[Line]:
+    """A metric whose rows stay in the cloud, and whose number leaves it for whoever may ask."""
+    from tacit.privacy.central.budget import TRUST
+
+    spec = node.spec
+    uses = [f"{name} ({plan.vocabulary[name].spec['use']})" for name in spec["purposes"]]
+    count = f"{spec['answers']:,} different question{'s' if spec['answers'] != 1 else ''}"
+    delta = f"at δ {spec['delta']:g}" if spec["delta"] else "with no δ"
+    periods = "every period" if spec["max_periods"] is None else f"{spec['max_periods']} periods"
+    groups = f"{spec['max_groups']} group{'s' if spec['max_groups'] != 1 else ''}"
+    yield Line("→", f"{node.id}   when it is asked")
+    yield from _facts(
+        [
+            ("what", [_measured(node)]),
+            ("made of", _made_of(plan, Port(node.id, "value"))),
+            ("passes by", [f"{spec['mechanism']}: {SHOWS}"]),
+            ("a person", [f"counts in {groups} of {periods} of an answer at most"]),
+            ("costs", [f"ε {spec['epsilon']:g} {delta} an answer, for each person; {count}"]),
+            ("for", uses),
+            ("kept", [f"{spec['keep']}, in {_regions(spec['region'])}"]),
+            ("trust", list(TRUST)),
+        ]
+    )
+
+
+def _facts(facts: Iterable[tuple[str, list[str]]]) -> Iterator[Line]:
+    for title, values in facts:
+        for index, value in enumerate(values):
+            yield Line(" ", f"  {title if index == 0 else '':<11}{value}")
 
 
 def _release(plan: Plan, node: Node) -> Iterator[Line]:
@@ -172,9 +244,7 @@ def _release(plan: Plan, node: Node) -> Iterator[Line]:
         ("kept", [f"{node.spec['keep']}, in {_regions(node.spec['region'])}"]),
         ("trust", list(chosen.trust)),
     ]
-    for title, values in facts:
-        for index, value in enumerate(values):
-            yield Line(" ", f"  {title if index == 0 else '':<11}{value}")
+    yield from _facts(facts)
 
 
 def _delta(release: Release) -> str:
@@ -228,6 +298,8 @@ def _bill(plan: Plan) -> Iterator[Line]:
     purposes = plan.declarations.of(Purpose)
     width = _width(list(purposes))
     for name, purpose in purposes.items():
+        if purpose.per_epoch:
+            continue
         releases = [charge.release for charge in plan.bill if name in charge.purposes]
         if releases:
             spent = composed(plan.bill, name, purpose.delta)
@@ -238,6 +310,22 @@ def _bill(plan: Plan) -> Iterator[Line]:
                 f"{name:<{width}}{bar} ε {spent:.3g} of {purpose.epsilon:g} a device at"
                 f" δ {purpose.delta:g}: {', '.join(releases)}",
             )
+    for line in epoch_bill(plan, plan.bill):
+        filled = min(_BAR, round(_BAR * line.share))
+        yield Line(
+            " ",
+            f"{line.name or 'no team':<{width}}{'█' * filled + '░' * (_BAR - filled)}"
+            f" {line.share:.0%} of ε {line.epsilon:g}, {_WHOSE[line.what]} each"
+            f" {show_duration(line.length)} epoch of a {line.subject} at δ {line.delta:g}:"
+            f" {', '.join(line.releases) or 'nothing'}",
+        )
+
+
+_WHOSE = {
+    "filter": "all that may be learned of",
+    "querier": "the team's quota of",
+    "purpose": "the purpose's of",
+}
 
 
 def _changes(change: Difference) -> Iterator[Line]:

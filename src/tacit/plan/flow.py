@@ -10,12 +10,22 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from tacit.declare import Label, Linkability, Metric, Model, Place, Purpose, Release, Sink
+from tacit.declare import (
+    AnyMetric,
+    Label,
+    Linkability,
+    Model,
+    Place,
+    Private,
+    Purpose,
+    Release,
+    Sink,
+)
 from tacit.errors import FlowError, Refused, TacitError
 from tacit.plan.bill import bill
 from tacit.plan.graph import Edge, Node, Plan, Port
 from tacit.plan.label import regions
-from tacit.plan.rules import DOMAIN, DOWNLOAD, RULES, Clearance, Rule, listed
+from tacit.plan.rules import DOMAIN, DOWNLOAD, OPEN, RULES, Clearance, Rule, listed
 from tacit.plan.sources import retention
 from tacit.values import show_duration
 
@@ -41,7 +51,7 @@ def check_flow(plan: Plan) -> Plan:
 
 def _unstated(node: Node) -> Iterator[FlowError]:
     """T201 for what an output does not say; what it would have from its release is told there."""
-    inherits = isinstance(node.declared, Model | Metric)
+    inherits = isinstance(node.declared, Model | AnyMetric) and not node.declassifies
     for term in STATED:
         if not node.spec[term] and not inherits:
             yield FlowError(
@@ -61,8 +71,16 @@ def _check_output(plan: Plan, node: Node) -> Iterator[FlowError]:
     domain = [edge for edge in edges if edge.role == "domain"]
     rest = [edge for edge in edges if edge.role != "domain"]
     yield from _first_breach(plan, node, domain, DOMAIN, clearance)
-    for rule in RULES:
+    for rule in _rules(node):
         yield from _first_breach(plan, node, rest, rule, clearance)
+
+
+def _rules(node: Node) -> tuple[Rule, ...]:
+    """A metric that is measured without a mechanism is refused for that, rather than for what it
+    would take to hold people's data."""
+    if isinstance(node.declared, Private) and "measure" in node.spec:
+        return tuple(OPEN if rule.code == "T206" else rule for rule in RULES)
+    return RULES
 
 
 def _check_outcomes(plan: Plan, node: Node) -> Iterator[FlowError]:
@@ -103,10 +121,9 @@ def _check_content(plan: Plan, node: Node) -> Iterator[FlowError]:
 
 def clearance_of(plan: Plan, node: Node) -> Clearance:
     """What an output may hold, by its own statement."""
-    declared, spec = node.declared, node.spec
-    purposes = plan.declarations.of(Purpose)
+    spec, purposes = node.spec, plan.declarations.of(Purpose)
     # What a release takes in is gone when it has run; its `keep` is that of its result.
-    keep = 0 if isinstance(declared, Release) else retention(spec["keep"])
+    keep = 0 if node.declassifies else retention(spec["keep"])
     bundle = node.kind == "bundle"
     return Clearance(
         place=_standing(plan, node),
@@ -131,7 +148,7 @@ def _standing(plan: Plan, node: Node) -> Place:
 
 
 def _highest(node: Node) -> Linkability:
-    if isinstance(node.declared, Release):
+    if node.declassifies:
         return Linkability.IDENTIFIED
     return Linkability[str(node.spec.get("linkability", "aggregate")).upper()]
 
@@ -164,12 +181,12 @@ def _trace(plan: Plan, port: Port, rule: Rule, clearance: Clearance) -> list[str
     steps = [_step(plan, port)]
     while True:
         kind = plan.nodes[port.node].kind
-        if kind == "release":  # its terms are its own, and what came before no longer counts
+        if plan.nodes[port.node].declassifies:  # what came before no longer counts
             return steps[::-1]
         edges = [e for e in plan.incoming.get(port.node, ()) if e.target == port]
         broken = [e for e in edges if rule.broken(plan.label(e.source), clearance)]
         if not broken:
-            if edges and kind != "model":
+            if edges and kind not in ("model", "metric"):
                 # Only together do the inputs forbid it: purposes or regions with no overlap.
                 steps.append(" + ".join(sorted({str(e.source) for e in edges})))
             return steps[::-1]

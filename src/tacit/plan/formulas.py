@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 
-from tacit.declare import Declaration, Formula, Signal
+from tacit.declare import Declaration, Formula, Given, Signal
 from tacit.declare.expression import Expression, parse
 from tacit.operations import Derived
 from tacit.plan.draft import Draft
@@ -24,7 +24,8 @@ def build_formula(draft: Draft, name: str, formula: Formula) -> None:
     draft.tried.add(name)
     written = read(draft.declarations, formula, formula.sql)
     chosen = {used: _input(draft, formula, used) for used in sorted(written.columns)}
-    if not chosen:
+    given = {used for used, (_, declared) in chosen.items() if isinstance(declared, Given)}
+    if len(given) == len(chosen):
         raise draft.wrong(
             formula, "names no signal", code="T122", fix='write one, as in "skips_7d / plays_7d"'
         )
@@ -34,13 +35,14 @@ def build_formula(draft: Draft, name: str, formula: Formula) -> None:
     names = {used: draft.standing(declared, formula) for used, (_, declared) in chosen.items()}
     schema = {used: _type(draft, formula, of) for used, of in names.items()}
     type_ = infer(draft.declarations, formula, written, schema)
-    _check_keys(draft, formula, list(names.values()))
+    _check_keys(draft, formula, [of for used, of in names.items() if used not in given])
     flats = {used: _flat(draft, of) for used, of in names.items()}
     flat = inline(draft.declarations, formula, written, flats)
     inputs = {each: _type(draft, formula, each) for each in sorted(flat.columns)}
     draft.formulas[name] = Derived(name, flat.sql, type_, tuple(inputs.items()))
     meant = written.substitute({used: _reference(of) for used, of in names.items()})
-    standing = tuple(sorted(set(names.values())))
+    # Signals first: whose rows it is of is told by the first input.
+    standing = tuple(sorted(set(names.values()), key=lambda of: (of in given, of)))
     columns = (Column("value", str(type_)),)
     draft.add(name, "formula", formula, standing, columns, {"sql": meant.sql})
     for role, used in roles(written):
@@ -64,8 +66,9 @@ def _form(draft: Draft, name: str, formula: Formula, other: str, declared: Formu
     draft.forming.pop()
 
 
-def _input(draft: Draft, formula: Formula, used: str) -> tuple[str, Signal | Formula]:
-    """What a name stands for: one of the formula's own inputs, else a signal of the project."""
+def _input(draft: Draft, formula: Formula, used: str) -> tuple[str, Signal | Formula | Given]:
+    """What a name stands for: one of the formula's own inputs, else a signal of the project or what
+    is given with a request."""
     declared: Declaration | None = formula.inputs.get(used) or draft.declarations.named.get(used)
     if isinstance(declared, Signal) and declared.horizon is not None:
         raise draft.wrong(
@@ -74,9 +77,9 @@ def _input(draft: Draft, formula: Formula, used: str) -> tuple[str, Signal | For
             code="T122",
             fix="name a signal without .ahead(…)",
         )
-    if isinstance(declared, Signal | Formula):
+    if isinstance(declared, Signal | Formula | Given):
         return draft.declarations.name(declared, formula), declared
-    known = [n for n, d in draft.declarations if isinstance(d, Signal | Formula)]
+    known = [n for n, d in draft.declarations if isinstance(d, Signal | Formula | Given)]
     close = difflib.get_close_matches(used, [*formula.inputs, *known], 1)
     what = f"declared as {declared.kind}" if declared is not None else "not declared"
     raise draft.wrong(

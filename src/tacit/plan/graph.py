@@ -93,6 +93,11 @@ class Node:
     hash: str = ""
 
     @property
+    def declassifies(self) -> bool:
+        """Whether it writes a label of its own: a release, or a metric with a mechanism."""
+        return "mechanism" in self.spec
+
+    @property
     def label(self) -> Label:
         """The joined label of its columns."""
         labels = [column.label for column in self.columns if column.label is not None]
@@ -123,7 +128,7 @@ class Entry:
     kind: Literal["entity", "purpose"]
     declared: Declaration
     spec: Mapping[str, Any]
-    budget: Mapping[str, float] = field(default_factory=dict)
+    budget: Mapping[str, Any] = field(default_factory=dict)
     hash: str = ""
 
 

@@ -2,7 +2,7 @@
 
 Indirect flows count like direct ones: what a filter, a group key or a join decides tells of the
 column that decided it, and that a row is there at all tells of the person it is about. Only a
-release writes a new label instead of joining.
+release, or a metric with a mechanism, writes a new label instead of joining.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from tacit.declare import (
     ANYWHERE,
     PUBLIC,
     PUBLIC_LABEL,
+    AnyMetric,
     Basis,
     Column,
     Declarations,
@@ -21,7 +22,7 @@ from tacit.declare import (
     Linkability,
     Model,
     Place,
-    Release,
+    Private,
     Source,
 )
 from tacit.errors import FlowError, Refused
@@ -45,9 +46,9 @@ def label(plan: Plan) -> Plan:
         if isinstance(node.declared, Source) and node.kind == "source":
             _label_source(plan.declarations, node.id, node.declared, labels)
         _join_edges(plan.incoming.get(node.id, ()), labels, joined)
-        if isinstance(node.declared, Release):
+        if node.declassifies:
             _declassify(node, labels)
-        elif isinstance(node.declared, Model):
+        elif isinstance(node.declared, Model) or _composed(node):
             _restrict(node, labels)
         columns = tuple(
             PlanColumn(c.name, c.type, labels.get(Port(node.id, c.name), PUBLIC_LABEL))
@@ -170,11 +171,12 @@ def regions(given: str | tuple[str, ...] | list[str] | None) -> frozenset[str] |
 
 
 def _declassify(node: Node, labels: dict[Port, Label]) -> None:
-    """A release's result is an aggregate with terms of its own; the lawful bases stay."""
+    """A release's result is an aggregate with terms of its own, and so is a metric's that has a
+    mechanism; the lawful bases stay."""
     port = Port(node.id, "value")
     labels[port] = replace(
         labels[port],
-        place=Place[str(node.spec["to"]).upper()],
+        place=Place[str(node.spec.get("to", "cloud")).upper()],
         subjects=frozenset(),
         purposes=frozenset(node.spec["purposes"]),
         regions=regions(node.spec["region"]),
@@ -184,8 +186,13 @@ def _declassify(node: Node, labels: dict[Port, Label]) -> None:
     )
 
 
+def _composed(node: Node) -> bool:
+    return isinstance(node.declared, AnyMetric) and not isinstance(node.declared, Private)
+
+
 def _restrict(node: Node, labels: dict[Port, Label]) -> None:
-    """A model is under its release's terms and its own; so then is all that is made of it."""
+    """A model is under its release's terms and its own; so then is all that is made of it. A metric
+    that is made of others is under theirs and its own."""
     port = Port(node.id, "value")
     own = replace(
         PUBLIC_LABEL,

@@ -1,11 +1,11 @@
-"""Build, part four: what comes of signals: releases, models with bundles, metrics, sinks."""
+"""Build, part four: what comes of signals: releases, models with bundles, sinks."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
 
-from tacit.declare import Metric, Model, Release, Sink
+from tacit.declare import AnyMetric, Model, Private, Release, Sink
 from tacit.declare.expression import parse
 from tacit.plan.draft import Draft
 from tacit.plan.graph import Column, Port, prepared
@@ -17,15 +17,16 @@ from tacit.values import Type, duration
 LEARNERS = ("item_item", "spectral")
 
 
-def _terms(draft: Draft, user: Release | Model | Metric | Sink) -> dict[str, Any]:
+def terms_of(
+    draft: Draft, user: Release | Model | AnyMetric | Sink, release: Release | None = None
+) -> dict[str, Any]:
     """The clearance that an output states; it must state one purpose or more.
 
-    A model or a metric that leaves a term out has its release's.
+    A model or a metric of a release that leaves a term out has its release's.
     """
     given = {term: getattr(user, term) for term in ("purposes", "region", "keep")}
-    if isinstance(user, Model | Metric):
-        for term, value in given.items():
-            given[term] = getattr(user.release, term) if value is None else value
+    for term, value in given.items() if release is not None else ():
+        given[term] = getattr(release, term) if value is None else value
     purposes = draft.declarations.purposes(given["purposes"], user)
     if not purposes:
         raise draft.wrong(user, "is for no purpose", code="T203", fix="write purposes=[…]")
@@ -36,7 +37,7 @@ def _terms(draft: Draft, user: Release | Model | Metric | Sink) -> dict[str, Any
     }
 
 
-def _sensitive(draft: Draft, user: Release | Sink) -> list[str]:
+def sensitive_of(draft: Draft, user: Release | Private | Sink) -> list[str]:
     for category in names(user.sensitive):
         if category not in CATEGORIES:
             raise draft.wrong(
@@ -69,12 +70,12 @@ def build_release(draft: Draft, name: str, release: Release) -> None:
     _check_kind(draft, release, signal)
     _check_domain(draft, release, signal, table)
     spec = {
-        **_terms(draft, release),
+        **terms_of(draft, release),
         "mechanism": release.mechanism,
         "to": release.to,
         "epsilon": float(release.epsilon),
         "delta": float(release.delta),
-        "sensitive": _sensitive(draft, release),
+        "sensitive": sensitive_of(draft, release),
         "options": release.options,
     }
     columns = (Column("value", "statistic"),)
@@ -125,7 +126,7 @@ def build_model(draft: Draft, name: str, model: Model) -> None:
     """Adds a model node and the bundle that takes it to the devices."""
     release = draft.standing(model.release, model)
     _registered(draft, model, "learner", model.learner, LEARNERS)
-    terms = _terms(draft, model)
+    terms = terms_of(draft, model, model.release)
     mentions = tuple(terms["purposes"])
     spec = {**terms, "learner": model.learner, "options": model.options}
     draft.add(name, "model", model, (release,), (Column("value", "model"),), spec, mentions)
@@ -137,15 +138,6 @@ def build_model(draft: Draft, name: str, model: Model) -> None:
     draft.flow(Port(name, "value"), Port(bundle, "value"), "value")
 
 
-def build_metric(draft: Draft, name: str, metric: Metric) -> None:
-    """Adds a metric node."""
-    release = draft.standing(metric.release, metric)
-    spec = {**_terms(draft, metric), "minimum": metric.minimum}
-    columns = (Column("value", "estimate"),)
-    draft.add(name, "metric", metric, (release,), columns, spec, tuple(spec["purposes"]))
-    draft.flow(Port(release, "value"), Port(name, "value"), "value")
-
-
 def build_sink(draft: Draft, name: str, sink: Sink) -> None:
     """Adds a sink node with one column per signal."""
     signals = [draft.standing(signal, sink) for signal in sink.signals]
@@ -155,11 +147,11 @@ def build_sink(draft: Draft, name: str, sink: Sink) -> None:
         raise draft.wrong(sink, "takes a signal twice", code="T102", fix="name each signal once")
     _check_spine(draft, sink, signals)
     spec = {
-        **_terms(draft, sink),
+        **terms_of(draft, sink),
         "to": sink.to,
         "place": sink.place,
         "linkability": sink.linkability,
-        "sensitive": _sensitive(draft, sink),
+        "sensitive": sensitive_of(draft, sink),
     }
     columns = tuple(Column(signal, draft.nodes[signal].columns[0].type) for signal in signals)
     draft.add(name, "sink", sink, tuple(signals), columns, spec, tuple(spec["purposes"]))

@@ -77,6 +77,46 @@ ENGINES: Mapping[str, Capability] = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class Streaming:
+    """What takes streams of events into the online store, and how.
+
+    Attributes:
+        reads: where events may be.
+        commits: what is there whole or not at all.
+        ids: how an event that comes twice is known.
+        machines: where states are kept up.
+    """
+
+    reads: tuple[str, ...]
+    commits: str
+    ids: str
+    machines: str
+
+
+STREAMS: Mapping[str, Streaming] = {
+    "push": Streaming(
+        ("`Project.push`", "Redis Streams", "NATS JetStream", "folders of Parquet and JSON lines"),
+        "a push, in all views",
+        "by its id",
+        "one writer at a time, with LMDB or Redis",
+    ),
+    "spark": Streaming(
+        ("folders of JSON lines", "Kafka"),
+        "a batch in each lane",
+        "by its id",
+        "executors; of several machines with Redis",
+    ),
+    "flink": Streaming(
+        ("folders of JSON lines", "Kafka"),
+        "segments in each lane",
+        "by its id, in each view where its key is the same",
+        "takers; on several machines with Redis and a folder that all see",
+    ),
+}
+"""They run one plan, the views as the online store prepares them: every signal that it keeps."""
+
+
 def place(plan: Plan) -> Plan:
     """Gives every node a place and an engine, and lists the crossings.
 
@@ -148,7 +188,9 @@ def _engine(node: Node, where: Place, cloud: str, nodes: Mapping[str, Node]) -> 
     for name, engine in _standing(where, cloud).items():
         able = not _missing(node, engine)
         if node.kind == "formula":
-            able = all(nodes[used].engine == name for used in node.inputs)
+            made = [used for used in node.inputs if nodes[used].kind != "source"]
+            able = all(nodes[used].engine == name for used in made)
+            able = able and (len(made) == len(node.inputs) or where is Place.CLOUD)
         if able:
             return name
     return None
@@ -171,7 +213,7 @@ def _unable(node: Node, where: Place, engine: str | None, nodes: Mapping[str, No
     if node.kind in ("signal", "formula"):
         # What stands on something that cannot be computed is refused with that, once.
         known = node.inputs[:1] if node.kind == "signal" else node.inputs
-        if any(nodes[used].engine is None for used in known):
+        if any(nodes[used].engine is None for used in known if nodes[used].kind != "source"):
             return False
     return engine is None if node.kind in COMPUTED else where is Place.ENCLAVE
 

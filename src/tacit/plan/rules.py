@@ -12,6 +12,7 @@ T207   categories    sensitive data that is not an aggregate, and that the outpu
 T208   bases         a purpose of the output does not accept a basis the data was gathered on
 T209   place         people's data of the cloud or enclave would go to devices
 T212   domain        the keys that a release may speak of are not public
+T214   linkability   a metric without a mechanism is of data that is tied to people
 =====  ============  ==============================================================================
 """
 
@@ -137,6 +138,13 @@ DOMAIN = Rule(
         f"the keys that it may speak of are not public: {label.linkability}, {label.place}"
     ),
     lambda label, c: "release it over a Table of the cloud whose key is labelled PUBLIC",
+)
+
+OPEN = Rule(
+    "T214",
+    lambda label, c: label.linkability > c.linkability,
+    lambda label, c: f"{label.linkability} data, and no mechanism stands before the number",
+    lambda label, c: 'write mechanism="central", epsilon=… and minimum=…, or measure a Release',
 )
 
 RULES = (

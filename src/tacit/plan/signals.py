@@ -152,12 +152,12 @@ def _prepare(
         draft.flow(Port(source, events.time), Port(name, "at"), "value")
         if events.arrival is not None:
             draft.flow(Port(source, events.arrival), Port(name, "at"), "time")
-        for column in _people(events):
+        for column in people(events):
             draft.flow(Port(source, column), Port(name, "at"), "row")
     return name
 
 
-def _people(events: Events) -> list[str]:
+def people(events: Events) -> list[str]:
     """The columns that say whose doing a row is: that there is a row at all tells of them.
 
     Without a key of a person, every column that says something of people.

@@ -8,6 +8,7 @@ from dataclasses import replace
 from tacit.declare.expression import parse
 from tacit.operations import Derived, View
 from tacit.plan.graph import Plan
+from tacit.values import Type
 
 
 def views_of(plan: Plan, names: Iterable[str]) -> tuple[View, ...]:
@@ -34,6 +35,16 @@ def formulas_of(plan: Plan, names: Iterable[str]) -> tuple[Derived, ...]:
     """The formulas among some signals."""
     wanted = set(names)
     return tuple(formula for formula in plan.formulas if formula.signal in wanted)
+
+
+def given_of(plan: Plan, names: Iterable[str]) -> dict[str, Type]:
+    """What must be given with a request, or by a spine, for the formulas among some signals."""
+    return {
+        name: kind
+        for formula in formulas_of(plan, names)
+        for name, kind in formula.inputs
+        if plan.nodes[name].kind == "source"
+    }
 
 
 def view_of(view: View, signals: Collection[str]) -> View:

@@ -16,10 +16,10 @@ from tacit.declare import Events
 from tacit.engines.base import columns_read
 from tacit.engines.scan import Files, scan
 from tacit.errors import DataError
-from tacit.learn.spine import AT, check_columns, read_moments
+from tacit.learn.spine import AT, check_columns, read_moments, with_given
 from tacit.learn.spine import Rows as SpineRows
 from tacit.operations import View
-from tacit.plan.views import formulas_of, views_of
+from tacit.plan.views import formulas_of, given_of, views_of
 from tacit.project.lake import layout_of, since_of
 from tacit.project.project import Project
 from tacit.project.terms import none_kept
@@ -130,6 +130,7 @@ def features(project: Project, signals: Names, spine: SpineRows) -> pa.Table:
     with ExitStack() as held:
         tables = opened(project, views, held)
         found = project.engine.features(views, tables, table.select([*keys, AT]))
+    found = with_given(found, table, given_of(project.plan, names))
     found = project.engine.derive(found, formulas)
     for name in names:
         table = table.append_column(name, found[name])
@@ -148,6 +149,13 @@ def write(
     """See `Project.write`."""
     names = named(project, signals)
     check_kinds(project, names, {})
+    if given := given_of(project.plan, names):
+        raise DataError(
+            f"a formula is over {min(given)!r}, which is given with requests: files have none",
+            code="T371",
+            where="spine",
+            fix="use Project.features, with the column in the spine, or leave the formula out",
+        )
     views, formulas = views_of(project.plan, names), formulas_of(project.plan, names)
     computed = [window.signal for view in views for window in view.windows]
     asked, goal = _spine(project, spine), Path(target)

@@ -118,6 +118,24 @@ def is_there(project: Project, source: str) -> bool:
     return project.lake.table(layout_of(project.declarations, source)) is not None
 
 
+def ingested(project: Project, source: str) -> list[str]:
+    """What the rows of a source are made of: the ids of its ingestions; of content, of the last.
+
+    Rows that were erased since, or put in other files, change nothing in it.
+    """
+    layout = layout_of(project.declarations, source)
+    if layout.key is not None:
+        table = project.lake.table(layout)
+        return [] if table is None else [str(table.content)]
+    start = f"lake:{source}:"
+    found = {
+        r.key.removeprefix(start)
+        for r in project.control.read("receipt")
+        if r.key.startswith(start)
+    }
+    return sorted(found - {"delete", "retain", "compact"})
+
+
 @contextmanager
 def scannable(
     project: Project, source: str, columns: Collection[str]

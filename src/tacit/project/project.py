@@ -11,6 +11,7 @@ import time
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, suppress
 from dataclasses import dataclass
+from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from tacit.live.accept import Pushed
     from tacit.live.online import Online, Receipt
     from tacit.live.place import Mark
+    from tacit.project.query import Answer
     from tacit.project.serving import Serving
     from tacit.project.training import AsOf, Labels, Names
     from tacit.store.control import ControlStore
@@ -112,12 +114,15 @@ class Project:
 
     @cached_property
     def control(self) -> ControlStore:
-        """The control store, made on first use. Raises StoreError for one that is damaged."""
+        """The control store, made on first use. Raises StoreError for one that is damaged, was
+        rolled back, or is gone."""
+        from tacit.store import witness
         from tacit.store.atomic import make_folder
         from tacit.store.control import ControlStore
 
-        path = self.store_path
+        path, others = self.store_path, self.settings.witnesses
         if not path.exists():
+            witness.check_gone(path, [witness.beside(path), *others])
             # Made aside: one that a crash left half made could not be told from a damaged one.
             aside = make_folder(self.state) / f".control.{os.getpid()}.sqlite"
             aside.unlink(missing_ok=True)
@@ -125,16 +130,14 @@ class Project:
             with suppress(FileExistsError):
                 os.link(aside, path)
             aside.unlink()
-        return ControlStore.open(path)
+        return ControlStore.open(path, witnesses=others)
 
     @cached_property
     def ledger(self) -> Ledger:
         """The privacy ledger over the purposes' budgets."""
-        from tacit.govern.ledger import Budget, Ledger
+        from tacit.project.budget import ledger_of
 
-        purposes = self.declarations.of(Purpose)
-        budgets = [Budget(name, p.epsilon, p.delta) for name, p in purposes.items()]
-        return Ledger(self.control, budgets)
+        return ledger_of(self)
 
     @cached_property
     def signing_key(self) -> SigningKey:
@@ -256,6 +259,43 @@ class Project:
         assert isinstance(declared, Table), f"{table} is content"
         return catalogue_of(table, declared, self.rows(table).table, self.file(table))
 
+    # ------------------------------------------------------------------ metrics
+
+    def query(
+        self,
+        metric: str,
+        by: str | Sequence[str] = (),
+        *,
+        grain: str | None = None,
+        where: str | None = None,
+        purpose: str | None = None,
+        since: int | str | datetime | None = None,
+        until: int | str | datetime | None = None,
+        rollup: bool = False,
+    ) -> Answer:
+        """What a metric says, from wherever its data is, and what that cost.
+
+        The same question over the same rows has the same answer, and costs nothing again.
+
+        Args:
+            by: declared dimensions.
+            grain: "1h", "1d", "1w" or "1mo", in UTC; left out, one number over all time.
+            where: SQL over declared dimensions.
+            purpose: what it is for; may be left out where the metric has one.
+            since: µs, a datetime, an ISO 8601 text, or a duration before now such as "90d". Left
+                out, all rows that are kept, or with a grain so many periods (`periods.USUAL`).
+            until: the same; left out, the end of the last whole period.
+            rollup: whether the answer to a finer question may be added up in place of a new one.
+
+        Raises QueryError T890 to T899, BudgetError T501, and what the place of the data raises.
+        """
+        from tacit.plan.asked import Wanted
+        from tacit.project.query import moment_of, query
+
+        names = (by,) if isinstance(by, str) else tuple(map(str, by))
+        bounds = (moment_of(each, self.now()) for each in (since, until))
+        return query(self, Wanted(metric, names, grain, where, purpose, *bounds), rollup=rollup)
+
     # ------------------------------------------------------------------ bundles
 
     def publish(
@@ -333,14 +373,9 @@ class Project:
         return lookup(self, signals, sink, purpose)
 
     def _backend(self) -> Backend:
-        where = self.settings.online
-        if where.redis is None:
-            from tacit.store.online.lmdb import Lmdb
+        from tacit.project.streaming import opens
 
-            return Lmdb(self.state / "online")
-        from tacit.store.online.redis import Redis
-
-        return Redis(where.redis, name=f"tacit:{self.settings.name}")
+        return opens(self)()
 
     def push(
         self,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from tacit.declare import Declaration, Metric, Model, Release
+from tacit.declare import Declaration, Given, Metric, Model, Release
 from tacit.learn import item_item, spectral
 from tacit.learn.design import OPTIONS_OF
 from tacit.learn.options import Option, read_options
@@ -24,9 +24,9 @@ def check_ready(project: Project) -> None:
     """Raises DataError T312 or T301 for rows that are not there, DeclarationError T113 for a metric
     or model of a release that gives it nothing, T117 or T118 for options that are wrong."""
     for node in _needed(project):
-        if node.kind == "source":
+        if node.kind == "source" and not isinstance(node.declared, Given):
             project.file(node.id)
-        if isinstance(node.declared, Metric):
+        if isinstance(node.declared, Metric) and node.declared.release is not None:
             _check_mechanism(node.declared, node.declared.release, "totals")
         if isinstance(node.declared, Model) and node.kind == "model":
             _check_mechanism(node.declared, node.declared.release, "pairs")
@@ -40,7 +40,8 @@ def _needed(project: Project) -> list[Node]:
     """The nodes that a run computes, and all that they stand on."""
     plan = project.plan
     waiting = [node for node in plan.nodes.values() if node.kind in ("release", "sink")]
-    waiting += [*plan.of("metric"), *plan.of("model")]
+    waiting += [node for node in plan.of("metric") if plan.nodes[node.inputs[0]].kind == "release"]
+    waiting += plan.of("model")
     found = {node.id: node for node in waiting}
     while waiting:
         for name in waiting.pop().inputs:

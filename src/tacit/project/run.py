@@ -60,7 +60,8 @@ def run(project: Project, step: Step = silent) -> Results:
             results.releases[node.id] = collect(project, node, step)
         for node in plan.of("metric"):
             metric = node.declared
-            assert isinstance(metric, Metric)
+            if not isinstance(metric, Metric) or metric.release is None:
+                continue  # answered when it is asked
             results.metrics[node.id] = measure(results.releases[node.inputs[0]], metric)
         for node in plan.of("model"):
             released = results.releases[node.inputs[0]]
@@ -77,6 +78,7 @@ def run(project: Project, step: Step = silent) -> Results:
 
 def measure(released: Released, metric: Metric) -> list[Estimate]:
     """A metric's estimates, by item. Raises PrivacyError T541 below its minimum of devices."""
+    assert metric.minimum is not None, "a metric of a release has one"
     if released.reports < metric.minimum:
         raise PrivacyError(
             f"{released.reports} devices answered, fewer than the metric's {metric.minimum}",

@@ -18,15 +18,17 @@ from tacit.aggregates.columns import Array
 from tacit.declare import Purpose
 from tacit.engines.base import ARROW, Deriving
 from tacit.engines.reference import Reference
-from tacit.errors import warn
+from tacit.errors import DataError, warn
 from tacit.live.feeds import feeds_of, fresh_window
+from tacit.live.lasting import Trace
 from tacit.live.online import Online, Settings
 from tacit.live.reader import Lookup, Status, Table, Values
 from tacit.operations import Derived
-from tacit.plan.views import formulas_of, served, views_of
+from tacit.plan.views import formulas_of, given_of, served, views_of
 from tacit.project.sinks import cleared, purpose_of
 from tacit.project.training import Names, check_kinds, named
-from tacit.store.online.base import Backend
+from tacit.store.online.base import Backend, Reading
+from tacit.values import Type
 
 if TYPE_CHECKING:
     from tacit.project.project import Project
@@ -35,23 +37,45 @@ if TYPE_CHECKING:
 class Serving:
     """Some signals and formulas, ready to be read; `Project.lookup` makes it.
 
+    Attributes:
+        lasting: whether no formula is over what grows with the clock.
+
     Args:
         lookup: of the signals, of those that formulas are over, and of what tells their freshness.
         names: what is asked, in order.
         formulas: those among them.
+        given: what these are over that arrives with each read, and its types.
     """
 
-    def __init__(self, lookup: Lookup, names: Sequence[str], formulas: Sequence[Derived]) -> None:
+    def __init__(
+        self,
+        lookup: Lookup,
+        names: Sequence[str],
+        formulas: Sequence[Derived],
+        given: Mapping[str, Type] | None = None,
+    ) -> None:
         self.lookup = lookup
         self.signals = tuple(names)
         self.formulas = tuple(formulas)
+        self.given = dict(given or {})
         self._place = {signal: i for i, signal in enumerate(lookup.signals)}
-        inputs = {f.signal: [self._place[name] for name, _ in f.inputs] for f in formulas}
+        inputs = {
+            f.signal: [self._place[name] for name, _ in f.inputs if name not in self.given]
+            for f in formulas
+        }
         self._places = [inputs.get(name) or [self._place[name]] for name in names]
         self._fresh = {
             place: self._place[told]
             for signal, place in self._place.items()
             if (told := fresh_window(signal)) in self._place
+        }
+        self._plain = not self.formulas and not self._fresh and lookup.signals == self.signals
+        inputs_of = {place for signal in inputs for place in inputs[signal]}
+        self.lasting = lookup.aging.isdisjoint(inputs_of)
+        self._ages = {
+            places[0]: k
+            for k, (name, places) in enumerate(zip(names, self._places, strict=True))
+            if name not in inputs and places[0] in lookup.aging
         }
 
     def one(
@@ -61,11 +85,49 @@ class Serving:
         *,
         now: int | None = None,
         allowed: Sequence[bool] | None = None,
+        given: Mapping[str, Any] | None = None,
     ) -> Values:
-        """The values at a moment of one key. See `live.reader.Lookup.one`."""
+        """The values at a moment of one key. See `live.reader.Lookup.one`.
+
+        ``given`` are the values of what arrives with the read. Raises DataError T390 where one is
+        missing or of another type; null is one of any type.
+        """
+        columns = self._given(given, 1)
         found = self.lookup.one(keys, at, now=now, allowed=self._allowed(allowed))
+        return self._of_one(found, allowed, columns)
+
+    def traced(
+        self,
+        store: Reading,
+        keys: Mapping[str, object],
+        at: int,
+        *,
+        allowed: Sequence[bool] | None = None,
+    ) -> tuple[Values, Trace]:
+        """The same where nothing is given, and what it was made of. See `Lookup.traced`."""
+        found, trace = self.lookup.traced(store, keys, at, self._allowed(allowed))
+        told = self._of_one(found, allowed, {})
+        self._settle(trace, told.values, at)
+        return told, trace
+
+    def _settle(self, trace: Trace, values: Sequence[Any], at: int) -> None:
+        """Has a trace say of what was asked, not of what was read for it."""
+        if not self.lasting:
+            trace.by(at)
+        trace.ages = {
+            self._ages[place]: since
+            for place, since in trace.ages.items()
+            if place in self._ages and values[self._ages[place]] is not None
+        }
+
+    def _of_one(
+        self, found: Values, allowed: Sequence[bool] | None, given: Mapping[str, pa.Array]
+    ) -> Values:
+        if self._plain:
+            return found
         read = [[value] for value in found.values]
-        columns, status = self._told(read, np.array([found.status], np.uint8), allowed, Reference())
+        each = np.array([found.status], np.uint8)
+        columns, status = self._told(read, each, allowed, Reference(), given)
         return Values([column[0] for column in columns], [Status(each) for each in status[0]])
 
     def many(
@@ -75,13 +137,21 @@ class Serving:
         *,
         now: int | None = None,
         allowed: Sequence[bool] | None = None,
+        given: Mapping[str, Any] | None = None,
+        traces: Sequence[Trace] | None = None,
     ) -> Table:
-        """The same for many keys. See `live.reader.Lookup.many`."""
+        """The same for many keys. See `live.reader.Lookup.many`. What is given is one for all, or a
+        list of as many as the keys."""
         from tacit.engines.local import Local
 
-        found = self.lookup.many(keys, at, now=now, allowed=self._allowed(allowed))
-        columns, status = self._told(found.columns, found.status, allowed, Local())
-        return Table(self.signals, columns, status)
+        found = self.lookup.many(keys, at, now=now, allowed=self._allowed(allowed), traces=traces)
+        arrived = self._given(given, len(found.status))
+        if not self._plain:
+            columns, status = self._told(found.columns, found.status, allowed, Local(), arrived)
+            found = Table(self.signals, columns, status)
+        for k, trace in enumerate(traces or ()):
+            self._settle(trace, [column[k] for column in found.columns], at)
+        return found
 
     def _allowed(self, allowed: Sequence[bool] | None) -> list[bool] | None:
         """What may be read: each signal that is asked of something allowed."""
@@ -100,9 +170,10 @@ class Serving:
         status: Array,
         allowed: Sequence[bool] | None,
         engine: Deriving,
+        given: Mapping[str, pa.Array],
     ) -> tuple[list[list[Any]], Array]:
         """Columns and statuses (keys, signals), in the order asked."""
-        derived = self._derived(read, engine)
+        derived = self._derived(read, engine, given)
         status = status.copy()
         for place, fresh in self._fresh.items():
             old = [not newer for newer in read[fresh]]  # none at all, or none of any second key
@@ -117,12 +188,32 @@ class Serving:
             told[:, k] = _joined(status[:, places])
         return columns, told
 
-    def _derived(self, read: Sequence[list[Any]], engine: Deriving) -> dict[str, list[Any]]:
+    def _given(self, given: Mapping[str, Any] | None, count: int) -> dict[str, pa.Array]:
+        """What arrived, as columns."""
+        found = {}
+        for name, kind in self.given.items():
+            value = (given or {}).get(name, _NOTHING)
+            each = value if isinstance(value, list) else [value] * count
+            if len(each) != count or not all(fits(one, kind) for one in each):
+                what = "is missing" if value is _NOTHING else f"is no {kind}"
+                raise DataError(
+                    f"{name!r}, which a formula is over, {what}",
+                    code="T390",
+                    where=name,
+                    fix=f"give {name} as {kind}, or null; one for all keys, or one for each",
+                )
+            found[name] = pa.array(each, ARROW[kind])
+        return found
+
+    def _derived(
+        self, read: Sequence[list[Any]], engine: Deriving, given: Mapping[str, pa.Array]
+    ) -> dict[str, list[Any]]:
         if not self.formulas:
             return {}
         inputs = dict(each for formula in self.formulas for each in formula.inputs)
         columns = {
-            name: pa.array(read[self._place[name]], ARROW[kind]) for name, kind in inputs.items()
+            name: given[name] if name in given else pa.array(read[self._place[name]], ARROW[kind])
+            for name, kind in inputs.items()
         }
         found = engine.derive(pa.table(columns), self.formulas)
         return {f.signal: found[f.signal].to_pylist() for f in self.formulas}
@@ -146,9 +237,11 @@ def lookup(
     views = views_of(project.plan, names)
     for source in sorted({view.source for view in views}):
         check_based(project, source)
-    read = [window.signal for view in views for window in view.windows]
+    needed = [window.signal for view in views for window in view.windows]
+    read = [*(name for name in names if name in needed), *(n for n in needed if n not in names)]
     read += [fresh_window(name) for name in read if "fresh" in project.plan.nodes[name].spec]
-    return Serving(project.online.lookup(read), names, formulas_of(project.plan, names))
+    formulas, given = formulas_of(project.plan, names), given_of(project.plan, names)
+    return Serving(project.online.lookup(read), names, formulas, given)
 
 
 def check_based(project: Project, source: str) -> None:
@@ -168,6 +261,26 @@ def check_based(project: Project, source: str) -> None:
             fix=f"project.rebase({source!r}); to answer nothing before that, name it under"
             " [online] baseline",
         )
+
+
+_NOTHING = object()
+_TAKES: Mapping[Type, tuple[type, ...]] = {
+    Type.INT: (int,),
+    Type.TIME: (int,),
+    Type.FLOAT: (int, float),
+    Type.TEXT: (str,),
+    Type.BOOL: (bool,),
+}
+
+
+def fits(value: Any, kind: Type) -> bool:
+    """Whether a value that arrived is of a type, or null."""
+    if value is None:
+        return True
+    if isinstance(value, bool) and kind is not Type.BOOL:
+        return False
+    right = isinstance(value, _TAKES[kind])
+    return right and (not isinstance(value, int) or -(2**63) <= value < 2**63)
 
 
 def _joined(status: Array) -> Array:

@@ -18,12 +18,17 @@
     catalog = "prod"                    # the properties of a pyiceberg catalog; secrets belong in
     uri = "https://catalog.example"     # its own PYICEBERG_CATALOG__PROD__… variables
 
+    [ledger]
+    witnesses = ["/mnt/other/shop.witness"]  # further files that remember how far the ledger was
+
     [online]                            # left out: LMDB in .tacit/online
     redis = "redis://localhost:6379/0"  # a server that machines share
     stale = "10m"                       # without news for so long, a source's values are stale
     baseline = ["orders"]               # nothing of these is answered before a baseline is built
 
-The engine of the cloud, and its settings: see `project.engine`. Every key: docs/settings.md.
+The engine of the cloud, and its settings: see `project.engine`. Streams past one machine,
+`[stream]`: see `project.streams`; serving, `[serve]`: see `project.service`. Every key:
+docs/settings.md.
 """
 
 from __future__ import annotations
@@ -40,6 +45,8 @@ from typing import Any
 from tacit.declare import Declarations, Source
 from tacit.errors import DataError
 from tacit.project.engine import Chosen, chosen
+from tacit.project.service import Service, service
+from tacit.project.streams import Streams, streams
 from tacit.store.files import UNITS
 from tacit.values import duration, moment
 
@@ -50,6 +57,16 @@ KEYS: Mapping[str, tuple[str, ...]] = {
     "lake": ("catalog", "*"),
     "engines.NAME": ("master", "buckets", "spark.*"),
     "online": ("redis", "stale", "baseline"),
+    "ledger": ("witnesses",),
+    "stream": ("shards", "every"),
+    "stream.sources.NAME": ("folder", "kafka", "topic", "ids", "properties", "options"),
+    "serve": (
+        *("host", "port", "open", "in_flight", "batch", "body", "patience", "drain", "log"),
+        *("traces", "certificate", "private_key", "client_ca"),
+    ),
+    "serve.refusals": ("*",),
+    "serve.oidc": ("issuer", "audience", "keys", "purposes", "sources"),
+    "stream.flink": ("home", "jars", "options"),
 }
 """The keys of each table; with a *, any that begin so. A test holds docs/settings.md to them."""
 
@@ -86,6 +103,10 @@ class Settings:
     lake: Mapping[str, str] = field(default_factory=dict)
     engine: Chosen = field(default_factory=Chosen)
     online: OnlineStore = field(default_factory=OnlineStore)
+    witnesses: tuple[Path, ...] = ()
+    stream: Streams = field(default_factory=Streams)
+    spark: Mapping[str, Any] = field(default_factory=dict)
+    serve: Service = field(default_factory=Service)
 
 
 def read_settings(root: Path) -> Settings:
@@ -167,6 +188,10 @@ def _settings(root: Path, path: Path, raw: Mapping[str, Any]) -> Settings:
         dict(lake),
         chosen(raw, lambda message, fix: _wrong(path, message, fix)),
         _online(path, raw.get("online", {})),
+        _witnesses(root, path, raw.get("ledger", {})),
+        streams(root, raw.get("stream", {}), lambda message, fix: _wrong(path, message, fix)),
+        raw.get("engines", {}).get("spark", {}),
+        service(root, raw.get("serve", {}), lambda message, fix: _wrong(path, message, fix)),
     )
 
 
@@ -180,6 +205,16 @@ def _online(path: Path, raw: Any) -> OnlineStore:
         raise _wrong(path, "a setting of [online] is of the wrong kind", fix)
     kept = None if stale is None else duration(stale, where=str(path))
     return OnlineStore(server, kept, tuple(baseline))
+
+
+def _witnesses(root: Path, path: Path, raw: Any) -> tuple[Path, ...]:
+    named = raw.get("witnesses", []) if isinstance(raw, dict) and len(raw) == 1 else raw
+    if named == {}:
+        return ()
+    if not isinstance(named, list) or not all(isinstance(each, str) and each for each in named):
+        fix = 'write witnesses = ["/mnt/other/shop.witness"], or leave [ledger] out'
+        raise _wrong(path, "[ledger] is not a list of witnesses", fix)
+    return tuple(root / each for each in named)
 
 
 def _binding(root: Path, path: Path, source: str, raw: Any) -> Binding:

@@ -13,7 +13,7 @@ from tacit.errors import DataError
 from tacit.plan import Node
 from tacit.plan.graph import Port
 from tacit.plan.sources import key_columns
-from tacit.plan.views import formulas_of, views_of
+from tacit.plan.views import formulas_of, given_of, views_of
 from tacit.project.reading import Opened, read_moments
 from tacit.project.sinks import cleared, purpose_of
 from tacit.project.terms import row_retention
@@ -74,6 +74,7 @@ def make_training_set(
         spine=spine_read,
         views=views,
         formulas=formulas_of(project.plan, names),
+        given=given_of(project.plan, names),
         outcomes=told,
         labels=outcomes,
         sources=Opened(project, columns_read([*views, *told]), arrivals),
@@ -257,10 +258,13 @@ def _allowed(
 
 def moments_of(project: Project, node: Node) -> pa.Table | None:
     """The moments that a training sink has rows for when a project runs: those of all events until
-    now of the first of its sources that has one key of every entity; None where none has.
+    now of the first of its sources that has one key of every entity; None where none has, or where
+    a formula is over what is given with requests.
 
     A fast clock may date an event a little ahead of now: it has no row yet.
     """
+    if given_of(project.plan, node.inputs):
+        return None  # what came with a request is not known for the moments of events
     views = views_of(project.plan, node.inputs)
     entities = {entity for view in views for entity, _ in view.keys}
     for source in dict.fromkeys(view.source for view in views):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import Protocol
 
@@ -35,12 +35,18 @@ class Backend(Protocol):
     def read(self) -> AbstractContextManager[Reading]:
         """Reading. Raises StoreError T722 when the store cannot be reached."""
 
-    def change(self) -> AbstractContextManager[Changing]:
+    def change(self, lane: str = "") -> AbstractContextManager[Changing]:
         """A change, durable when the block ends, undone when it raises; one at a time.
+
+        Changes of different lanes may be made beside each other: each must write keys that no other
+        lane writes. One without a lane is made beside none.
 
         Raises StoreError T720 for a full disk or store, T721 when another holds it too long, T722
         when it cannot be reached.
         """
+
+    def moment(self) -> Hashable:
+        """What is another after every change; None where the store cannot tell at once."""
 
     def compact(self) -> None:
         """Takes the bytes of what was removed off the disk, as far as the backend can."""

@@ -16,6 +16,7 @@ from __future__ import annotations
 import os
 import shutil
 import threading
+import time
 import weakref
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -30,6 +31,10 @@ from tacit.store.online.base import full, unreachable
 
 LIMIT = 1 << 38
 """Bytes that an environment may grow to: addresses, not memory or disk."""
+
+
+_LOOK = 0.02
+"""Seconds between looks at `current`, for who asks for the moment alone."""
 
 
 _OPENED: weakref.WeakValueDictionary[str, Any] = weakref.WeakValueDictionary()
@@ -82,6 +87,7 @@ class Lmdb:
         self.limit = limit
         self.sync = sync
         self._lock = threading.RLock()
+        self._look = 0.0
         self._pointer = self.folder / "current"
         if not self._pointer.exists():
             replace_file(self._pointer, [b"data-1"])
@@ -141,7 +147,8 @@ class Lmdb:
             inner.abort()
 
     @contextmanager
-    def change(self) -> Iterator[Transaction]:
+    def change(self, lane: str = "") -> Iterator[Transaction]:
+        """A change; LMDB has one writer, so lanes wait for each other."""
         with self._lock:
             inner = self._begin()
             try:
@@ -164,6 +171,24 @@ class Lmdb:
             if self._stamp() == self._seen:
                 return inner
             inner.abort()  # somebody compacted while this waited
+
+    def moment(self) -> tuple[str, int]:
+        """The folder and the number of the last change in it.
+
+        That another process has compacted the store is seen after `_LOOK` at the latest; until
+        then what is found stands as it stood then.
+        """
+        clock = time.monotonic()
+        if clock > self._look:
+            self._current()
+            self._look = clock + _LOOK
+        try:
+            inner = self._env.begin()
+        except lmdb.Error as error:
+            raise self._refusal(error) from None
+        number: int = inner.id()
+        inner.abort()
+        return self._name, number
 
     def compact(self) -> None:
         with self._lock:

@@ -5,6 +5,10 @@ watched so that it fails if the lease was lost meanwhile. So a change is there w
 and a writer that was thought dead cannot write any more. One Redis with its replicas, not a
 cluster: MULTI wants all keys in one place.
 
+Changes of *lanes* write keys of their own, each under a lease of its own, beside each other. A
+change without a lane excludes them: none of theirs is sent while its lease is held, and what a lane
+read before such a change was made (a number that each of them counts up) is sent no more.
+
 How durable a change is when it returns is the server's to say: `appendfsync always` writes it to
 the disk first; `everysec` may lose the last second when the machine dies (not when Redis does).
 `durability` tells which.
@@ -57,9 +61,12 @@ class Reader:
 class Change(Reader):
     """A change: what it writes is sent when it ends, and until then seen by itself alone."""
 
-    def __init__(self, store: Redis, token: bytes) -> None:
+    def __init__(self, store: Redis, token: bytes, lane: bytes = b"") -> None:
         super().__init__(store)
         self.token = token
+        self.lease = store.key(b"lease" + lane)
+        self.lane = lane
+        self.made: bytes | None = None  # how many changes without a lane there were before it
         self.written: dict[bytes, bytes | None] = {}
 
     def get(self, keys: Sequence[bytes]) -> list[bytes | None]:
@@ -161,22 +168,27 @@ class Redis:
         yield Reader(self)
 
     @contextmanager
-    def change(self) -> Iterator[Change]:
-        change = Change(self, system().bytes(16))
-        self._take(change.token)
+    def change(self, lane: str = "") -> Iterator[Change]:
+        change = Change(self, system().bytes(16), b":" + lane.encode() if lane else b"")
+        self._take(change)
         try:
             yield change
         except BaseException:
-            self._release(change.token)
+            self._release(change)
             raise
         self._commit(change)
 
-    def _take(self, token: bytes) -> None:
+    def _take(self, change: Change) -> None:
         end = time.monotonic() + self.patience
         while True:
             with self.guarded():
-                if self.client.set(self.key(b"lease"), token, nx=True, px=LEASE):
-                    return
+                if self.client.set(change.lease, change.token, nx=True, px=LEASE):
+                    if not change.lane:
+                        return
+                    held, change.made = self.client.mget(self.key(b"lease"), self.key(b"made"))
+                    if held is None:
+                        return
+                    self._release(change)
             if time.monotonic() > end:
                 raise self._held()
             time.sleep(_POLL)
@@ -189,30 +201,34 @@ class Redis:
             fix="try again; nothing of this change was kept",
         )
 
-    def _release(self, token: bytes) -> None:
+    def _release(self, change: Change) -> None:
         try:
             with self.client.pipeline() as pipe:
-                pipe.watch(self.key(b"lease"))
-                if pipe.get(self.key(b"lease")) == token:
+                pipe.watch(change.lease)
+                if pipe.get(change.lease) == change.token:
                     pipe.multi()
-                    pipe.delete(self.key(b"lease"))
+                    pipe.delete(change.lease)
                     pipe.execute()
         except redis.RedisError:
             return  # it expires by itself
 
     def _commit(self, change: Change) -> None:
-        lease = self.key(b"lease")
+        whole, made = self.key(b"lease"), self.key(b"made")
         try:
             with self.guarded(), self.client.pipeline() as pipe:
-                pipe.watch(lease)
-                if pipe.get(lease) != change.token:
+                pipe.watch(change.lease, *([whole, made] if change.lane else []))
+                if pipe.get(change.lease) != change.token:
+                    raise self._held()
+                if change.lane and pipe.mget(whole, made) != [None, change.made]:
                     raise self._held()
                 pipe.multi()
                 self._send(pipe, change)
-                pipe.delete(lease)
+                if change.written and not change.lane:
+                    pipe.incr(made)
+                pipe.delete(change.lease)
                 pipe.execute()
         except StoreError as error:
-            self._release(change.token)
+            self._release(change)
             if error.code == "T722":
                 error.fix = (
                     "whether the last change was kept is not known: send it again with its batch,"
@@ -232,6 +248,9 @@ class Redis:
             pipe.zadd(self.key(b"names"), names)
         if removed := [key for key in gone if not key.startswith(b"d")]:
             pipe.zrem(self.key(b"names"), *removed)
+
+    def moment(self) -> None:
+        """Redis has no count of its changes."""
 
     def compact(self) -> None:
         """Has Redis write its files anew, without what was removed; waits until it has."""

@@ -1,0 +1,346 @@
+"""Metrics that are measured, answered from where the data is: the cloud's rows, or a release.
+
+Rows of people are asked through `project.central`, which bounds what one person changes, adds the
+noise, and keeps every answer beside its line of the ledger: the same question over the same rows is
+answered from there, and costs nothing, also after a crash at any moment.
+
+**How a person counts.** A cell of an answer is a group (the values of its dimensions) in a period.
+A person counts in `max_groups` · periods cells at most: groups no more than the question has,
+periods those of the question, or `max_periods` if that is less. Noise grows with it, and loss does
+not. Who is in more cells counts in as many, chosen by a salted hash.
+
+**Who is shown.** Each answer counts people with noise of its own, within its budget. A cell whose
+noisy count is below the metric's minimum is hidden. The decision is made of the noisy count alone,
+so it is post-processing and tells nothing more of anybody; a cell may be hidden that has people
+enough, and the other way round.
+"""
+
+from __future__ import annotations
+
+import fcntl
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from hashlib import blake2b
+from itertools import product
+from math import prod
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from tacit.declare import Table
+from tacit.declare.arguments import plain
+from tacit.declare.expression import parse
+from tacit.engines.base import ARROW
+from tacit.errors import BudgetError, QueryError
+from tacit.plan.asked import BUCKET, PERIOD, Asked, condition, keys
+from tacit.plan.graph import Node
+from tacit.privacy.interval import Floats
+from tacit.privacy.loss import Loss
+from tacit.project.cells import Cells
+from tacit.project.central import CentralAnswer, CentralQuery, Measure, answer
+from tacit.project.exact import measured_exactly
+from tacit.project.project import Project
+from tacit.store.atomic import lock_file
+from tacit.values import Type, fingerprint
+
+NOTHING = Loss()
+MOST_CELLS = 2_000_000
+KIND = "release"
+"""Of the records that say which questions were asked of a metric."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """What was measured: its cells, what it cost now, and under which name the ledger has it; of a
+    conversion the people of the first event, and `both`, those of the second too."""
+
+    cells: Cells
+    spent: Loss = NOTHING
+    released: str | None = None
+    both: Cells | None = None
+
+
+def measured(project: Project, node: Node, asked: Asked, *, newcomers: bool = False) -> Part:
+    """A measured metric's cells. With `newcomers`, each person counts where they first came.
+
+    Raises QueryError T898 where the metric has given all its answers, BudgetError T501, and what
+    the place that holds the rows raises.
+    """
+    if "mechanism" not in node.spec:
+        return Part(measured_exactly(project, node, asked))
+    query = central_query(project, node, asked)
+    return _numbers(node, query, _ask(project, node, asked, query, newcomers))
+
+
+# ---------------------------------------------------------------------- the question
+
+
+def central_query(project: Project, node: Node, asked: Asked) -> CentralQuery:
+    """What is asked of the rows; every cell that there can be, where the dimensions are public."""
+    spec = node.spec
+    measure = spec["conversion"]["base"] if "conversion" in spec else spec["measure"]
+    grouped = keys(asked, node, measure)
+    public = public_keys(project, node, asked, measure)
+    rest = replace(asked, since=None, until=None)
+    return CentralQuery(
+        source=measure["source"],
+        keys=tuple((name, sql) for name, sql, _ in grouped),
+        measures=measures(measure),
+        where=condition(rest, node, measure),
+        since=asked.since,
+        until=asked.until,
+        team=node.declared.owner or "",
+        public_keys=public,
+        max_groups=groups_of(node, asked, measure, public) * periods_of(node, asked),
+        max_rows=measure.get("max_rows", 1),
+        person=measure["person"],
+        epsilon=spec["epsilon"],
+        delta=spec["delta"],
+        sensitive=tuple(spec["sensitive"]),
+    )
+
+
+def periods_of(node: Node, asked: Asked) -> int:
+    """In how many periods of an answer one person counts."""
+    periods = max(1, len(asked.periods))
+    return min(periods, node.spec["max_periods"] or periods)
+
+
+def groups_of(node: Node, asked: Asked, measure: Mapping[str, Any], public: pa.Table | None) -> int:
+    """In how many groups of one period a person counts: no more than there are."""
+    most = int(node.spec["max_groups"])
+    if not asked.by and "bucket" not in measure:
+        return 1
+    return most if public is None else min(most, public.num_rows // max(1, len(asked.periods)))
+
+
+def measures(measure: Mapping[str, Any]) -> tuple[Measure, ...]:
+    """The number that is asked for, as `value`, and the people behind it, as `people`."""
+    people = Measure(kind="persons", name="people")
+    kind = measure["aggregate"]
+    if kind in ("persons", "top"):
+        return (people,)
+    if kind in ("count", "histogram"):
+        return (Measure(kind="count", name="value"), people)
+    sized = {name: measure[name] for name in ("low", "high", "step")}
+    at = (measure["q"],) if kind == "quantile" else None
+    return (Measure(kind=kind, column=measure["value"], at=at, name="value", **sized), people)
+
+
+def public_keys(
+    project: Project, node: Node, asked: Asked, measure: Mapping[str, Any]
+) -> pa.Table | None:
+    """Every cell that there can be, where that is public; None where cells are chosen privately.
+
+    Raises QueryError T891 for more cells than an answer may have.
+    """
+    specs = [(name, node.spec["dimensions"][name]) for name in asked.by]
+    specs += [(BUCKET, measure["bucket"])] if "bucket" in measure else []
+    values: list[list[Any]] = []
+    for _, spec in specs:
+        if spec["domain"] is None:
+            return None
+        values.append(_domain(project, spec))
+    fields = [pa.field(name, ARROW[Type(spec["type"])]) for name, spec in specs]
+    if asked.grain is not None:
+        values.append(list(asked.periods))
+        fields.append(pa.field(PERIOD, pa.int64()))
+    if not fields:
+        return None
+    if prod(map(len, values)) > MOST_CELLS:
+        raise QueryError(
+            f"the answer would have more than {MOST_CELLS:,} cells",
+            code="T891",
+            where=node.declared.where,
+            fix="ask by fewer dimensions, by a coarser grain, or for a shorter time",
+        )
+    cells = list(product(*values))
+    arrays = [pa.array([cell[i] for cell in cells], f.type) for i, f in enumerate(fields)]
+    return pa.table(arrays, schema=pa.schema(fields))
+
+
+def _domain(project: Project, spec: Mapping[str, Any]) -> list[Any]:
+    if spec["domain"] == "bool":
+        return [False, True]
+    table = str(spec["domain"])
+    declared = project.source(table)
+    assert isinstance(declared, Table), "domains are content"
+    _, dot, column = str(parse(spec["sql"]).tree.value).partition(".")
+    if not dot:  # a key of the entity whose keys the table lists
+        column = next(n for n, c in declared.columns.items() if c.entity is declared.of)
+    values = project.rows(table).table.column(column).combine_chunks()
+    found: list[Any] = pc.unique(values.drop_null()).to_pylist()
+    return sorted(found)
+
+
+# ---------------------------------------------------------------------- asking
+
+
+def _ask(
+    project: Project, node: Node, asked: Asked, query: CentralQuery, newcomers: bool
+) -> CentralAnswer:
+    """Asks, once: of several who ask the same at the same time one does, and the others wait."""
+    epoch = version(project, node)
+    title = _title(node, asked, epoch, newcomers)
+    with _turn(project, title):
+        _register(project, node, asked, epoch, title, newcomers)
+        try:
+            if not newcomers and "conversion" not in node.spec:
+                # Who asks for another purpose pays from its budget, for an answer of its own.
+                own = fingerprint(epoch, asked.purpose)
+                return answer(project, query, purpose=asked.purpose, epoch=own)
+            from tacit.project.sequences import prepared
+
+            asking, made = prepared(project, node, asked, query, newcomers)
+            return answer(asking, made, purpose=asked.purpose, epoch=title)
+        except BudgetError:
+            body = {"title": title, "asked": asked.to_json(), "withdrawn": True}
+            project.control.append(KIND, _key(node), body)
+            raise
+
+
+def _title(node: Node, asked: Asked, epoch: str, newcomers: bool) -> str:
+    """One name for one question: of what is measured and how, not of how often it may be."""
+    names = ("measure", "conversion", "epsilon", "delta", "max_groups", "max_periods")
+    meaning = {name: plain(node.spec.get(name)) for name in names}
+    dims = {name: node.spec["dimensions"][name]["sql"] for name in node.spec["dimensions"]}
+    return fingerprint([meaning, dims, asked.to_json(), epoch, newcomers])
+
+
+@contextmanager
+def _turn(project: Project, title: str) -> Iterator[None]:
+    with lock_file(project.state / "answers" / f"{title}.lock") as descriptor:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+
+
+def _register(
+    project: Project, node: Node, asked: Asked, epoch: str, title: str, newcomers: bool
+) -> None:
+    """Notes the question before it costs anything. Raises QueryError T898 for one too many."""
+    with project.control.transaction():
+        known = _questions(project, node, asked.purpose)
+        if title in known:
+            return
+        most = int(node.spec["answers"])
+        if len(known) >= most:
+            raise QueryError(
+                f"metric {node.id!r} has given {len(known)} answers for {asked.purpose!r}, of"
+                f" {most} that the plan sets budget aside for",
+                code="T898",
+                where=node.declared.where,
+                fix="ask one of these again, at no cost, or write"
+                f" answers={len(known) + 1} or more",
+            )
+        body = {"title": title, "asked": asked.to_json(), "epoch": epoch, "newcomers": newcomers}
+        project.control.append(KIND, _key(node), body)
+
+
+def _questions(project: Project, node: Node, purpose: str) -> dict[str, Mapping[str, Any]]:
+    """The questions that a metric was asked for a purpose, by title; withdrawn ones left out."""
+    found: dict[str, Mapping[str, Any]] = {}
+    for record in project.control.read(KIND, _key(node)):
+        body = record.body
+        if body["asked"]["purpose"] == purpose:
+            found.pop(body["title"], None)
+            found |= {} if body.get("withdrawn") else {body["title"]: body}
+    return found
+
+
+def _key(node: Node) -> str:
+    return f"metric:{node.id}"
+
+
+def asked_before(project: Project, node: Node, purpose: str) -> list[Asked]:
+    """The questions that a metric was asked, as it is declared now, of the rows as they are now."""
+    if not project.store_path.exists():
+        return []
+    epoch = version(project, node)
+    found = [Asked.from_json(b["asked"]) for b in _questions(project, node, purpose).values()]
+    known = _questions(project, node, purpose)
+    return [asked for asked in found if _title(node, asked, epoch, False) in known]
+
+
+def version(project: Project, node: Node) -> str:
+    """Which rows there are: of a file its bytes, of the lake what was ingested.
+
+    Rows that are erased, or whose retention ends, make no other version: what was answered of them
+    stays as it was, private.
+    """
+    return fingerprint(*(_version(project, name) for name in node.inputs))
+
+
+def _version(project: Project, source: str) -> str:
+    if project.in_lake(source):
+        from tacit.project.lake import ingested
+
+        return fingerprint(ingested(project, source))
+    digest = blake2b(digest_size=16)
+    with project.file(source).open("rb") as file:
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+# ---------------------------------------------------------------------- the answer
+
+
+def _numbers(node: Node, query: CentralQuery, given: CentralAnswer) -> Part:
+    """The cells of an answer, in the order of their keys, hidden where too few people are."""
+    table = given.table
+    shown = "value" if "value" in table.column_names else "people"
+    names = [key[0] for key in query.keys]
+    if names:
+        table = table.sort_by([(name, "ascending") for name in names])
+    hidden = ~(_floats(table, "people") >= node.spec["minimum"])
+    value, error, lower, upper = _ends(table, shown)
+    cells = Cells(
+        table.select(names),
+        value,
+        error,
+        lower,
+        upper,
+        laplace="laplace" in given.claim.mechanism,
+        hidden=hidden,
+        complete=query.public_keys is not None or not names,
+    )
+    part = Part(cells, given.spent, given.released)
+    if "conversion" not in node.spec:
+        return part
+    value, error, lower, upper = _ends(table, "both")
+    return replace(part, both=replace(cells, value=value, error=error, lower=lower, upper=upper))
+
+
+def _ends(table: pa.Table, name: str) -> tuple[Floats, Floats, Floats, Floats]:
+    """A measure's values, errors, and ends of intervals."""
+    value, error, lower, upper = (
+        _floats(table, name + end) for end in ("", "_error", "_lower", "_upper")
+    )
+    return value, error, lower, upper
+
+
+def _floats(table: pa.Table, name: str) -> Floats:
+    column = table.column(name)
+    if pa.types.is_list(column.type) or pa.types.is_fixed_size_list(column.type):
+        column = pc.list_element(column, 0)
+    found: Floats = np.asarray(column.cast(pa.float64()).to_numpy(), np.float64)
+    return found
+
+
+def top(cells: Cells, k: int) -> Cells:
+    """Of each group and period, the k values with the highest noisy count of people, in order."""
+    names = [name for name in cells.keys.column_names if name != BUCKET]
+    groups: dict[Any, list[int]] = {}
+    listed = cells.keys.select(names).to_pylist() if names else [{}] * len(cells.value)
+    for row in np.argsort(-cells.value, kind="stable"):
+        groups.setdefault(tuple(listed[row].values()), []).append(int(row))
+    return take(cells, [row for group in sorted(groups) for row in groups[group][:k]])
+
+
+def take(cells: Cells, rows: list[int]) -> Cells:
+    """Some of the cells."""
+    parts = {n: getattr(cells, n)[rows] for n in ("value", "error", "lower", "upper", "hidden")}
+    return replace(cells, keys=cells.keys.take(pa.array(rows, pa.int64())), complete=False, **parts)

@@ -1,0 +1,363 @@
+"""What a project answers: signals of the cloud, by keys, for a purpose.
+
+::
+
+    answers = Answers.open(project)
+    asked = answers.ask(["looks", "last"], purpose="discover")   # made once, kept
+    asked.one({"person": "p1"})                                  # Values(values, status)
+    asked.many({"person": "p1", "thing": ["i1", "i2", …]})       # Table: columns, status, floats()
+
+Purposes are decided when something is asked, from the plan's decision table, not when it is read.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, TypeAlias
+
+from tacit.declare import Place
+from tacit.errors import ServeError
+from tacit.live.lasting import Trace
+from tacit.live.reader import Table, Values
+from tacit.plan.views import formulas_of, given_of
+from tacit.project import Project
+from tacit.project.serving import Serving
+from tacit.serve.decisions import Decisions, decide
+from tacit.serve.encode import Encoder, floats_of
+from tacit.serve.kept import Entry, Kept
+from tacit.serve.refusals import Refusals
+from tacit.values import Type
+
+Keys = Mapping[str, Any]
+"""Entity → its key; of a batch, a list of keys or one for all."""
+Given = Mapping[str, Any]
+"""What arrives with a read, by its declared name; of a batch, a list or one for all."""
+
+Make: TypeAlias = Callable[[Values, Trace], tuple[bytes, bytes]]
+"""What is kept of an answer: bytes that ages may be filled into, and the rest."""
+
+_MOST = 1024  # different questions that are kept ready
+
+
+class Asked:
+    """Some signals for a purpose, ready to be read; from any thread. `Answers.ask` makes it.
+
+    Attributes:
+        signals: in the order in which values come.
+        purpose: for which they are read.
+        allowed: of each signal, whether the purpose may see it.
+        entities: whose keys are needed, and their types.
+        types: of each signal, as the plan has it: "int", "float", "text", "bool", "time",
+            "map<…>", "list<…>".
+        given: what must arrive with each read, and its types.
+        encode: makes bodies of what was read.
+    """
+
+    def __init__(
+        self,
+        project: Project,
+        signals: Sequence[str],
+        purpose: str,
+        allowed: Sequence[bool],
+        kept: Kept,
+        refusals: Refusals | None,
+    ) -> None:
+        self.project = project
+        self.signals = tuple(signals)
+        self.purpose = purpose
+        self.allowed = list(allowed)
+        self.types = tuple(project.plan.nodes[name].columns[0].type for name in self.signals)
+        self.encode = Encoder(self.signals, self.types)
+        self._guard = None
+        read, may = list(self.signals), list(self.allowed)
+        if refusals is not None:
+            self._guard = refusals.over(project.plan, self.signals, self.allowed)
+        if self._guard is not None:
+            # Whether a use was refused is for every use to know, if not to be told.
+            if self._guard.signal not in read:
+                read.append(self._guard.signal)
+                may.append(True)
+            may[self._guard.place] = True
+        self.serving: Serving = project.lookup(read)
+        self.given = self.serving.given
+        self.entities: dict[str, Type] = {}
+        for view in self.serving.lookup.views:
+            names = [name for name, _ in view.form.view.keys]
+            self.entities |= dict(zip(names, view.form.types, strict=True))
+        self._allowed = None if all(may) else may
+        self._backend = project.online.backend
+        self._kept = kept
+
+    def one(self, keys: Keys, at: int | None = None, given: Given | None = None) -> Values:
+        """The values of one key, now unless a moment is given (µs). Raises as `Serving.one`."""
+        moment = self.project.now() if at is None else at
+        found = self.serving.one(keys, moment, allowed=self._allowed, given=given)
+        return found if self._guard is None else self._guard.one(found)
+
+    def many(
+        self,
+        keys: Keys,
+        at: int | None = None,
+        given: Given | None = None,
+        *,
+        traces: Sequence[Trace] | None = None,
+    ) -> Table:
+        """The values of many keys. Raises as `Serving.many`."""
+        moment = self.project.now() if at is None else at
+        found = self.serving.many(keys, moment, allowed=self._allowed, given=given, traces=traces)
+        return found if self._guard is None else self._guard.many(found, self.signals)
+
+    def json(self, keys: Keys) -> bytes:
+        """The JSON body of one key, now; one that was made before, if it still stands. For signals
+        that want nothing given."""
+        at = self.project.now()
+        return self.entry((self, True, *keys.items()), lambda: keys, at, self._text).json(at)
+
+    def packed(self, keys: Keys) -> bytes:
+        """The same as the binary body."""
+        at = self.project.now()
+        found = self.entry((self, False, *keys.items()), lambda: keys, at, self._floats)
+        return found.packed(self.encode.head(1, at), at)
+
+    def json_all(self, keys: Keys, count: int) -> bytes:
+        """The JSON body of so many keys, now: of each what was made before, if it still stands."""
+        at = self.project.now()
+        lists = [
+            given if isinstance(given := keys.get(name), list) else [given] * count
+            for name in self.entities
+        ]
+        rows = list(zip(*lists, strict=True))
+        known = [(self, *row) for row in rows]
+
+        def some(places: Sequence[int]) -> Keys:
+            each = zip(*(rows[i] for i in places), strict=True)
+            return dict(zip(self.entities, map(list, each), strict=True))
+
+        entries = self.entries(known, some, at, self._row)
+        told = [(entry.told(at), entry.rest) for entry in entries]
+        return self.encode.rows(told, at)
+
+    def _text(self, found: Values, trace: Trace) -> tuple[bytes, bytes]:
+        return self.encode.lasting(found.values, found.status, trace.ages), b""
+
+    def _floats(self, found: Values, trace: Trace) -> tuple[bytes, bytes]:
+        return b"", self.encode.body(floats_of(found.values), [found.status])
+
+    def _row(self, found: Values, trace: Trace) -> tuple[bytes, bytes]:
+        return self.encode.row(found.values, trace.ages), self.encode.statuses(found.status)
+
+    def entry(self, known: Any, keys: Callable[[], Keys], at: int, make: Make) -> Entry:
+        """What was made before of one key, under a name, if it still stands; else made now."""
+        entry = self._kept.get(known)
+        moment = self._backend.moment()
+        if entry is not None and entry.begun <= at < entry.trace.until:
+            if moment is not None and moment == entry.moment:
+                return entry
+        else:
+            entry = None
+        asked = keys() if entry is None else None
+        with self._backend.read() as store:
+            if entry is not None and self.serving.lookup.stands(store, entry.trace, at):
+                entry.moment = moment
+                return entry
+            asked = keys() if asked is None else asked
+            found, trace = self.serving.traced(store, asked, at, allowed=self._allowed)
+        if self._guard is not None:
+            found = self._guard.one(found)
+            ages = trace.ages.items()
+            trace.ages = {k: since for k, since in ages if found.values[k] is not None}
+        return self._keep(known, Entry(moment, at, trace, *make(found, trace)))
+
+    def entries(
+        self, known: Sequence[Any], keys: Callable[[Sequence[int]], Keys], at: int, make: Make
+    ) -> list[Entry]:
+        """The same of many, in two trips to the store: ``keys`` gives those at some places."""
+        moment = self._backend.moment()
+        found = [self._kept.get(each) for each in known]
+        unsure: dict[int, Entry] = {}
+        for i, entry in enumerate(found):
+            if entry is None or not entry.begun <= at < entry.trace.until:
+                found[i] = None
+            elif moment is None or moment != entry.moment:
+                unsure[i] = entry
+        if unsure:
+            with self._backend.read() as store:
+                traces = [entry.trace for entry in unsure.values()]
+                stand = self.serving.lookup.all_stand(store, traces, at)
+            for (i, entry), stands in zip(unsure.items(), stand, strict=True):
+                entry.moment = moment if stands else None
+                found[i] = entry if stands else None
+        lacking = [i for i, entry in enumerate(found) if entry is None]
+        if lacking:
+            made = [Trace() for _ in lacking]
+            table = self.many(keys(lacking), at, traces=made)
+            values = zip(*table.columns, strict=True)
+            status = table.status.tolist()
+            for i, trace, row, told in zip(lacking, made, values, status, strict=True):
+                if self._guard is not None:
+                    ages = trace.ages.items()
+                    trace.ages = {k: since for k, since in ages if row[k] is not None}
+                text, rest = make(Values(list(row), told), trace)
+                found[i] = self._keep(known[i], Entry(moment, at, trace, text, rest))
+        return [entry for entry in found if entry is not None]
+
+    def _keep(self, known: Any, entry: Entry) -> Entry:
+        if entry.trace.until > entry.begun:
+            self._kept.put(known, entry)
+        return entry
+
+
+class Answers:
+    """All that a project can be asked; `open` makes it.
+
+    Attributes:
+        names: signals and formulas of the cloud that the online store keeps, as declared.
+        entities: of each name, the entities whose keys it needs, in order.
+        given: of each formula over what arrives with a read, its names and types.
+        decisions: which purpose may see which.
+        kept: answers that are kept while they stand, up to ``room`` bytes.
+    """
+
+    def __init__(self, project: Project, room: int | None = None) -> None:
+        self.project = project
+        plan = project.plan
+        kept = {
+            window.signal: tuple(name for name, _ in view.keys)
+            for source in project.online.sources.values()
+            for view in source.feed.views
+            for window in view.windows
+        }
+        self.entities: dict[str, tuple[str, ...]] = {}
+        self.given: dict[str, dict[str, Type]] = {}
+        for node in plan.nodes.values():
+            if node.kind == "signal" and node.id in kept:
+                self.entities[node.id] = kept[node.id]
+            elif node.kind == "formula" and node.place is Place.CLOUD:
+                [formula] = formulas_of(plan, [node.id])
+                given = given_of(plan, [node.id])
+                inputs = [name for name, _ in formula.inputs if name not in given]
+                if all(name in kept for name in inputs):
+                    self.entities[node.id] = kept[inputs[0]]
+                    self.given[node.id] = given
+        self.names = tuple(self.entities)
+        self.decisions: Decisions = decide(plan, self.names)
+        self.refusals = {
+            purpose: Refusals.of(plan, purpose, name, self.entities)
+            for purpose, name in project.settings.serve.refusals.items()
+        }
+        self.kept = Kept(project.settings.serve.remember if room is None else room)
+        self._asked: dict[tuple[tuple[str, ...], str], Asked] = {}
+
+    @classmethod
+    def open(cls, project: Project, room: int | None = None) -> Answers:
+        """The answers of a project, over its online store."""
+        return cls(project, room)
+
+    def ask(self, signals: Sequence[str] | None, purpose: str) -> Asked:
+        """Some signals for a purpose; all that there are, where None is given.
+
+        What the purpose may not see is among them, and is DENIED when it is read. Raises ServeError
+        T841 for a signal that is not served, T843 for a purpose that nobody declared.
+        """
+        names = self.names if signals is None else tuple(signals)
+        found = self._asked.get((names, purpose))
+        if found is None:
+            self._check(names)
+            allowed = self.decisions.row(purpose, names)
+            found = Asked(
+                self.project, names, purpose, allowed, self.kept, self.refusals.get(purpose)
+            )
+            if len(self._asked) >= _MOST:
+                self._asked.pop(next(iter(self._asked)))
+            self._asked[names, purpose] = found
+        return found
+
+    def of(self, entity: str) -> tuple[str, ...]:
+        """The names that need the key of this entity and no other, and nothing given.
+
+        Raises ServeError T842 for an entity that nothing served is of.
+        """
+        found = tuple(
+            name
+            for name, needs in self.entities.items()
+            if needs == (entity,) and not self.given.get(name)
+        )
+        if not found:
+            known = sorted({needs[0] for needs in self.entities.values() if len(needs) == 1})
+            raise unknown("entity", entity, known, "T842")
+        return found
+
+    def with_keys(self, entities: Iterable[str], given: Iterable[str] = ()) -> tuple[str, ...]:
+        """The names that need no keys but these, and nothing else given.
+
+        Raises ServeError T842 for an entity that nothing served is of.
+        """
+        keys, there = set(entities), set(given)
+        for entity in sorted(keys):
+            self.known(entity)
+        return tuple(
+            name
+            for name, needs in self.entities.items()
+            if keys.issuperset(needs) and there.issuperset(self.given.get(name, ()))
+        )
+
+    def known(self, entity: str) -> None:
+        """Raises ServeError T842 for an entity that nothing served is of."""
+        every = sorted({each for needs in self.entities.values() for each in needs})
+        if entity not in every:
+            raise unknown("entity", entity, every, "T842")
+
+    @property
+    def inputs(self) -> dict[str, Type]:
+        """All that formulas are over that arrives with a read, and its types."""
+        return {name: kind for each in self.given.values() for name, kind in each.items()}
+
+    def key_types(self) -> dict[str, Type]:
+        """The entities that anything served is of, and the types of their keys."""
+        return {
+            name: kind
+            for source in self.project.online.sources.values()
+            for segments in source.segments
+            for (name, _), kind in zip(segments.form.view.keys, segments.form.types, strict=True)
+        }
+
+    def catalog(self) -> list[dict[str, Any]]:
+        """What is served: names, types, entities and sentences, as JSON has them."""
+        nodes = self.project.plan.nodes
+        return [
+            {
+                "name": name,
+                "type": nodes[name].columns[0].type,
+                "entities": list(needs),
+                "inputs": {given: str(kind) for given, kind in self.given.get(name, {}).items()},
+                "doc": nodes[name].declared.doc,
+            }
+            for name, needs in self.entities.items()
+        ]
+
+    def _check(self, names: Sequence[str]) -> None:
+        for name in names:
+            if name not in self.entities:
+                raise unknown("signal", name, list(self.names), "T841")
+        if len(set(names)) < len(names) or not names:
+            raise ServeError(
+                "a signal is asked for twice" if names else "no signal is asked for",
+                code="T841",
+                where="signals",
+                fix="name each signal once, and one at least",
+            )
+
+
+def unknown(what: str, name: str, known: Sequence[str], code: str) -> ServeError:
+    """A name that nothing served has, with the nearest that something has."""
+    close = difflib.get_close_matches(name, known, 1)
+    listed = ", ".join(known[:12]) + (", …" if len(known) > 12 else "")
+    return ServeError(
+        f"{name[:80]!r} is not a {what} that is served",
+        code=code,
+        where=what,
+        fix=f"did you mean {close[0]!r}?"
+        if close
+        else f"use {listed or 'none: nothing is served'}",
+    )

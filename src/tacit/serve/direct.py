@@ -1,0 +1,58 @@
+"""GETs of a key's signals, answered where they come in.
+
+ASGI makes a scope, a task and several messages of each request; for an answer that is remembered,
+that is most of the work. So what is plain (a key of the server, JSON, a store on this machine, a
+question that was asked before) is answered from the parser's own callback, in the words that the
+application would use; all else, errors too, goes its way through the application, which says why.
+"""
+
+from __future__ import annotations
+
+from time import perf_counter
+from typing import Final
+
+from tacit.serve.application import Application
+from tacit.serve.encode import JSON
+from tacit.serve.messages import Headers
+
+PATH: Final = b"/v1/features/"
+_UNPLAIN: Final = frozenset(
+    (b"content-length", b"transfer-encoding", b"upgrade", b"expect", b"traceparent")
+)
+_HEAD: Final = (
+    b"HTTP/1.1 200 OK\r\n%scontent-type: application/json\r\ncache-control: no-store\r\n"
+    b"content-length: %d\r\n\r\n%s"
+)
+
+
+class Direct:
+    """Answers what it can, ``more`` among its headers; None is for the application to answer."""
+
+    def __init__(self, app: Application) -> None:
+        self.app = app
+        self.plain = app.tracing is None and app.settings.log != "all" and not app.resources.remote
+
+    def __call__(self, url: bytes, headers: Headers, more: Headers = ()) -> bytes | None:
+        app = self.app
+        if not self.plain or app.stopping or app.metrics.in_flight >= app.settings.in_flight:
+            return None
+        for name, _ in headers:
+            if name in _UNPLAIN:
+                return None
+        start = perf_counter()
+        try:
+            caller = app.identity.known(headers)
+            if caller is None or app.resources.form(headers) != JSON:
+                return None
+            path, _, query = url[len(PATH) :].partition(b"?")
+            entity, _, key = path.partition(b"/")
+            if b"%" in path or b"/" in key:
+                return None
+            body = app.resources.again(entity.decode("ascii"), key.decode("ascii"), query, caller)
+        except Exception:  # the application meets it too, and says so
+            return None
+        if body is None:
+            return None
+        app.metrics.answered(app.read.template, 200, perf_counter() - start)
+        lines = b"".join([b"%s: %s\r\n" % each for each in more])
+        return _HEAD % (lines, len(body), body)

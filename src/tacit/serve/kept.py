@@ -1,0 +1,102 @@
+"""Bodies of answers that are kept, for as long as they stand.
+
+An answer stands until the store changes what it was made of, or the clock comes to the moment at
+which a row leaves a window or enters one (`live.lasting`). Both are checked at each read: against
+the number of the store's last change, and if there was one, against the very bytes that it was made
+of. So nothing is ever told that a read would not have found.
+
+What is kept is personal data in memory, as the store's own pages are: at most so many bytes of it,
+and what is asked for no more is let go when as much again has been asked for, or after a while.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Hashable
+from typing import Any
+
+from tacit.live.lasting import Trace
+
+_EXTRA = 600
+"""Bytes that an entry takes beside its body and what it was made of, about."""
+
+
+class Entry:
+    """An answer that may be told again.
+
+    Attributes:
+        moment: the store's, when it was last found to stand.
+        begun: the moment that it was made for: it says nothing of earlier ones.
+        text: JSON to be filled.
+        rest: what needs no filling; or the binary body without its head.
+    """
+
+    __slots__ = ("_ages", "_places", "begun", "moment", "rest", "text", "trace")
+
+    def __init__(
+        self, moment: Hashable, begun: int, trace: Trace, text: bytes, rest: bytes
+    ) -> None:
+        self.moment, self.begun, self.trace = moment, begun, trace
+        self.text, self.rest = text, rest
+        places = sorted(trace.ages)
+        self._places = places
+        self._ages = [trace.ages[place] for place in places]
+
+    def json(self, at: int) -> bytes:
+        """The body, at a moment."""
+        if not self._ages:
+            return self.text % at
+        return self.text % (at, *[at - since for since in self._ages])
+
+    def told(self, at: int) -> bytes:
+        """The text, at a moment, where it says no moment of itself; as it is if nothing in it
+        ages."""
+        if not self._ages:
+            return self.text
+        return self.text % tuple([at - since for since in self._ages])
+
+    def packed(self, head: bytes, at: int) -> bytes:
+        """The binary body behind a head, at a moment."""
+        if not self._ages:
+            return head + self.rest
+        body = bytearray(self.rest)
+        for place, since in zip(self._places, self._ages, strict=True):
+            struct.pack_into("<f", body, 4 * place, at - since)
+        return head + bytes(body)
+
+    @property
+    def size(self) -> int:
+        """Bytes that it takes, about."""
+        made = sum(len(raw) for raw in self.trace.heads.values() if raw is not None)
+        return len(self.text) + len(self.rest) + made + _EXTRA
+
+
+class Kept:
+    """Entries by key, in two generations: the older goes when the younger is full, or is `turned`.
+
+    Args:
+        room: bytes, of both together.
+    """
+
+    def __init__(self, room: int) -> None:
+        self._half = room // 2
+        self._young: dict[Any, Entry] = {}
+        self._old: dict[Any, Entry] = {}
+        self._size = 0
+
+    def get(self, key: Any) -> Entry | None:
+        found = self._young.get(key)
+        if found is None and (found := self._old.pop(key, None)) is not None:
+            self.put(key, found)
+        return found
+
+    def put(self, key: Any, entry: Entry) -> None:
+        self._size += entry.size
+        if self._size > self._half:
+            self.turn()
+            self._size = entry.size
+        self._young[key] = entry
+
+    def turn(self) -> None:
+        """Lets go of what was not asked for since the last time."""
+        self._old, self._young, self._size = self._young, {}, 0

@@ -1,0 +1,284 @@
+"""The server as a process: a project opened, and uvicorn around the application."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import socket
+import ssl
+from functools import partial
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from tacit.declare import Purpose
+from tacit.errors import ServeError
+from tacit.project import Project
+from tacit.project.service import LOOPBACK, Service
+from tacit.serve.answers import Answers
+from tacit.serve.application import Application
+from tacit.serve.direct import PATH, Direct
+from tacit.serve.identity import Identity, everybody
+from tacit.serve.keys import KeyRing
+from tacit.serve.logs import say, set_up
+from tacit.serve.metrics import Metrics
+from tacit.serve.resources import Resources
+from tacit.serve.resp import RespServer
+from tacit.serve.resp_frames import Limits
+from tacit.serve.resp_views import Views
+
+if TYPE_CHECKING:
+    from tacit.serve.tokens import Tokens
+
+BACKLOG = 1024
+"""Connections that wait to be accepted; more are refused by the system."""
+IDLE = 30
+"""Seconds for which a connection is kept between two requests."""
+
+
+def application(project: Project, settings: Service | None = None) -> Application:
+    """The ASGI application of a project. Raises what opening its stores does, and ServeError T857
+    for settings that cannot be kept to."""
+    given = project.settings.serve if settings is None else settings
+    answers, metrics = Answers.open(project), Metrics()
+    purposes = list(project.declarations.of(Purpose))
+    sources = list(project.online.sources)
+    tracing = None
+    if given.traces:
+        from tacit.serve.traces import Tracing
+
+        tracing = Tracing()
+    if given.open:
+        if given.host not in LOOPBACK:
+            raise ServeError(
+                "a server that is open to everybody would listen where others reach it",
+                code="T857",
+                where=f"[serve] host = {given.host!r}",
+                fix="listen on 127.0.0.1, or make keys: tacit key add",
+            )
+        identity = Identity(None, everybody(purposes, sources))
+    else:
+        tokens: Tokens | None = None
+        if given.oidc is not None:
+            from tacit.serve.tokens import Tokens
+
+            tokens = Tokens(given.oidc, project.root, purposes, sources)
+        identity = Identity(KeyRing(project.control), tokens=tokens)
+    resources = Resources(answers, given.batch, metrics)
+
+    def close() -> None:
+        project.online.backend.close()
+
+    return Application(resources, identity, given, metrics=metrics, tracing=tracing, close=close)
+
+
+def resp_server(app: Application) -> RespServer:
+    """RESP over the same answers, for the same keys. Tokens of an identity provider are not taken:
+    Redis clients show a key when they connect, and stay."""
+    identity = app.identity
+    limits = Limits(words=app.settings.batch + 2, whole=max(1 << 20, app.settings.body // 8))
+    return RespServer(
+        partial(Views, app.resources.answers),
+        identity.shown,
+        everybody=identity.everybody,
+        connections=app.settings.in_flight * 16,
+        patience=app.settings.patience,
+        limits=limits,
+    )
+
+
+def serve(project: Project, settings: Service) -> None:
+    """Serves until the process is told to stop (SIGTERM, SIGINT); what is under way is finished."""
+    set_up()
+    app = application(project, settings)
+    server = Server(config(app, settings), app)
+    try:
+        server.run(sockets=shared(settings) if settings.shared else None)
+    except SystemExit:  # it does not start
+        raise _taken(settings.host, settings.port) from None
+
+
+def config(app: Application, settings: Service) -> uvicorn.Config:
+    """uvicorn's settings. Raises ServeError T857 for certificates that cannot be read."""
+    tls: dict[str, Any] = {}
+    if settings.certificate is not None:
+        tls = {
+            "ssl_certfile": str(settings.certificate),
+            "ssl_keyfile": str(settings.private_key),
+        }
+        if settings.client_ca is not None:
+            tls |= {"ssl_ca_certs": str(settings.client_ca), "ssl_cert_reqs": ssl.CERT_REQUIRED}
+    patient = type("Patient", (Patient,), {"patience": settings.patience, "direct": Direct(app)})
+    made = uvicorn.Config(
+        app,
+        host=settings.host,
+        port=settings.port,
+        loop="uvloop",
+        http=patient,
+        ws="none",
+        lifespan="on",
+        log_config=None,
+        log_level="warning",
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        backlog=BACKLOG,
+        timeout_keep_alive=IDLE,
+        timeout_graceful_shutdown=max(1, round(settings.drain)),
+        **tls,
+    )
+    try:
+        made.load()
+    except (OSError, ssl.SSLError) as error:
+        raise ServeError(
+            f"TLS cannot be set up: {type(error).__name__}",
+            code="T857",
+            where="[serve] certificate",
+            fix="name PEM files that can be read, and that belong together",
+        ) from None
+    return made
+
+
+def shared(settings: Service) -> list[socket.socket]:
+    """A socket on the port that other servers of the machine share: the system spreads connections
+    over them."""
+    found = socket.socket(socket.AF_INET6 if ":" in settings.host else socket.AF_INET)
+    found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    try:
+        found.bind((settings.host, settings.port))
+    except OSError:
+        found.close()
+        raise _taken(settings.host, settings.port) from None
+    found.listen(BACKLOG)
+    return [found]
+
+
+def _taken(host: str, port: int) -> ServeError:
+    return ServeError(
+        f"nothing listens on {host}:{port}",
+        code="T857",
+        where="[serve]",
+        fix="choose a port that is free, and a host of this machine",
+    )
+
+
+class Patient(HttpToolsProtocol):
+    """uvicorn's HTTP/1.1, which leaves a client that does not send a request's head in time, and
+    answers by itself what can be answered at once (`serve.direct`)."""
+
+    patience = 10.0
+    direct: Direct
+    _waiting: asyncio.TimerHandle | None = None
+    _answered = False
+    _heading = False
+
+    def connection_made(self, transport: Any) -> None:
+        super().connection_made(transport)
+        self._wait()
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        # A head that came in pieces is waited for; most come whole, and need no clock.
+        if self._heading and self._waiting is None:
+            self._wait()
+
+    def on_message_begin(self) -> None:
+        self._heading = True
+        self.url, self.headers, self.expect_100_continue = b"", [], False
+
+    def on_headers_complete(self) -> None:
+        self._heading = False
+        self._done()
+        if self._answer():
+            self._answered = True
+            return
+        url, headers, expects = self.url, self.headers, self.expect_100_continue
+        super().on_message_begin()  # the scope, which holds the headers' list
+        self.url, self.expect_100_continue = url, expects
+        self.headers.extend(headers)
+        super().on_headers_complete()
+
+    def _answer(self) -> bool:
+        """Whether the request is answered already."""
+        cycle, parser = self.cycle, self.parser
+        if (
+            not self.url.startswith(PATH)
+            or (cycle is not None and not cycle.response_complete)
+            or self.flow.write_paused
+            or parser.get_method() != b"GET"
+            or not parser.should_keep_alive()
+            or parser.get_http_version() != "1.1"
+        ):
+            return False
+        answer = self.direct(self.url, self.headers, self.server_state.default_headers)
+        if answer is None:
+            return False
+        self.transport.write(answer)
+        return True
+
+    def on_body(self, body: bytes) -> None:
+        if not self._answered:
+            super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        if self._answered:
+            self._answered = False
+            self.on_response_complete()
+        else:
+            super().on_message_complete()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._done()
+        super().connection_lost(exc)
+
+    def _wait(self) -> None:
+        self._waiting = self.loop.call_later(self.patience, self._leave)
+
+    def _done(self) -> None:
+        if self._waiting is not None:
+            self._waiting.cancel()
+            self._waiting = None
+
+    def _leave(self) -> None:
+        self._waiting = None
+        if not self.transport.is_closing():
+            self.transport.close()
+
+
+class Server(uvicorn.Server):
+    """uvicorn, which lets the application know that it is to stop."""
+
+    def __init__(self, given: uvicorn.Config, app: Application) -> None:
+        super().__init__(given)
+        self.app = app
+        self.resp: RespServer | None = None
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listens for Redis clients too, where the settings say so."""
+        await super().startup(sockets)
+        settings = self.app.settings
+        if self.started and settings.resp is not None:
+            self.resp = resp_server(self.app)
+            try:
+                await self.resp.start(
+                    settings.host, settings.resp, ssl=self.config.ssl, backlog=BACKLOG,
+                    reuse_port=settings.shared or None,
+                )  # fmt: skip
+            except OSError:
+                raise _taken(settings.host, settings.resp) from None
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Ends what Redis clients have under way, then the rest."""
+        if self.resp is not None:
+            await self.resp.stop()
+        await super().shutdown(sockets)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        self.app.stopping = True
+        say("stopping")
+        if self.should_exit and sig == signal.SIGINT:  # asked twice: at once
+            self.force_exit = True
+        self.should_exit = True

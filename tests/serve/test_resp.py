@@ -1,0 +1,367 @@
+"""Any Redis client reads signals, those that its key's purpose may see; nobody writes any."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import redis
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from resp_cases import Running, received, running
+from serve_cases import NOW, ROWS, SETTINGS, filled
+from serve_client import free_port, serving
+from servers import binary
+from test_serve_given import GIVEN, REFUSALS, record
+
+from tacit.project import Project
+from tacit.serve.keys import add_key, revoke_key
+from tacit.serve.resp import COMMANDS, WRITES
+from tacit.serve.resp_frames import bulk
+from tacit.values import MINUTE
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    return filled(tmp_path_factory.mktemp("shop"))
+
+
+@pytest.fixture(scope="module")
+def key(shop: Project) -> str:
+    return add_key(shop.control, "reader", ["discover", "measure", "sell"], [], None)
+
+
+@pytest.fixture(scope="module")
+def server(shop: Project, key: str) -> Iterator[Running]:
+    with running(shop) as found:
+        yield found
+
+
+def frame(*words: bytes) -> bytes:
+    return b"*%d\r\n" % len(words) + b"".join(map(bulk, words))
+
+
+def login(key: str, purpose: str = "discover") -> bytes:
+    return frame(b"AUTH", purpose.encode(), key.encode())
+
+
+# ---------------------------------------------------------------------- reading
+
+
+@pytest.mark.parametrize("protocol", [2, 3])
+def test_what_a_redis_client_reads(server: Running, shop: Project, key: str, protocol: int) -> None:
+    client = server.client(username="discover", password=key, protocol=protocol)
+    names = ["looks", "last", "spent", "average", "likes", "fond", "kinds", "lately", "share"]
+    values = shop.lookup(names).one({"person": "p1"}, NOW).values
+    wanted = dict(zip(names, values, strict=True)) | {"kinds": {"i1": 1, "i2": 1}}
+    assert json.loads(client.get("person:p1")) == wanted
+    assert client.get("person:nobody") is None
+    many = client.mget("person:p1", "thing:i1", "person:nobody", "person:p2", "person:p1")
+    assert [None if each is None else json.loads(each).get("looks") for each in many] == [
+        2, None, None, 1, 2,
+    ]  # fmt: skip
+    assert json.loads(many[1]) == {"seen": 2}
+    assert client.hget("person:p1", "looks") == b"2"
+    assert client.hget("person:p1", "average") == b"1.375"
+    assert client.hmget("person:p1", ["last", "fond", "kinds", "nothing", "looks:status"]) == [
+        b"i2", b"false", b'{"i1":1,"i2":1}', None, b"fresh",
+    ]  # fmt: skip
+    whole = client.hgetall("person:p1")
+    assert whole[b"share"] == b"0.5"
+    assert set(whole) == {name.encode() for name in names}
+    assert sorted(client.hkeys("person:p1")) == sorted(whole)
+    assert client.hlen("person:p1") == len(whole)
+    assert client.hexists("person:p1", "last")
+    assert not client.hexists("person:p2", "fond")
+    assert client.hgetall("person:nobody") == {}
+    assert client.exists("person:p1", "person:nobody", "person:p1") == 2
+    assert client.type("person:p1") == b"string"
+    assert client.type("person:nobody") == b"none"
+    assert json.loads(client.get('person,thing:["p1","i2"]')) == {"both": 1}
+    assert client.ping()
+    assert client.echo("hello") == b"hello"
+    assert client.select(0)
+    assert client.info()["connected_clients"] >= 1
+    assert client.client_id() > 0
+    with client.pipeline(transaction=False) as pipe:
+        for _ in range(500):
+            pipe.get("person:p1")
+        assert len(set(pipe.execute())) == 1
+
+
+def test_what_is_remembered_is_what_is_there(server: Running, shop: Project, key: str) -> None:
+    """A push is seen by the next read, however often the key was read before."""
+    client = server.client(username="discover", password=key)
+    for number in range(1, 4):
+        for _ in range(3):
+            assert json.loads(client.get("person:p9") or '{"looks":0}')["looks"] == number - 1
+        row = {**ROWS[0], "person": "p9", "at": NOW - number}
+        shop.push("visits", [row], batch=f"p9 {number}")
+        assert json.loads(client.mget("person:p9")[0])["looks"] == number
+
+
+def test_several_keys_are_read_as_each_by_itself(server: Running, key: str) -> None:
+    client = server.client(username="discover", password=key)
+    keys = [f"person:{name}" for name in ("p1", "p2", "x", "y", "z", "p1")] * 3
+    assert client.mget(keys) == [client.get(each) for each in keys]
+    with pytest.raises(redis.ResponseError, match="T864"):
+        client.mget([*keys, b"person:\xff"])
+    with pytest.raises(redis.ResponseError, match="multibulk"):
+        client.mget(["person:p1"] * 2000)
+
+
+def test_redis_cli_reads(server: Running, key: str) -> None:
+    program = binary("redis-cli", "redis-tools")
+    said = subprocess.run(
+        [program, "-p", str(server.port), "--user", "discover", "--pass", key, "HGET", "person:p1", "looks"],
+        capture_output=True, text=True, check=True,
+    ).stdout  # fmt: skip
+    assert said.strip() == "2"
+
+
+# ---------------------------------------------------------------------- who may
+
+
+def test_nothing_without_a_key(server: Running, key: str) -> None:
+    said = server.said(frame(b"GET", b"person:p1") + frame(b"PING") + frame(b"INFO"))
+    assert said.count(b"-NOAUTH") == 3
+    for wrong in ("nothing", key[:-1] + ("A" if key[-1] != "A" else "B"), "tacit_" + "0" * 16):
+        with pytest.raises(redis.AuthenticationError):
+            server.client(username="discover", password=wrong).ping()
+    said = server.said(frame(b"AUTH", b"guess") * 5)
+    assert said.count(b"-WRONGPASS") == 3  # then it is closed
+    with pytest.raises(redis.AuthenticationError, match="T862"):
+        server.client(password=key).ping()  # it is for three purposes: which?
+    with pytest.raises(redis.AuthenticationError, match="T862"):
+        server.client(username="other", password=key).ping()
+    assert b"-NOAUTH" in server.said(frame(b"HELLO", b"3"))
+    assert b"-NOPROTO" in server.said(login(key) + frame(b"HELLO", b"4"))
+
+
+def test_a_key_of_one_purpose_needs_not_name_it(server: Running, shop: Project) -> None:
+    one = add_key(shop.control, "one", ["measure"], [], None)
+    server.server.refresh()
+    assert server.client(password=one).hget("person:p1", "looks") == b"2"
+
+
+def test_a_purpose_sees_what_it_may(server: Running, key: str) -> None:
+    seen = server.client(username="measure", password=key)
+    assert set(json.loads(seen.get("person:p1"))) == {
+        "looks", "last", "spent", "average", "kinds", "lately",
+    }  # fmt: skip
+    assert seen.hget("person:p1", "fond") is None
+    assert seen.hget("person:p1", "likes:status") is None
+    with pytest.raises(redis.ResponseError, match="T863"):
+        server.client(username="sell", password=key).get("person:p1")
+
+
+def test_what_a_person_refused_is_not_told(tmp_path: Path) -> None:
+    """From the push of the refusal on, however often it was told before."""
+    mine = filled(tmp_path, GIVEN, REFUSALS)
+    own = add_key(mine.control, "own", ["discover"], [], None)
+    with running(mine) as found:
+        client = found.client(password=own)
+        assert client.get("person:p1") is None  # gathered on consent, and no record of any
+        for number in range(3):
+            then = NOW - (20 - 2 * number) * MINUTE
+            record(mine, "p1", True, then)
+            for _ in range(2):
+                told = json.loads(client.get("person:p1"))
+                assert told["looks"] == 2
+                assert "worth" not in told  # it wants what arrives with a request
+                assert client.mget("person:p1", "person:p2")[1] is None
+            record(mine, "p1", False, then + MINUTE)
+            assert client.mget("person:p1", "person:p1") == [None, None]
+            assert client.get("person:p1") is None
+            assert client.hmget("person:p1", "looks", "looks:status") == [None, b"denied"]
+            assert client.hgetall("person:p1") == {}
+            assert json.loads(client.get("thing:i1")) == {"seen": 2}
+
+
+def test_a_revoked_key_lets_its_connections_go(server: Running, shop: Project) -> None:
+    made = add_key(shop.control, "short", ["discover"], [], None)
+    server.server.refresh()
+    with server.raw() as each:
+        each.sendall(login(made))
+        assert each.recv(100) == b"+OK\r\n"
+        revoke_key(shop.control, made.split("_")[1])
+        assert received(each) == b""  # it is closed, within a second or two
+
+
+def test_strangers_are_not_waited_for(shop: Project) -> None:
+    with running(shop, patience=1.0, connections=2) as found, found.raw() as one, found.raw():
+        time.sleep(0.05)
+        assert b"max number of clients" in found.said(b"")
+        assert received(one) == b""
+
+
+# ---------------------------------------------------------------------- what is refused
+
+
+def test_nobody_writes(server: Running, key: str) -> None:
+    client = server.client(username="discover", password=key)
+    for command in sorted(WRITES):
+        with pytest.raises(redis.ReadOnlyError):
+            client.execute_command(command, "person:p1", "x", "1")
+    with pytest.raises(redis.ReadOnlyError):
+        client.config_set("maxmemory", "1")
+    assert not WRITES & set(COMMANDS)
+    for wrong, said in (
+        (("SUBSCRIBE", "x"), "unknown command"), (("GET",), "wrong number"),
+        (("SELECT", "1"), "out of range"), (("GET", "shoe:1"), "T842"),
+        (("GET", "person"), "T864"), (("GET", b"person:\xff"), "T864"),
+        (("GET", "person,thing:p1"), "T864"), (("GET", 'person,thing:["p1"]'), "T864"),
+        (("GET", 'person,thing:["p1",7]'), "T390"), (("CLIENT", "TRACKING", "ON"), "unknown"),
+    ):  # fmt: skip
+        with pytest.raises(redis.ResponseError, match=said):
+            client.execute_command(*wrong)
+    assert client.hget("person:p1", "looks") == b"2"  # the connection goes on
+
+
+@pytest.mark.parametrize(
+    "wrong", [b"*x\r\n", b"*1\r\n:1\r\n", b"*99999\r\n", b"*1\r\n$9999999\r\n", b"GET '\r\n"]
+)
+def test_what_is_malformed_ends_the_connection(server: Running, key: str, wrong: bytes) -> None:
+    said = server.said(login(key) + frame(b"PING") + wrong + frame(b"PING"))
+    assert said.startswith(b"+OK\r\n+PONG\r\n-ERR Protocol error")
+    assert said.count(b"PONG") == 1
+
+
+@given(st.lists(st.one_of(st.binary(max_size=60), st.sampled_from([
+    b"*2\r\n$3\r\nGET\r\n", b"*1\r\n$4\r\nPING\r\n", b"$9\r\nperson:p1\r\n", b"QUIT\r\n", b"\r\n",
+    b"*3\r\n$4\r\nHGET\r\n$9\r\nperson:p1\r\n$5\r\nlooks\r\n", b"HGETALL person:p1\r\n",
+])), max_size=8))  # fmt: skip
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+def test_no_bytes_hurt_the_server(server: Running, key: str, parts: list[bytes]) -> None:
+    said = server.said(login(key) + b"".join(parts))
+    assert said.startswith(b"+OK\r\n")
+    assert b"T861" not in said
+    assert server.said(login(key) + frame(b"PING")) == b"+OK\r\n+PONG\r\n"
+
+
+def test_a_client_that_takes_nothing_is_read_no_further(server: Running, key: str) -> None:
+    """What waits for it is bounded; when it takes what there is, it gets the rest, in order."""
+    count = 3000
+    ask = frame(b"MGET", *[b"person:p1"] * 60)  # the answer is ten times as long
+    data = b"".join(frame(b"ECHO", b"%06d" % n) + ask for n in range(count))
+    with server.raw() as each:
+        each.sendall(login(key))
+        assert each.recv(5) == b"+OK\r\n"
+        sender = threading.Thread(target=each.sendall, args=(data,))
+        sender.start()
+        end, most = time.monotonic() + 20, 0
+        while time.monotonic() < end and not any(one._full for one in connections(server)):
+            time.sleep(0.01)
+        for _ in range(20):
+            time.sleep(0.01)
+            sizes = [one.transport.get_write_buffer_size() for one in connections(server)]
+            most = max(most, *sizes)
+        assert 1 << 18 <= most < 4 << 20
+        found = b""
+        while found.count(b"$6\r\n") < count or not found.endswith(b"}\r\n"):
+            found = found[-64:] if len(found) > 1 << 25 else found
+            found += each.recv(1 << 20)
+            if found.count(b"$6\r\n%06d" % (count - 1)):
+                break
+        sender.join()
+
+
+def connections(server: Running) -> list[Any]:
+    return list(server.server.connections)
+
+
+def test_a_store_that_is_gone_is_said_and_may_come_back(
+    tmp_path: Path, key: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mine = filled(tmp_path)
+    own = add_key(mine.control, "own", ["discover"], [], None)
+    with running(mine) as found:
+        client = found.client(password=own)
+        assert client.get("person:p1")
+        pointer = tmp_path / ".tacit" / "online" / "current"
+        pointer.rename(pointer.with_name("away"))
+        time.sleep(0.5)  # it is looked for now and then
+        with pytest.raises(redis.ResponseError, match="T722"):
+            client.get("person:p1")
+        pointer.with_name("away").rename(pointer)
+        time.sleep(0.5)
+        assert client.get("person:p1")
+
+
+def test_servers_share_their_ports(tmp_path: Path) -> None:
+    """`tacit serve`, twice: over HTTP and RESP; when one is killed the other answers."""
+    ports = free_port(), free_port()
+    how = f"\n[serve]\nopen = true\nshared = true\nresp = {ports[1]}\n"
+    mine = filled(tmp_path, settings=SETTINGS + how)
+    mine.online.backend.close()
+    with serving(tmp_path, port=ports[0]) as one, serving(tmp_path, port=ports[0]) as other:
+
+        def looks() -> set[bytes]:
+            found = set()
+            for _ in range(20):
+                client = redis.Redis(port=ports[1], username="discover", password="any")
+                found.add(client.hget("person:p1", "looks"))
+                client.close()
+            place = f"{one.url}/v1/features/person/p1?signals=looks&purpose=discover"
+            found |= {str(httpx.get(place).json()["values"][0]).encode() for _ in range(10)}
+            return found
+
+        assert looks() == {b"2"}
+        one.kill()
+        end = time.monotonic() + 60
+        while True:
+            try:
+                assert looks() == {b"2"}
+                break
+            except (redis.ConnectionError, httpx.TransportError):  # it may still be starting
+                assert time.monotonic() < end
+                time.sleep(0.1)
+        assert other.stop() in (0, -15)
+
+
+# ---------------------------------------------------------------------- another client
+
+NODE = """
+import { createClient } from "redis";
+const [port, key, protocol] = process.argv.slice(2);
+const client = createClient({
+  RESP: Number(protocol), username: "discover", password: key, socket: { port: Number(port) },
+});
+await client.connect();
+const whole = await client.hGetAll("person:p1");
+const several = await client.mGet(["person:p1", "person:nobody"]);
+console.log(JSON.stringify({
+  looks: await client.hGet("person:p1", "looks"), last: whole.last,
+  null: several[1], parsed: JSON.parse(await client.get("person:p1")).looks,
+}));
+await client.close();
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("protocol", ["2", "3"])
+def test_the_client_of_node_reads(
+    server: Running, key: str, protocol: str, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    npm, node = binary("npm", "npm"), binary("node", "nodejs")
+    folder = tmp_path_factory.mktemp("node")
+    (folder / "package.json").write_text('{"type": "module"}')
+    got = subprocess.run(
+        [npm, "install", "redis@5"], cwd=folder, capture_output=True, text=True, check=False
+    )
+    if got.returncode:
+        pytest.skip(f"npm cannot install redis: {got.stderr[-200:]}")
+    (folder / "read.mjs").write_text(NODE)
+    command: list[Any] = [node, "read.mjs", str(server.port), key, protocol]
+    said = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    assert said.returncode == 0, said.stderr
+    assert json.loads(said.stdout) == {"looks": "2", "last": "i2", "null": None, "parsed": 2}

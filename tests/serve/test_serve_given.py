@@ -1,0 +1,135 @@
+"""On-demand signals, and consent: what arrives with a request, and what a person refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from serve_cases import NOW, SETTINGS, SIGNALS, filled, project
+from serve_client import Caller, caller
+from test_serve_http import refused
+
+from tacit.errors import ServeError
+from tacit.serve.answers import Answers
+from tacit.values import MINUTE
+
+GIVEN = (
+    SIGNALS
+    + """
+cart = Given("What the cart is worth.", value=number(PUBLIC), place="cloud")
+screen = Given("The kind of screen.", value=text(PUBLIC), place="cloud")
+worth = Formula("For each look.", sql="cart / looks")
+tall = Formula("On a phone.", sql="screen = 'phone' AND looks > 1")
+consents = Events(
+    "Who allows what.", place="cloud", region="eu", keep="ever", basis="legal_obligation",
+    purposes=[discover, measure, sell], time="at", category="user.behavior",
+    columns={
+        "person": key(person, "user.unique_id.pseudonymous"), "purpose": text(), "at": time(),
+        "allowed": flag(),
+    },
+)
+refused = consents.last("NOT allowed", where="purpose = 'discover'")
+"""
+)
+REFUSALS = SETTINGS + '\n[serve.refusals]\ndiscover = "refused"\n'
+
+
+def ask(call: Caller, **body: Any) -> Any:
+    return call.post("/v1/features", json=body)
+
+
+def test_formulas_over_what_arrives(tmp_path: Path) -> None:
+    shop = filled(tmp_path, GIVEN)
+    call = caller(shop, "discover")
+    names = ["worth", "tall", "looks"]
+    given = {"cart": 5, "screen": "phone"}
+    found = ask(call, keys={"person": "p1"}, signals=names, inputs=given).json()
+    assert found["values"] == [2.5, True, 2]
+    assert found["status"] == ["fresh"] * 3
+    many = ask(
+        call,
+        rows=[
+            {"person": f"p{i}", "cart": cart, "screen": "phone"}
+            for i, cart in enumerate([1, 2.0, 3], 1)
+        ],
+        signals=names,
+    ).json()
+    assert many["values"] == [[0.5, True, 2], [2.0, False, 1], [None, False, 0]]
+    same = ask(call, keys={"person": ["p1", "p2"]}, signals=names, inputs=given).json()
+    assert same["values"] == [[2.5, True, 2], [5.0, False, 1]]
+    everything = ask(call, keys={"person": "p1"}).json()["signals"]
+    assert "worth" not in everything
+    everything = ask(call, keys={"person": "p1"}, inputs={"cart": None}).json()
+    assert "worth" in everything["signals"]
+    assert "tall" not in everything["signals"]
+    told = refused(ask(call, keys={"person": "p1"}, signals=names, inputs={"cart": 1}), 400, "T390")
+    assert "screen" in told["detail"]
+    for inputs, code, says in (
+        ({"cart": "1", "screen": "x"}, "T840", "$.inputs"),
+        ({"cart": 1, "screen": "x", "crt": 1}, "T840", "input"),
+        ({"cart": [1], "screen": "x"}, "T840", "$.inputs"),
+    ):
+        found = ask(call, keys={"person": "p1"}, signals=names, inputs=inputs)
+        assert refused(found, 400, code)["where"] == says
+    told = refused(call.get("/v1/features/person/p1?signals=worth"), 400, "T840")
+    assert "POST" in told["fix"]
+    catalog = {each["name"]: each for each in call.get("/v1/signals").json()["signals"]}
+    assert catalog["worth"]["inputs"] == {"cart": "float"}
+
+
+def record(shop: Any, person: str, allowed: bool, at: int, purpose: str = "discover") -> None:
+    row = {"person": person, "purpose": purpose, "at": at, "allowed": allowed}
+    shop.push("consents", [row])
+
+
+def test_what_a_person_refused_is_denied_from_then_on(tmp_path: Path) -> None:
+    shop = filled(tmp_path, GIVEN, REFUSALS)
+    both = caller(shop, "discover", "measure")
+    path = "/v1/features/person/p1?purpose=discover&signals=looks,last"
+    denied = {"values": [None, None], "status": ["denied", "denied"]}
+    allowed = {"values": [2, "i2"], "status": ["fresh", "fresh"]}
+
+    def told(found: Any) -> Any:
+        return {name: found.json()[name] for name in ("values", "status")}
+
+    assert told(both.get(path)) == denied  # gathered on consent, and no record of any
+    record(shop, "p1", True, NOW - 10 * MINUTE)
+    assert told(both.get(path)) == allowed
+    record(shop, "p1", False, NOW - MINUTE, "measure")
+    assert told(both.get(path)) == allowed
+    record(shop, "p1", False, NOW - 2 * MINUTE)
+    assert told(both.get(path)) == denied
+    assert told(both.get(path + f"&at={NOW - 3 * MINUTE}")) == {
+        "values": [1, "i1"], "status": ["fresh", "fresh"],
+    }  # fmt: skip
+    # Another purpose, that the settings know no refusals of, is decided by the plan alone.
+    assert told(both.get(path.replace("discover", "measure"))) == allowed
+    record(shop, "p2", True, NOW - 2 * MINUTE)
+    body = {"keys": {"person": ["p1", "p2", "p3"]}, "signals": ["looks", "refused"],
+            "purpose": "discover"}  # fmt: skip
+    many = ask(both, **body).json()
+    # The purpose does not accept the basis on which records are kept: it is not told of them.
+    assert many["values"] == [[None, None], [1, None], [None, None]]
+    assert many["status"] == [["denied", "denied"], ["fresh", "denied"], ["denied", "denied"]]
+    one = ask(both, **{**body, "keys": {"person": "p2"}}).json()
+    assert (one["values"], one["status"]) == ([1, None], ["fresh", "denied"])
+    # Of things alone, no person is asked: it is an aggregate of many.
+    assert told(both.get("/v1/features/thing/i1?purpose=discover")) == {
+        "values": [2], "status": ["fresh"],
+    }  # fmt: skip
+    pairs = ask(both, keys={"person": "p1", "thing": ["i1"]}, purpose="discover",
+                signals=["both", "seen"]).json()  # fmt: skip
+    assert pairs["status"] == [["denied", "denied"]]
+    # Of two records of one moment, the one that denies counts.
+    record(shop, "p2", True, NOW - 5)
+    record(shop, "p2", False, NOW - 5)
+    assert told(both.get(path.replace("p1", "p2"))) == denied
+
+
+def test_refusals_that_are_none(tmp_path: Path) -> None:
+    for line in ('discovery = "refused"', 'discover = "nothing"', 'discover = "looks"'):
+        shop = project(tmp_path, GIVEN, SETTINGS + f"\n[serve.refusals]\n{line}\n")
+        with pytest.raises(ServeError, match="T857"):
+            Answers.open(shop)
+        shop.online.backend.close()

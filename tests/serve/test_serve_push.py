@@ -1,0 +1,117 @@
+"""Events over HTTP: acknowledged when they are on the disk, counted once, set apart when they are
+none."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from serve_cases import NOW, project
+from serve_client import Caller, caller
+from test_serve_http import refused
+
+ROW = {"person": "p1", "thing": "i1", "at": NOW - 1, "seconds": 2, "liked": True}
+
+
+def push(ask: Caller, rows: Any, key: str | None = None, query: str = "", **how: Any) -> Any:
+    headers = {} if key is None else {"idempotency-key": key}
+    return ask.post(f"/v1/events/visits{query}", json=rows, headers=headers, **how)
+
+
+def looks(ask: Caller, person: str = "p1") -> Any:
+    return ask.get(f"/v1/features/person/{person}?signals=looks").json()["values"][0]
+
+
+def test_a_push_counts_once_by_its_key(tmp_path: Path) -> None:
+    shop = project(tmp_path)
+    ask = caller(shop, "discover", push=("visits",))
+    other = caller(shop, push=("visits",))
+    told = push(ask, [ROW, {**ROW, "thing": "i2"}], '"one"').json()
+    assert told == {
+        "accepted": 2, "duplicates": 0, "late": 0, "quarantined": 0, "parked": False,
+    }  # fmt: skip
+    assert looks(ask) == 2
+    again = push(ask, [ROW, {**ROW, "thing": "i2"}], "one").json()
+    assert (again["accepted"], again["duplicates"]) == (0, 2)
+    assert looks(ask) == 2
+    # Another caller's pushes have names of their own: nothing of theirs is lost to ours.
+    assert push(other, [ROW], "one").json()["accepted"] == 1
+    assert looks(ask) == 3
+
+
+def test_events_count_once_by_their_ids(tmp_path: Path) -> None:
+    ask = caller(project(tmp_path), "discover", push=("visits",))
+    rows = [{**ROW, "id": "a"}, {**ROW, "id": "b"}, {**ROW, "id": "a"}]
+    told = push(ask, rows, query="?ids=id").json()
+    assert (told["accepted"], told["duplicates"]) == (2, 1)
+    lines = b"\n".join(json.dumps({**ROW, "id": each}).encode() for each in "bcd")
+    told = ask.post(
+        "/v1/events/visits?ids=id", content=lines, headers={"content-type": "application/x-ndjson"}
+    ).json()
+    assert (told["accepted"], told["duplicates"]) == (2, 1)
+    assert looks(ask) == 4
+    for row in (ROW, 7, {**ROW, "id": None}, {**ROW, "id": True}):
+        assert (
+            refused(push(ask, [{**ROW, "id": "z"}, row], query="?ids=id"), 400, "T840")["where"]
+            == "$[1]"
+        )
+    assert looks(ask) == 4
+
+
+def test_what_is_no_event_is_set_apart_with_the_reason(tmp_path: Path) -> None:
+    shop = project(tmp_path)
+    ask = caller(shop, "discover", push=("visits",))
+    poison: list[Any] = [
+        {**ROW, "seconds": "long"}, {**ROW, "person": None}, {**ROW, "person": 7},
+        {**ROW, "at": NOW + 10**10}, {**ROW, "at": "whenever"}, 7, None, [], "text",
+        {**ROW, "at": 2**70}, {"person": "p1"},
+    ]  # fmt: skip
+    told = push(ask, [ROW, *poison], "poison").json()
+    # A row without some of its columns has nothing in them, as one from a stream: it has no time.
+    assert (told["accepted"], told["quarantined"]) == (2, len(poison) - 1)
+    assert looks(ask) == 1
+    kept = list(shop.online.quarantined("visits"))
+    assert len(kept) == len(poison) - 1
+    assert all(reason for _, reason, _ in kept)
+    assert push(ask, [], "nothing").json()["accepted"] == 0
+
+
+def test_pushes_that_are_refused_whole(tmp_path: Path) -> None:
+    shop = project(tmp_path)
+    ask = caller(shop, "discover", push=("visits",))
+    refused(push(caller(shop, "discover"), [ROW], "a"), 403, "T856")
+    refused(ask.post("/v1/events/nothing", json=[ROW]), 403, "T856")
+    refused(push(ask, [ROW]), 400, "T855")
+    refused(push(ask, [ROW], "a", "?ids=id"), 400, "T855")
+    refused(push(ask, [ROW], "a" * 257), 400, "T855")
+    refused(push(ask, [ROW], "a", "?id=id"), 400, "T840")
+    refused(push(ask, {"rows": [ROW]}, "a"), 400, "T840")
+    refused(push(ask, [ROW] * 100_001, "a"), 413, "T847")
+    name = {"idempotency-key": "a", "content-type": "application/x-ndjson"}
+    refused(ask.post("/v1/events/visits", content=b'{"a": 1}\n{', headers=name), 400, "T840")
+    name["content-type"] = "text/csv"
+    refused(ask.post("/v1/events/visits", content=b"a,b", headers=name), 415, "T853")
+    assert looks(ask) == 0
+    assert push(ask, [ROW], "a").json()["accepted"] == 1
+
+
+@pytest.mark.parametrize("code", ["T720", "T721", "T722"])
+def test_a_store_that_cannot_take_it_says_when_to_come_again(
+    tmp_path: Path, code: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tacit.errors import StoreError
+    from tacit.live.online import Online
+
+    ask = caller(project(tmp_path), "discover", push=("visits",))
+
+    def fail(*_: object, **__: object) -> None:
+        raise StoreError("it is so", code=code, where="/var/secret/place", fix="wait")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(Online, "push", fail)
+        found = push(ask, [ROW], "a")
+        assert "where" not in refused(found, 503, code)
+        assert found.headers["retry-after"] == "1"
+    assert push(ask, [ROW], "a").json()["accepted"] == 1

@@ -1,0 +1,250 @@
+"""A real server: slow and broken clients, back-pressure, shutting down, TLS, what it logs."""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+from serve_cases import NOW, SETTINGS, filled
+from serve_client import Process, key_for, serving
+
+LIMITS = SETTINGS + '\n[serve]\npatience = "1s"\nin_flight = 3\nlog = "all"\ndrain = "20s"\n'
+ROW = {"person": "p9", "thing": "i1", "at": NOW - 1, "seconds": 2, "liked": True}
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    folder = tmp_path_factory.mktemp("served")
+    shop = filled(folder, settings=LIMITS)
+    headers = key_for(shop, "discover", push=("visits",))
+    shop.online.backend.close()
+    with serving(folder) as process:
+        yield process, headers
+
+
+def raw(process: Process, *parts: bytes, wait: float = 0.0) -> bytes:
+    """What a server answers to bytes, sent one part after another."""
+    with socket.create_connection(("127.0.0.1", process.port), timeout=30) as sent:
+        for part in parts:
+            sent.sendall(part)
+            time.sleep(wait)
+        found = b""
+        while part := sent.recv(65536):
+            found += part
+            if b"\r\n\r\n" in found and b"content-length: 0" not in found and b"}" in found:
+                break
+        return found
+
+
+def head(headers: dict[str, str], length: int, source: str = "visits") -> bytes:
+    return (
+        f"POST /v1/events/{source} HTTP/1.1\r\nhost: x\r\nauthorization: "
+        f"{headers['authorization']}\r\ncontent-type: application/json\r\n"
+        f"idempotency-key: slow\r\ncontent-length: {length}\r\n\r\n"
+    ).encode()
+
+
+def test_reads_pushes_and_metrics(served: Any) -> None:
+    process, headers = served
+    with httpx.Client(base_url=process.url, headers=headers) as client:
+        found = client.get("/v1/features/person/p1?signals=looks")
+        assert found.json()["values"] == [2]
+        assert "server" not in found.headers
+        told = client.post("/v1/events/visits", json=[ROW], headers={"idempotency-key": "m"})
+        assert told.json()["accepted"] == 1
+        client.get("/v1/features/person/p1?signals=lokos")
+        text = client.get("/metrics")
+        assert text.headers["content-type"].startswith("text/plain; version=0.0.4")
+        families = {f.name: f for f in text_string_to_metric_families(text.text)}
+        samples = {
+            (sample.name, *sorted(sample.labels.items())): sample.value
+            for family in families.values()
+            for sample in family.samples
+        }
+        route = ("route", "/v1/features/{entity}/{key}")
+        assert samples["tacit_requests_total", route, ("status", "200")] >= 1
+        assert samples["tacit_requests_total", route, ("status", "400")] >= 1
+        assert samples["tacit_refused_total", ("code", "T841")] >= 1
+        assert samples["tacit_request_seconds_count", route] >= 2
+        assert samples["tacit_request_seconds_bucket", ("le", "+Inf"), route] >= 2
+        assert samples["tacit_in_flight",] == 1
+        assert samples["tacit_values_total",] >= 1
+        event = ("outcome", "accepted"), ("source", "visits")
+        assert samples["tacit_events_total", *event] >= 1
+        assert samples["tacit_source_age_seconds", ("source", "visits")] >= 0
+        assert families["tacit_request_seconds"].type == "histogram"
+
+
+def test_slow_clients_are_left(served: Any) -> None:
+    process, headers = served
+    assert raw(process, b"GET /healthz HTTP/1.1\r\nhost: x\r\n", wait=0) == b""
+    started = time.monotonic()
+    found = raw(process, head(headers, 1000), b"[", wait=0)
+    assert b" 408 " in found.splitlines()[0]
+    assert b"T849" in found
+    assert b"connection: close" in found
+    assert 0.5 < time.monotonic() - started < 20
+    # Byte by byte, each in time, and never done: the whole is what must come in time.
+    with socket.create_connection(("127.0.0.1", process.port), timeout=5) as sent:
+        try:
+            for _ in range(300):
+                sent.sendall(b"x")
+                time.sleep(0.05)
+        except OSError:
+            return
+    raise AssertionError("it waits for ever")
+
+
+def test_disconnects_half_way_leave_nothing(served: Any) -> None:
+    process, headers = served
+    body = json.dumps([{**ROW, "person": "gone"}]).encode()
+    for cut in (0, 1, len(body) - 1):
+        with socket.create_connection(("127.0.0.1", process.port)) as sent:
+            sent.sendall(head(headers, len(body)) + body[:cut])
+    time.sleep(0.3)
+    with httpx.Client(base_url=process.url, headers=headers) as client:
+        assert client.get("/v1/features/person/gone?signals=looks").json()["values"] == [0]
+        in_flight = [
+            line
+            for line in client.get("/metrics").text.splitlines()
+            if line.startswith("tacit_in_flight ")
+        ]
+        assert in_flight == ["tacit_in_flight 1"]
+
+
+def test_requests_beyond_what_it_takes_are_refused_at_once(served: Any) -> None:
+    process, headers = served
+    slow = [socket.create_connection(("127.0.0.1", process.port)) for _ in range(3)]
+    for each in slow:
+        each.sendall(head(headers, 1000))
+    time.sleep(0.3)
+    with httpx.Client(base_url=process.url, headers=headers) as client:
+        found = client.get("/v1/features/person/p1?signals=looks")
+        assert found.status_code == 429
+        assert found.json()["code"] == "T848"
+        assert found.headers["retry-after"] == "1"
+        assert client.get("/healthz").status_code == 200
+        for each in slow:
+            each.close()
+        time.sleep(0.3)
+        assert client.get("/v1/features/person/p1?signals=looks").status_code == 200
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [b"\x16\x03\x01\x00\xa5\x01", b"GET / HTTP/9.9\r\n\r\n", b"\r\n\r\n\r\n", b"\x00" * 1000],
+)
+def test_what_is_no_http_does_no_harm(served: Any, bad: bytes) -> None:
+    process, _ = served
+    with socket.create_connection(("127.0.0.1", process.port)) as sent:
+        sent.sendall(bad)
+    assert httpx.get(process.url + "/healthz").status_code == 200
+
+
+def test_logs_are_lines_of_json_about_nobody(served: Any) -> None:
+    process, headers = served
+    secret = "zq-8fd1-personal"
+    with httpx.Client(base_url=process.url, headers=headers) as client:
+        client.get(f"/v1/features/person/{secret}")
+        client.get(f"/v1/features/{secret}/{secret}?signals={secret}&purpose={secret}")
+        client.get(f"/{secret}?{secret}={secret}", headers={"traceparent": secret})
+        client.post("/v1/features", json={"keys": {secret: secret}, "signals": [secret]})
+        client.post("/v1/features", json={"keys": {"person": [secret, 7]}})
+        client.post("/v1/features", content=f"{{{secret}")
+        client.post(f"/v1/events/{secret}", json=[{secret: secret}])
+        client.post(
+            "/v1/events/visits",
+            json=[{**ROW, "person": secret}, {"person": secret, "at": secret}],
+            headers={"idempotency-key": secret},
+        )
+        client.request("BREW", f"/{secret}")
+        client.get("/v1/signals", headers={"authorization": f"Bearer {secret}"})
+    raw(process, f"GET /{secret} HTTP/1.1\r\n{secret}\r\n\r\n}}".encode())
+    text = process.lines.read_text()
+    assert secret not in text
+    lines = [json.loads(line) for line in text.splitlines()]
+    assert {"started", "request"} <= {line["event"] for line in lines}
+    requests = [line for line in lines if line["event"] == "request"]
+    assert all({"route", "status", "ms", "method", "code"} <= set(line) for line in requests)
+    assert {"T841", "T842", "T850", None} <= {line["code"] for line in requests}
+
+
+def test_what_is_under_way_is_finished_before_it_stops(tmp_path: Path) -> None:
+    shop = filled(tmp_path, settings=LIMITS.replace('"1s"', '"10s"'))
+    headers = key_for(shop, "discover", push=("visits",))
+    with serving(tmp_path) as process:
+        body = json.dumps([ROW]).encode()
+        sent = socket.create_connection(("127.0.0.1", process.port), timeout=30)
+        sent.sendall(head(headers, len(body)))
+        time.sleep(0.3)
+        process.process.terminate()
+        time.sleep(0.3)
+        with pytest.raises(OSError):
+            socket.create_connection(("127.0.0.1", process.port), timeout=1)
+        sent.sendall(body)
+        assert b" 200 " in sent.recv(65536).splitlines()[0]
+        sent.close()
+        assert process.stop() == 0
+        events = [json.loads(line)["event"] for line in process.lines.read_text().splitlines()]
+        assert events[-1] == "stopped"
+        assert "stopping" in events
+
+
+def test_revoked_keys_and_new_ones_are_seen_within_seconds(served: Any) -> None:
+    process, _ = served
+    from tacit.project import Project
+    from tacit.serve.keys import revoke_key
+
+    shop = Project.load(process.folder)
+    headers = key_for(shop, "discover")
+
+    def status() -> int:
+        return httpx.get(process.url + "/v1/signals", headers=headers).status_code
+
+    for wanted in (200, 401):
+        for _ in range(100):
+            if status() == wanted:
+                break
+            time.sleep(0.1)
+        assert status() == wanted
+        revoke_key(shop.control, headers["authorization"].split("_")[1])
+
+
+def test_a_port_that_is_taken_is_told(served: Any, tmp_path: Path) -> None:
+    process, _ = served
+    filled(tmp_path, settings=LIMITS).online.backend.close()
+    other = object.__new__(Process)
+    other.folder, other.port, other.lines = tmp_path, process.port, tmp_path / "log"
+    other.before = None
+    other.start()  # somebody listens: it is the first
+    assert other.process.wait(60) == 1
+    assert "T857" in other.lines.read_text()
+
+
+def test_clients_under_load_all_get_their_own_answers(served: Any) -> None:
+    process, headers = served
+    wrong: list[str] = []
+
+    def read(person: str, wanted: int) -> None:
+        with httpx.Client(base_url=process.url, headers=headers) as client:
+            for _ in range(40):
+                found = client.get(f"/v1/features/person/{person}?signals=looks")
+                if found.status_code != 429 and found.json()["values"] != [wanted]:
+                    wrong.append(found.text)
+
+    threads = [
+        threading.Thread(target=read, args=case)
+        for case in (("p1", 2), ("p2", 1), ("nobody", 0), ("p1", 2))
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert wrong == []
