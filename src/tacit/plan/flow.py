@@ -140,6 +140,8 @@ def _standing(plan: Plan, node: Node) -> Place:
     """Where an output takes its data in: a release does so where its signal is."""
     if isinstance(node.declared, Release):
         return plan.label(Port(node.inputs[0], "value")).place
+    if node.spec.get("mechanism") == "prio3":
+        return plan.nodes[node.inputs[0]].label.place
     if node.kind == "bundle":
         return Place.DEVICE
     return (

@@ -43,6 +43,7 @@ from tacit.plan.signals import derived_of, join_of, people, tables_of
 from tacit.plan.sources import keep, regions
 from tacit.values import Type, duration
 
+REPORTED = ("persons", "count", "histogram")
 COLUMN = (Column("value", "estimate"),)
 
 
@@ -124,6 +125,7 @@ def _private_spec(draft: Draft, metric: Private, rows: _Rows) -> dict[str, Any]:
     if metric.mechanism is not None:
         assert metric.epsilon is not None, "a mechanism has one"
         rows.check_bounds(metric)
+        rows.check_reports(metric)
         spec |= {
             "mechanism": metric.mechanism,
             "epsilon": float(metric.epsilon),
@@ -247,6 +249,26 @@ class _Rows:
                 "T127",
                 f"write {', '.join(f'{name}=…' for name in unbounded)} in its Measure, chosen"
                 " without looking at the rows",
+            )
+
+    def check_reports(self, metric: Private) -> None:
+        """What devices can report by Prio3: T134 for anything else."""
+        if metric.mechanism != "prio3":
+            return
+        measure, what = self.measure, ""
+        if self.source.place != "device":
+            what = f"the rows of {self.name!r} are not on devices"
+        elif measure.aggregate not in REPORTED or isinstance(metric, ConversionMetric):
+            what = f"devices report {', '.join(REPORTED)}, and not this"
+        elif self.asked:
+            what = "a report says one thing, and has no dimensions"
+        elif "bucket" in (found := self._bucket()) and found["bucket"]["domain"] is None:
+            what = "the values that reports speak of are not public"
+        if what:
+            raise self._wrong(
+                f"is answered by reports of devices (prio3): {what}",
+                "T134",
+                'count persons, rows, or rows by a key that a public table lists; or use "central"',
             )
 
     def dimensions(self) -> dict[str, Any]:

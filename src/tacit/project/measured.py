@@ -71,6 +71,10 @@ def measured(project: Project, node: Node, asked: Asked, *, newcomers: bool = Fa
     """
     if "mechanism" not in node.spec:
         return Part(measured_exactly(project, node, asked))
+    if node.spec["mechanism"] == "prio3":
+        from tacit.project.collected import collected
+
+        return collected(project, node, asked)
     query = central_query(project, node, asked)
     return _numbers(node, query, _ask(project, node, asked, query, newcomers))
 
@@ -139,7 +143,7 @@ def public_keys(
     for _, spec in specs:
         if spec["domain"] is None:
             return None
-        values.append(_domain(project, spec))
+        values.append(domain(project, spec))
     fields = [pa.field(name, ARROW[Type(spec["type"])]) for name, spec in specs]
     if asked.grain is not None:
         values.append(list(asked.periods))
@@ -158,7 +162,7 @@ def public_keys(
     return pa.table(arrays, schema=pa.schema(fields))
 
 
-def _domain(project: Project, spec: Mapping[str, Any]) -> list[Any]:
+def domain(project: Project, spec: Mapping[str, Any]) -> list[Any]:
     if spec["domain"] == "bool":
         return [False, True]
     table = str(spec["domain"])
@@ -181,8 +185,8 @@ def _ask(
     """Asks, once: of several who ask the same at the same time one does, and the others wait."""
     epoch = version(project, node)
     title = _title(node, asked, epoch, newcomers)
-    with _turn(project, title):
-        _register(project, node, asked, epoch, title, newcomers)
+    with turn(project, title):
+        register(project, node, asked, epoch, title, newcomers)
         try:
             if not newcomers and "conversion" not in node.spec:
                 # Who asks for another purpose pays from its budget, for an answer of its own.
@@ -193,8 +197,7 @@ def _ask(
             asking, made = prepared(project, node, asked, query, newcomers)
             return answer(asking, made, purpose=asked.purpose, epoch=title)
         except BudgetError:
-            body = {"title": title, "asked": asked.to_json(), "withdrawn": True}
-            project.control.append(KIND, _key(node), body)
+            withdraw(project, node, asked, title)
             raise
 
 
@@ -207,13 +210,13 @@ def _title(node: Node, asked: Asked, epoch: str, newcomers: bool) -> str:
 
 
 @contextmanager
-def _turn(project: Project, title: str) -> Iterator[None]:
+def turn(project: Project, title: str) -> Iterator[None]:
     with lock_file(project.state / "answers" / f"{title}.lock") as descriptor:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield
 
 
-def _register(
+def register(
     project: Project, node: Node, asked: Asked, epoch: str, title: str, newcomers: bool
 ) -> None:
     """Notes the question before it costs anything. Raises QueryError T898 for one too many."""
@@ -233,6 +236,12 @@ def _register(
             )
         body = {"title": title, "asked": asked.to_json(), "epoch": epoch, "newcomers": newcomers}
         project.control.append(KIND, _key(node), body)
+
+
+def withdraw(project: Project, node: Node, asked: Asked, title: str) -> None:
+    """Notes that a question was not answered, and cost nothing."""
+    body = {"title": title, "asked": asked.to_json(), "withdrawn": True}
+    project.control.append(KIND, _key(node), body)
 
 
 def _questions(project: Project, node: Node, purpose: str) -> dict[str, Mapping[str, Any]]:

@@ -17,6 +17,9 @@
     catalog = "prod"                    # the properties of a pyiceberg catalog; secrets belong in
     uri = "https://catalog.example"     # its own PYICEBERG_CATALOG__PROD__… variables
 
+    [metrics.listening]                 # a metric that devices report by DAP: the collector's file
+    collector = "dap/collector.toml"
+
     [online]                            # left out: LMDB in .tacit/online
     redis = "redis://localhost:6379/0"  # a server that machines share
     stale = "10m"                       # without news for so long, a source's values are stale
@@ -73,6 +76,7 @@ class Settings:
     lake: Mapping[str, str] = field(default_factory=dict)
     engine: Chosen = field(default_factory=Chosen)
     online: OnlineStore = field(default_factory=OnlineStore)
+    collectors: Mapping[str, Path] = field(default_factory=dict)
 
 
 def read_settings(root: Path) -> Settings:
@@ -107,7 +111,7 @@ def read_settings(root: Path) -> Settings:
 
 
 def _settings(root: Path, path: Path, raw: Mapping[str, Any]) -> Settings:
-    known = ("name", "module", "as_of", "sources", "lake", "engine", "engines", "online")
+    known = ("name", "module", "as_of", "sources", "lake", "engine", "engines", "online", "metrics")
     unknown = sorted(set(raw) - set(known))
     if unknown:
         close = difflib.get_close_matches(unknown[0], known, 1)
@@ -136,7 +140,21 @@ def _settings(root: Path, path: Path, raw: Mapping[str, Any]) -> Settings:
         dict(lake),
         chosen(raw, lambda message, fix: _wrong(path, message, fix)),
         _online(path, raw.get("online", {})),
+        {name: root / file for name, file in _collectors(path, raw.get("metrics", {})).items()},
     )
+
+
+def _collectors(path: Path, raw: Any) -> dict[str, str]:
+    """Metric → the file of its collector."""
+    fix = 'write [metrics.NAME] and collector = "….toml"'
+    if not isinstance(raw, dict):
+        raise _wrong(path, "`metrics` is not a table", fix)
+    for name, each in raw.items():
+        if not isinstance(each, dict) or set(each) != {"collector"}:
+            raise _wrong(path, f"[metrics.{name}] does not name a collector alone", fix)
+        if not isinstance(each["collector"], str):
+            raise _wrong(path, f"[metrics.{name}] names a collector that is no file", fix)
+    return {name: each["collector"] for name, each in raw.items()}
 
 
 def _online(path: Path, raw: Any) -> OnlineStore:
