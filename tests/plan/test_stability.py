@@ -26,7 +26,8 @@ from tacit.operations import (
     Where,
 )
 from tacit.plan.bounded import Counted, Limits, Summed, cells_tree, sums_tree
-from tacit.plan.stability import Facts, Range, facts_of, interval, sensitivities
+from tacit.plan.intervals import Range, interval
+from tacit.plan.stability import facts_of, sensitivities
 from tacit.privacy.central.sensitivity import Sensitivity
 from tacit.privacy.loss import variance_rho
 from tacit.values import Type
@@ -241,8 +242,7 @@ def test_intervals_hold_every_value(sql: str) -> None:
             return
     except Exception:
         return
-    facts = Facts(types, None, ranges={"a": Range(-2, 3), "b": Range(0, 1)})
-    found = interval(expression.tree, facts)
+    found = interval(expression.tree, {"a": Range(-2, 3), "b": Range(0, 1)}, types)
     tree = expression_tree(sql, Type.INT, types).sql("duckdb")
     query = (
         f"SELECT min(v), max(v) FROM (SELECT {tree} AS v FROM"

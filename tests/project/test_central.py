@@ -134,6 +134,26 @@ def test_rows_of_the_lake_are_answered_the_same(tmp_path: Path) -> None:
     assert round(found["persons"][0].as_py()) == small_project.PEOPLE
 
 
+@pytest.mark.slow
+def test_spark_answers_the_same(tmp_path: Path) -> None:
+    """From the lake's files, with content joined; noise apart, which is next to none."""
+    settings = small_project.SETTINGS.replace('[sources.visits]\npath = "history.parquet"\n', "")
+    spark = settings.replace("as_of", 'engine = "spark"\nas_of', 1)
+    project = small_project.project(tmp_path, RICH, spark)
+    project.ingest("visits", small_project.history().select(["person", "item", "at"]))
+    weight = Measure(kind="histogram", step=20, **WEIGHT, name="bars")
+    asked = query(
+        keys=(("genre", "catalogue.genre"),), public_keys=GENRES, measures=(PERSONS, weight),
+        epsilon=NO_NOISE, delta=0.0, max_groups=8,
+    )  # fmt: skip
+    found = answer(project, asked, purpose="discover").table
+    small_project.write(tmp_path, RICH, settings)
+    local = answer(Project.load(tmp_path), asked, purpose="discover", epoch="local").table
+    for one, other in zip(found.to_pylist(), local.to_pylist(), strict=True):
+        assert abs(one["persons"] - other["persons"]) <= 1
+        assert np.abs(np.array(one["bars"]) - np.array(other["bars"])).max() <= 1
+
+
 def test_adversarial_rows(tmp_path: Path) -> None:
     """No row of one person, whatever is in it, moves an answer past its bound, or breaks it."""
     signals = RICH.replace(

@@ -28,12 +28,12 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import singledispatch
 from typing import TypeAlias
 
-from tacit.declare.expression import Node, parse, type_of
+from tacit.declare.expression import parse
 from tacit.errors import PrivacyError
 from tacit.operations import (
     Clamp,
@@ -48,33 +48,15 @@ from tacit.operations import (
     Total,
     Where,
 )
+from tacit.plan.intervals import ALL, Bound, Range, interval, times
 from tacit.privacy.central.sensitivity import Sensitivity
 from tacit.values import Type
-
-Bound: TypeAlias = int | float
-"""A whole number, or an infinity."""
 
 Names: TypeAlias = frozenset[str]
 
 _NAME = re.compile(r"[a-z][a-z0-9_]*")  # so that no two are one to an engine that folds case
 WIDEST = 1 << 31
 """Of a grid, a clamp, a number of rows or groups: far within what engines sum in 64 bits."""
-
-
-@dataclass(frozen=True, slots=True)
-class Range:
-    """An interval of ints, which may be open to one side or both."""
-
-    low: Bound
-    high: Bound
-
-    @property
-    def size(self) -> Bound:
-        """The greatest absolute value in it."""
-        return max(abs(self.low), abs(self.high))
-
-
-ALL = Range(-math.inf, math.inf)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +85,7 @@ class Facts:
     def most(self, column: str, by: Names) -> Bound:
         """The most of Σ |column| over the rows of a person with one value of these columns."""
         size = self.range(column).size
-        found = [_times(size, self.rows)]
+        found = [times(size, self.rows)]
         if any(names <= by for names in self.unique):
             found.append(size)
         found += [n for (names, of), n in self.within.items() if of == column and names <= by]
@@ -191,7 +173,7 @@ def _(step: Define, facts: Facts) -> Facts:
         if expression.infer(facts.types) is not column.type:
             raise _senseless(f"{column.sql!r} is not {column.type}")
         if column.type is Type.INT:
-            ranges[column.name] = interval(expression.tree, facts)
+            ranges[column.name] = interval(expression.tree, facts.ranges, facts.types)
     types = {column.name: column.type for column in step.columns}
     if len(types) < len(step.columns):
         raise _senseless("one step defines a column twice")
@@ -295,66 +277,6 @@ def _(step: Shrink, facts: Facts) -> Facts:
     if step.total == step.count or facts.range(step.count).low < 0:
         raise _senseless(f"{step.count!r} is no count")
     return facts.ranged(step.count, 0, step.most).ranged(step.total, low, high)
-
-
-# ---------------------------------------------------------------------- interval arithmetic
-
-
-def interval(node: Node, facts: Facts) -> Range:
-    """An interval that holds every int, or null taken as 0, that an expression may be.
-
-    An int beyond 64 bits is null in the language, so it stays inside too if 0 is: intervals of
-    arithmetic are widened to hold 0.
-    """
-    if node.op == "int":
-        return Range(node.value, node.value)
-    if node.op == "column":
-        return facts.range(node.value)
-    rule = _INTERVALS.get(node.op)
-    if rule is None or type_of(node, facts.types) not in (Type.INT, None):
-        return ALL
-    return _with_zero(rule(node, [interval(child, facts) for child in node.args]))
-
-
-def _with_zero(found: Range) -> Range:
-    return Range(min(found.low, 0), max(found.high, 0))
-
-
-def _hull(ranges: Iterable[Range]) -> Range:
-    found = list(ranges)
-    return Range(min(r.low for r in found), max(r.high for r in found))
-
-
-def _product(node: Node, args: list[Range]) -> Range:
-    corners = [
-        _times(a, b) for a in (args[0].low, args[0].high) for b in (args[1].low, args[1].high)
-    ]
-    return Range(min(corners), max(corners))
-
-
-def _remainder(node: Node, args: list[Range]) -> Range:
-    """The sign is the dividend's, the absolute value below the divisor's and not above its own."""
-    size = min(args[0].size, max(args[1].size - 1, 0))
-    return Range(-size, size)
-
-
-_INTERVALS: Mapping[str, Callable[[Node, list[Range]], Range]] = {
-    "null": lambda node, args: Range(0, 0),
-    "+": lambda node, args: Range(args[0].low + args[1].low, args[0].high + args[1].high),
-    "-": lambda node, args: Range(args[0].low - args[1].high, args[0].high - args[1].low),
-    "*": _product,
-    "neg": lambda node, args: Range(-args[0].high, -args[0].low),
-    "abs": lambda node, args: Range(0, args[0].size),
-    "%": _remainder,
-    "case": lambda node, args: _hull([*args[1:-1:2], args[-1]]),
-    "coalesce": lambda node, args: _hull(args),
-    "nullif": lambda node, args: args[0],
-}
-"""Operators that make ints of ints; any other makes an int of which nothing is known."""
-
-
-def _times(a: Bound, b: Bound) -> Bound:
-    return 0 if a == 0 or b == 0 else a * b
 
 
 # ---------------------------------------------------------------------- refusals

@@ -36,7 +36,7 @@ CELLED = ("quantile", "histogram")
 PEOPLE, COHORT = "people", "cohort"
 """Sums of people that no measure names: exact ones to choose keys by, noisy ones to hide them by"""
 
-MOST_CELLS = 1 << 24
+MOST_CELLS = 1 << 22
 _KEYS = (Type.TEXT, Type.INT, Type.BOOL, Type.TIME)
 
 
@@ -48,15 +48,14 @@ class Ready:
         keys: (name in the answer, expression) of each key.
         names: of the measures, in the answer.
         question: what is read.
-        parts: the noisy parts in order: the selection of keys if there is one, then each measure's.
+        meaning: the hashes of what is read: of the source, and of content that is joined.
     """
 
     query: CentralQuery
     keys: tuple[tuple[str, str], ...]
     names: tuple[str, ...]
     question: Question
-    node: str
-    """The hash of what the source means."""
+    meaning: Mapping[str, str]
 
     @property
     def groups(self) -> tuple[str, ...]:
@@ -157,7 +156,7 @@ class Ready:
     @cached_property
     def title(self) -> str:
         """The release's name in the ledger: another query, or another meaning, is another one."""
-        return f"central:{self.query.source}@{fingerprint(_written(self.query), self.node)[:24]}"
+        return f"central:{self.query.source}@{fingerprint(_written(self.query), self.meaning)[:24]}"
 
     @cached_property
     def claim(self) -> Claim:
@@ -189,8 +188,8 @@ def ready(project: Project, query: CentralQuery) -> Ready:
         named["w"] = query.where
     asked = question(project.plan, events, query.person, named)
     _check_types(query, asked)
-    node = project.plan.nodes[query.source].hash
-    made = Ready(query, keys, names, asked, node)
+    meaning = {port.node: project.plan.nodes[port.node].hash for port in asked.ports}
+    made = Ready(query, keys, names, asked, meaning)
     if query.public_keys is not None:
         check_cells(query, query.public_keys.num_rows)
     return made
