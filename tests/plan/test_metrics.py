@@ -27,6 +27,7 @@ REFUSED = {
     "a conversion without a mechanism": ("T214", f"m = ConversionMetric(base=Measure.persons(visits), then=Measure.persons(visits), within='1d', {TERMS})  # wrong"),
     "people's table without a mechanism": ("T214", FOLK + f"m = Metric(measure=Measure.count(folk), {TERMS})  # wrong"),
     "people's table": ("T215", FOLK + f"m = Metric(measure=Measure.count(folk, max_rows=1), {CENTRAL})  # wrong"),
+    "content about people": ("T215", f"t = Table('x', of=article, place='cloud', region='eu', keep='90d', basis='consent', purposes=[discover], columns={{'item': key(article, PUBLIC), 'seller': text('user.name')}})\nm = Metric(measure={LOOKS}, dimensions=['t.seller'], {CENTRAL})  # wrong"),
     "people where there are none": ("T215", f"m = Metric(measure=Measure.persons(catalogue), {TERMS})  # wrong"),
     "rows on the device": ("T202", f"m = Metric(measure=Measure.count(orders, max_rows=5), {CENTRAL})  # wrong"),
     "another purpose": ("T203", f"m = Metric(measure={LOOKS}, {CENTRAL.replace('[discover]', '[advertise]')})  # wrong"),

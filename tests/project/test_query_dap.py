@@ -15,7 +15,7 @@ from tacit.collect.dap.task import Task, Vdaf
 from tacit.errors import QueryError
 from tacit.privacy.randomness import system
 from tacit.privacy.sum_noise import SumNoise
-from tacit.project import Project
+from tacit.project import Project, collected
 from tacit.values import SECOND
 
 sys.path.append(str(Path(__file__).parents[1] / "collect"))
@@ -75,7 +75,9 @@ def project(folder: Path, **settings: Any) -> Project:
 
 
 @pytest.mark.slow
-def test_devices_report_and_a_metric_is_asked(tmp_path: Path) -> None:
+def test_devices_report_and_a_metric_is_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with Parties(tmp_path / "task", histogram) as parties:
         asked = project(tmp_path)
         start = int(time.time())
@@ -97,6 +99,7 @@ def test_devices_report_and_a_metric_is_asked(tmp_path: Path) -> None:
         assert again.spent == 0.0
         [line] = asked.ledger.statement("understand")
         assert line.spend.state == "committed"
+        monkeypatch.setattr(collected, "PATIENCE", 1.0)
         # Nobody reported later: nothing is answered, and nothing spent.
         none = asked.query("last", since=end * SECOND, until=(end + 1) * SECOND)
         assert none.table.num_rows == 0

@@ -43,7 +43,7 @@ from tacit.project.settings import FILE
 from tacit.store.atomic import replace_file
 from tacit.values import SECOND, Type, fingerprint
 
-PATIENCE = 30.0
+PATIENCE = 10.0
 """Seconds for aggregators to be done with reports that they have."""
 TOO_FEW = "T805"
 KINDS: Mapping[str, tuple[str, ...]] = {
@@ -174,7 +174,7 @@ def _collect(asking: _Asking, asked: Asked, span: tuple[int, int]) -> tuple[Coll
     path = project.state / "answers" / f"{title}.dap"
     period = replace(asked, by=(), grain=None, where=None, since=start, until=end)
     with turn(project, title):
-        register(project, node, period, epoch, title, False)
+        register(project, node, period, title, {"epoch": epoch, "file": path.name})
         there = path.exists()
         try:
             reservation = project.ledger.reserve(
