@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 SPARK := $(VENV)/.spark
 DEMO := $(if $(DATA),--data $(DATA)) $(if $(DEVICES),--devices $(DEVICES)) $(if $(EPSILON),--epsilon $(EPSILON)) $(ARGS)
 
-.PHONY: demo test test-slow bench bench-signals bench-last-item bench-live-store engines-page lint lock clean
+.PHONY: demo test test-slow bench bench-signals bench-last-item bench-live-store bench-private engines-page lint lock clean
 
 demo: $(READY)          ## the whole of it on a synthetic population, or on DATA=events.parquet
 	$(BIN)/tacit demo $(DEMO)
@@ -30,6 +30,9 @@ bench-signals: $(READY) ## signals beside DuckDB, Polars, Spark and Feast; an ho
 
 bench-last-item: $(READY) ## the latest-value join beside Feast, on what Feast finishes
 	$(BIN)/python benchmarks/signals/last_item.py $(ARGS)
+
+bench-private: $(READY) ## Prio3, local, central and DAP; beside the npm client and OpenDP
+	$(BIN)/python benchmarks/private/run.py $(ARGS)
 
 engines-page: $(READY)  ## what each engine supports, from what it declares
 	$(BIN)/python -m tacit.engines.table > docs/engines.md

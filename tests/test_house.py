@@ -29,7 +29,7 @@ ROOMS = (
     ("learn",),
     ("project",),
     ("terminal",),
-    ("terminal_lake", "terminal_query"),
+    ("terminal_budget", "terminal_lake", "terminal_query"),
     ("demo",),
     ("cli",),
 )

@@ -4,9 +4,11 @@
 
 A histogram's reports are made first; then they are uploaded (many to a request, from a few
 connections), verified by both aggregators, committed, collected and opened. The rate is over all of
-that. Beside it, the latency of uploads of one report each, while nothing else runs and while
-aggregation does; and with `--npm`, what `@divviup/prio3` takes to shard under Node, which is
-installed into a temporary folder. The last line is one JSON object.
+that. On a machine that does other things too, processor time says more: what a report costs each
+party, and what two processors would do at that price (`dap_reports_per_s_by_cpu`). Beside it, the
+latency of uploads of one report each, while nothing else runs and while aggregation does; and with
+`--npm`, what `@divviup/prio3` takes to shard under Node, which is installed into a temporary
+folder. The last line is one JSON object.
 """
 
 from __future__ import annotations
@@ -225,6 +227,7 @@ def measure(
     rate = len(reports) / whole
     print(f"uploaded in {uploaded:.2f} s, summed and opened after {whole:.2f} s: {rate:.0f}/s")
     print("processor time a report, µs: helper {}, leader {}, uploader {}".format(*per_report))
+    print(f"two processors of one's own would do {2e6 / sum(per_report):.0f}/s of these")
     print("waited for a processor, s: helper {:.1f}, leader {:.1f}, uploader {:.1f}".format(*kept))
     quiet = latency(task, client.reports([0] * 400, at=hour - 3600), 1)
     load = client.reports([0] * 4000, at=hour - 10800)
@@ -242,7 +245,9 @@ def measure(
         "dap_upload_busy_p99_ms": round(quantile(busy, 0.99), 2),
         "dap_helper_cpu_us": per_report[0],
         "dap_leader_cpu_us": per_report[1],
+        "dap_uploader_cpu_us": per_report[2],
         "dap_client_cpu_us": round(made * 1e6),
+        "dap_reports_per_s_by_cpu": round(2e6 / sum(per_report)),
         "dap_waited_for_cpu_s": [round(seconds, 1) for seconds in kept],
     }
 

@@ -159,6 +159,15 @@ def main() -> None:
         "ldp_encode_per_s": round(speeds["hadamard_response"]["encode_per_s"]),
         "ldp_decode_per_s": {name: round(row["decode_per_s"]) for name, row in speeds.items()},
         "ldp_report_bytes": {name: round(row["bytes"]) for name, row in speeds.items()},
+        "ldp_error": {
+            "devices": DEVICES,
+            "codes": CODES,
+            "epsilons": EPSILONS,
+            "oracles": {
+                name: [[e, round(seen, 2), round(formula, 2)] for e, (seen, formula) in row.items()]
+                for name, row in errors.items()
+            },
+        },
         "ldp_error_at_2": {name: round(found[2.0][0], 1) for name, found in errors.items()},
     }
     print(json.dumps(summary))

@@ -152,6 +152,8 @@ def _add_query(commands: Commands) -> None:
 def _add_budget(commands: Commands) -> None:
     budget = commands.add_parser("budget", help="print what has been spent, and what is left")
     budget.add_argument("folder", type=Path, metavar="DIR", nargs="?", default=Path())
+    budget.add_argument("--picture", type=Path, metavar="FILE.svg", help="draw it too")
+    budget.add_argument("--json", action="store_true", help="print one JSON object")
     budget.set_defaults(command=_budget)
 
 
@@ -269,9 +271,9 @@ def _query(given: argparse.Namespace) -> int:
 
 def _budget(given: argparse.Namespace) -> int:
     from tacit.project import Project
-    from tacit.terminal import show_budget
+    from tacit.terminal_budget import show_budget
 
-    show_budget(Project.load(given.folder))
+    show_budget(Project.load(given.folder), given)
     return 0
 
 

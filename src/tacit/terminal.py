@@ -15,7 +15,6 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from tacit.declare import Purpose
 from tacit.errors import DataError
 from tacit.plan import document
 from tacit.plan.explain import explain
@@ -222,28 +221,6 @@ def _age(seconds: float | None) -> str:
         if seconds is not None and seconds >= size:
             return f"{seconds / size:.1f}{unit}"
     return "–" if seconds is None else f"{seconds:.0f}s"
-
-
-def show_budget(project: Project) -> None:
-    """Prints what each purpose has spent, as a bar, and by which releases."""
-    console = out()
-    begun = project.store_path.exists()
-    for name, purpose in project.declarations.of(Purpose).items():
-        if not begun:
-            console.print(f"{name:<20} nothing spent of epsilon {purpose.epsilon:g} a device")
-            continue
-        spent = project.ledger.spent(name)
-        full = round(30 * min(spent / purpose.epsilon, 1.0)) if purpose.epsilon else 0
-        bar = "█" * full + "░" * (30 - full)
-        console.print(
-            f"{name:<20} {bar} epsilon {spent:.3g} of {purpose.epsilon:g}"
-            f" a device, at delta {purpose.delta:g}"
-        )
-        for line in project.ledger.statement(name):
-            console.print(
-                f"  {line.spend.release:<40} {line.spend.state:<10}"
-                f" epsilon {line.epsilon:.3g}, {line.total:.3g} so far"
-            )
 
 
 def show_ranking(project: Project, person: str, model: str | None, count: int) -> None:

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import re
+from argparse import Namespace
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import pytest
-from dap_world import World, make_task
+from dap_world import RANDOM, World, make_task
 
+from tacit.collect.dap.command import _release
+from tacit.collect.dap.settings import Settings, TaskSettings, new_task, read_settings
 from tacit.errors import BudgetError, CollectError, PrivacyError
+from tacit.govern.epochs import Epochs
 from tacit.govern.ledger import Budget, Ledger, Reservation
 from tacit.privacy.sum_noise import SumNoise
 from tacit.store.control import ControlStore
+from tacit.values import DAY, SECOND
 
 NOISE = SumNoise("gaussian", Fraction(9))
 VALUES = [i % 5 for i in range(40)]
@@ -137,3 +143,68 @@ def test_the_noise_binds_the_task(world: World) -> None:
     world.stop()
     world.task = task
     world.start()
+
+
+def test_a_release_is_charged_to_the_epochs_of_its_interval(world: World, tmp_path: Path) -> None:
+    """In the ledger of a project, where its own releases have spent of the same people's epochs."""
+    noise = world.collector().claim("plays", 1e-6).loss
+    room = Epochs("person", 1000 * SECOND, 4 * noise.epsilon(5e-7), 1e-6, {"growth": 50.0})
+    one = TaskSettings(world.task, budget=Budget("measure", 50.0, 1e-6), epochs=room, team="growth")
+    shared = tmp_path / "control.sqlite"
+    ControlStore.create(shared).close()
+    settings = Settings("collector", "", "", (), (one,), ledger=shared)
+    start = world.now // 100 * 100
+    given = Namespace(epoch=None, start=start, end=start + 100, patience=5.0)
+    found = _release(given, settings, world.collector(), world.everything())
+    assert found.reports == 40
+    with ControlStore.open(shared) as control:
+        ledger = Ledger(control, [one.budget or Budget("measure", 50.0, 1e-6)], [room])
+        spans = {line.span for line in ledger.epochs()}
+        assert spans == {(start // 1000, start // 1000)}
+        [line] = ledger.statement("measure")
+        assert (line.spend.querier, line.spend.state) == ("growth", "committed")
+        # Asked again it costs nothing; and what is left of that epoch is not enough for much more.
+        before = ledger.epochs()
+    assert _release(given, settings, world.collector(), world.everything()) == found
+    tight = replace(one, epochs=replace(room, epsilon=0.9 * noise.epsilon(1e-6)))
+    other = replace(settings, tasks=(tight,))
+    with pytest.raises(BudgetError, match="T544"):
+        _release(
+            Namespace(epoch="again", start=start, end=start + 100, patience=5.0),
+            other,
+            world.collector(),
+            world.everything(),
+        )
+    with ControlStore.open(shared) as control:
+        assert Ledger(control, [Budget("measure", 50.0, 1e-6)], [room]).epochs() == before
+
+
+def test_epochs_in_a_collectors_file(tmp_path: Path) -> None:
+    task = make_task(noise=NOISE)
+    new_task(tmp_path / "t", task, RANDOM, ["127.0.0.1:1", "127.0.0.1:2"], Budget("m", 3.0, 1e-6))
+    path = tmp_path / "t" / "collector.toml"
+    text = path.read_text()
+    assert read_settings(path, "collector").ledger == tmp_path / "t" / "ledger.db"
+    path.write_text(
+        text.replace('party = "collector"', 'party = "collector"\nledger = "../control.sqlite"')
+        + '\n[tasks.epochs]\nsubject = "person"\nlength = "30d"\nepsilon = 8.0\ndelta = 1e-06\n'
+        + 'team = "growth"\nquota = 2.0\n'
+    )
+    read = read_settings(path, "collector")
+    assert read.ledger.resolve() == tmp_path / "control.sqlite"
+    assert read.tasks[0].epochs == Epochs("person", 30 * DAY, 8.0, 1e-6, {"growth": 2.0})
+    assert read.tasks[0].team == "growth"
+    for bad in ('length = "soon"', "epsilon = -1.0", "delta = 2.0"):
+        name = bad.partition(" ")[0]
+        path.write_text(
+            re.sub(
+                rf"(?m)^(\[tasks.epochs\](?:.|\n)*?)^{name} = .*$",
+                rf"\1{bad}",
+                text
+                + (
+                    '\n[tasks.epochs]\nsubject = "p"\nlength = "30d"\nepsilon = 8.0\ndelta = 1e-06\n'
+                ),
+            )
+        )
+        with pytest.raises(CollectError, match="T825"):
+            read_settings(path, "collector")

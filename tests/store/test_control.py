@@ -20,7 +20,7 @@ from pathlib import Path
 import pytest
 
 from tacit.errors import StoreError
-from tacit.store import control
+from tacit.store import control, witness
 from tacit.store.control import ControlStore, Head
 
 
@@ -137,7 +137,7 @@ def test_an_edit_is_found_when_read_too(store: ControlStore, path: Path) -> None
     assert code(lambda: store.latest("spend", "k")) == "T706"
 
 
-def test_a_rollback_needs_an_anchor_to_be_found(store: ControlStore, path: Path) -> None:
+def test_a_rollback_of_all_needs_an_anchor_to_be_found(store: ControlStore, path: Path) -> None:
     store.append("spend", "k", {"a": 1})
     early = store.head()
     store.close()
@@ -148,6 +148,8 @@ def test_a_rollback_needs_an_anchor_to_be_found(store: ControlStore, path: Path)
     with ControlStore.open(path, anchor=late) as again:
         again.verify(early)
     shutil.copy(path.with_name("copy"), path)
+    assert code(lambda: ControlStore.open(path)) == "T706"  # the witness beside it
+    witness.beside(path).unlink()
     ControlStore.open(path).close()  # by itself it cannot be seen
     assert code(lambda: ControlStore.open(path, anchor=late)) == "T706"
     ControlStore.open(path, anchor=early).close()
@@ -159,6 +161,9 @@ def test_a_rewritten_history_needs_an_anchor_to_be_found(path: Path) -> None:
         store.append("spend", "k", {"a": 1})
         honest = store.head()
     path.unlink()
+    for again in (ControlStore.create, ControlStore.open):
+        assert code(lambda again=again: again(path)) == "T718"
+    witness.beside(path).unlink()
     with ControlStore.create(path) as store:
         store.append("spend", "k", {"a": 0})
     ControlStore.open(path).close()

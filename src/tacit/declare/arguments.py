@@ -136,6 +136,14 @@ REGION = Takes("a region or a list of regions", '"eu" or ["eu", "us"]', _is_regi
 WORDS = Takes("a fideslang category or a list of them", '["user.location.precise"]', _is_words)
 NUMBER = Takes("a finite number", "4.0", is_number)
 COUNT = Takes("a whole number", "100", lambda v: isinstance(v, int) and not isinstance(v, bool))
+FLAG = instance(bool, "True or False", "True")
+QUOTAS = Takes(
+    "a mapping from teams to numbers",
+    '{"growth": 2.0}',
+    lambda v: (
+        isinstance(v, Mapping) and all(map(is_printable, v)) and all(map(is_number, v.values()))
+    ),
+)
 OPTIONS = Takes("a mapping from names to JSON values", '{"rank": 64}', _is_data)
 
 

@@ -66,7 +66,8 @@ class Agent:
 
         Asked again before it knows that the report arrived (see `install`), it gives the same one:
         the same bytes under the same id, whatever it has lived through since. Raises PrivacyError
-        T542 without consent, T540 when it has contributed and there is nothing to send again.
+        T542 without consent, T540 when it has contributed and there is nothing to send again, T547
+        when the device's own filter of an epoch is spent.
         """
         self._check_consent(task.purposes, f"task {task.release}")
         again = self._unsent(task)
@@ -74,7 +75,7 @@ class Agent:
             return again
         answer = self.answer(task, now)
         report, contribution = contribute(task.mechanism, answer, task.expires, randomness)
-        self.vault.spend(task.release, task.epoch, contribution.to_bytes())
+        self.vault.spend(task.release, task.epoch, contribution.to_bytes(), task.charge)
         return report
 
     def answer(self, task: Task, now: int) -> Histogram:

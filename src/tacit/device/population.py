@@ -125,8 +125,9 @@ class Population:
     ) -> Iterator[Report]:
         """The one report of every device that may give it, in no given order.
 
-        A device without consent stays silent, and so does one that has contributed to this epoch
-        and knows that its report arrived; one that does not know sends the same report again.
+        A device without consent stays silent, and so does one whose own filter is spent, and one
+        that has contributed to this epoch and knows that its report arrived; one that does not know
+        sends the same report again.
         """
         jobs = (
             _Request(self, task, tuple(people[i : i + self.batch]), now)
@@ -322,7 +323,7 @@ def _contribute(job: _Request) -> tuple[int, list[Report]]:
             try:
                 reports.append(agent.contribute(task, job.now))
             except PrivacyError as error:
-                if error.code not in ("T540", "T542"):
+                if error.code not in ("T540", "T542", "T547"):
                     raise
     return len(job.people), reports
 

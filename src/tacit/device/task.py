@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from tacit.device.bundle import Bundle
+from tacit.device.epochs import Charge
 from tacit.device.program import Program
 from tacit.errors import BundleError, PrivacyError
 from tacit.privacy.histogram import Histogram
@@ -33,6 +34,7 @@ class Task:
         domain: item to code; what lies outside it is not sent.
         mechanism: bounds, encodes and shares the answer.
         expires: when devices stop answering it; microseconds, UTC.
+        charge: what answering it costs of the person's epochs, where there are any.
     """
 
     release: str
@@ -43,6 +45,7 @@ class Task:
     domain: Mapping[str, int]
     mechanism: Mechanism[Any]
     expires: int
+    charge: Charge | None = None
 
     def __post_init__(self) -> None:
         if self.epoch < 0:
@@ -74,8 +77,9 @@ def task_contents(
     program: Program,
     domain: list[str],
     chosen: Mechanism[Any],
+    epochs: Mapping[str, Any] | None = None,
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The contents section and the files of a task's bundle."""
+    """The contents section and the files of a task's bundle. `epochs` is `device.epochs.asked`."""
     parameters, arrays = chosen.files()
     contents = {
         "kind": KIND,
@@ -85,7 +89,7 @@ def task_contents(
         "signal": signal,
         "mechanism": chosen.key,
         "arrays": sorted(arrays),
-    }
+    } | ({} if epochs is None else {"epochs": dict(epochs)})
     files: dict[str, Any] = {"program.json": program.to_json(), "domain.json": domain}
     files["parameters.json"] = parameters
     files |= {f"{name}.npy": array for name, array in arrays.items()}
@@ -110,6 +114,7 @@ def load_task(bundle: Bundle) -> Task:
             domain={str(item): code for code, item in enumerate(bundle.json("domain.json"))},
             mechanism=chosen,
             expires=bundle.manifest.expires,
+            charge=Charge.of(contents["epochs"], chosen) if "epochs" in contents else None,
         )
     except (KeyError, TypeError, ValueError, AttributeError, PrivacyError) as error:
         raise BundleError(

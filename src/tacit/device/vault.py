@@ -34,6 +34,7 @@ import pyarrow as pa
 import sqlcipher3
 
 from tacit.device import cipher
+from tacit.device.epochs import Charge
 from tacit.device.rows import Columns, as_arrow, as_tuples, check_tables, clocks_of, sql_type
 from tacit.errors import DataError, PrivacyError, VaultError
 from tacit.values import Secret, Type, canonical_json
@@ -45,6 +46,8 @@ _SCHEMA = (
        PRIMARY KEY (release, epoch)) STRICT, WITHOUT ROWID""",
     f"PRAGMA user_version = {FORMAT}",
 )
+_CHARGED = """CREATE TABLE IF NOT EXISTS tacit_charged (release TEXT, epoch INTEGER,
+    charge TEXT NOT NULL, PRIMARY KEY (release, epoch)) STRICT, WITHOUT ROWID"""
 _IS_SPENT = "SELECT 1 FROM tacit_spent WHERE release = ? AND epoch = ?"
 
 
@@ -235,12 +238,21 @@ class Vault:
         with self._transaction():
             self._put(key, value)
 
-    def spend(self, release: str, epoch: int, contribution: bytes | None = None) -> None:
+    def spend(
+        self,
+        release: str,
+        epoch: int,
+        contribution: bytes | None = None,
+        charge: Charge | None = None,
+    ) -> None:
         """Note that the device contributes to this epoch of a release. Call it before sending.
 
         It is durable when it returns, so that no crash lets a device contribute twice: a second
         call raises PrivacyError T540. A contribution given here is kept until `sent`, and may be
         sent again as it is after a crash; an encoding drawn anew would be a second contribution.
+
+        `charge` is what it costs of the person's epochs: PrivacyError T547 where the device's own
+        filter does not hold it, with nothing noted.
         """
         with self._transaction() as run:
             if run.execute(_IS_SPENT, (release, epoch)).fetchone():
@@ -251,6 +263,20 @@ class Vault:
                     fix="wait for the next epoch, or resend what `unsent` returns, unchanged",
                 )
             run.execute("INSERT INTO tacit_spent VALUES (?, ?, ?)", (release, epoch, contribution))
+            if charge is not None:
+                place = f"{self._path.name}, release {release}, epoch {epoch}"
+                kept = charge.admit(self._charges(), self.meta("epochs", {}), place)
+                run.execute(
+                    "INSERT INTO tacit_charged VALUES (?, ?, ?)",
+                    (release, epoch, canonical_json(charge.to_json()).decode()),
+                )
+                self._put("epochs", kept)
+
+    def _charges(self) -> list[dict[str, Any]]:
+        """What was charged to epochs before; makes room for it in a vault that has none."""
+        self._connection.execute(_CHARGED)
+        found = self._connection.execute("SELECT charge FROM tacit_charged ORDER BY release, epoch")
+        return [json.loads(text) for (text,) in found.fetchall()]
 
     def has_spent(self, release: str, epoch: int) -> bool:
         """Whether the device has contributed to this epoch of a release."""

@@ -20,17 +20,36 @@ Two different results under one reservation would be two releases for the price 
 Composition is that of `privacy.loss`, converted to ε at the budget's δ: the smallest of basic
 composition, Rényi divergences, and privacy loss distributions (`privacy.pld`). Charged is
 `claim.loss`: the loss against everybody who sees the result.
+
+A purpose's budget is for ever. Where people's time is cut into epochs (`govern.epochs`), a release
+also passes the filter of every epoch that it touches, and the quota of whoever asks.
+
+What is written is one hash-chained file with a witness beside it: `store.control` says which
+tampering and which rollbacks are found, and which are not.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Any, Literal, Self
 
 from tacit.errors import BudgetError, PrivacyError
-from tacit.govern.spends import Spend, State, checked, folded, number, refused, spend_of
+from tacit.govern.epochs import Epochs, Standing, afford, standing
+from tacit.govern.spends import (
+    Spend,
+    State,
+    Touched,
+    check_touched,
+    checked,
+    folded,
+    number,
+    refused,
+    spend_of,
+    spenders,
+    united,
+)
 from tacit.privacy.loss import Loss, compose
 from tacit.privacy.mechanism import Claim
 from tacit.privacy.pld import prepare
@@ -75,56 +94,72 @@ class Line:
 class Ledger:
     """The ledger of a project, on its control store. Several processes may share the store.
 
-    `budgets` are the declared ones of now: raising one takes effect with the next reservation.
+    `budgets` and `epochs` are the declared ones of now: raising one takes effect with the next
+    reservation. A purpose has a budget for ever, or one in each epoch of the people it concerns.
     """
 
-    def __init__(self, control: ControlStore, budgets: Iterable[Budget]) -> None:
+    def __init__(
+        self, control: ControlStore, budgets: Iterable[Budget], epochs: Iterable[Epochs] = ()
+    ) -> None:
         self._control = control
         self._budgets = {budget.purpose: budget for budget in budgets}
+        self._epochs = tuple(epochs)
         self._spends: dict[tuple[str, str], Spend] = {}
         self._committed: dict[str, Loss] = {}  # composed; it only grows
         self._last: Record | None = None
 
     def reserve(
-        self, purpose: str | Sequence[str], release: str, claim: Claim, epoch: int | str
+        self,
+        purpose: str | Sequence[str],
+        release: str,
+        claim: Claim,
+        epoch: int | str,
+        *,
+        touched: Iterable[Touched] | None = None,
+        querier: str = "",
     ) -> Reservation:
-        """Set the claim's loss aside in the budget of each purpose; all of them, or none.
+        """Set the claim's loss aside in the budget of each purpose, and in every epoch of people's
+        time that is `touched`; in all of them, or in none.
+
+        `epoch` tells collections of one release apart. `touched` says whose rows of what time it
+        reads; left out, it touches everything. `querier` is the team that asks.
 
         The same release, epoch, purposes and claim again resumes the reservation that there is, or
-        returns the committed one (`state`, `result`): no second charge. Raises BudgetError T501
-        when a budget does not hold it; PrivacyError T560 for a purpose without a budget, T561 when
-        the release and epoch stand under another claim or other purposes, T562 for a loss that is
-        zero, negative, subnormal or no number.
+        returns the committed one (`state`, `result`): no second charge, but for epochs that the
+        reservation had not touched. Raises BudgetError T501 when a budget does not hold it, T544
+        when an epoch's filter does not, T545 when the querier's quota does not; PrivacyError T546
+        for times that are none, T560 for a purpose without a budget, T561 when the release and
+        epoch stand under another claim or other purposes, T562 for a loss that is zero, negative,
+        subnormal or no number.
         """
         purposes = (purpose,) if isinstance(purpose, str) else tuple(sorted(set(purpose)))
         where = f"release {release}, epoch {epoch}"
         loss, written = checked(claim, where)
-        for name in purposes:
-            self._budget(name)
+        reads = None if touched is None else check_touched(tuple(touched), where)
+        lasting = [name for name in purposes if not self._renews(name, reads)]
         if not purposes:
             raise refused("T560", "it has no purpose", where, "declare what the result is for")
-        if loss.terms:
+        body: dict[str, Any] = {
+            "event": "reserve",
+            "epoch": str(epoch),
+            "purposes": list(purposes),
+            "claim": written,
+            "budgets": [[b.purpose, b.epsilon, b.delta] for b in map(self._budget, lasting)],
+        }
+        body |= {} if reads is None else {"touched": [list(each) for each in reads]}
+        body |= {"querier": querier} if querier else {}
+        if loss.terms and lasting:
             prepare()  # others wait while a transaction is open
         with self._control.transaction():
             held = self._current().get((release, str(epoch)))
             if held and held.state != "refunded":
                 if (held.claim, held.purposes) != (fingerprint(written), purposes):
                     raise _changed(held, where)
-                return Reservation(self, held, resumed=True)
-            for name in purposes:
+                return Reservation(self, self._extended(held, reads, where), resumed=True)
+            for name in lasting:
                 self._afford(name, release, str(epoch), loss)
-            budgets = [[b.purpose, b.epsilon, b.delta] for b in map(self._budget, purposes)]
-            record = self._control.append(
-                "spend",
-                release,
-                {
-                    "event": "reserve",
-                    "epoch": str(epoch),
-                    "purposes": list(purposes),
-                    "claim": written,
-                    "budgets": budgets,
-                },
-            )
+            self._pass_epochs(spend_of(Record(0, "spend", release, 0, body, "", "")), where)
+            record = self._control.append("spend", release, body)
         return Reservation(self, spend_of(record), resumed=False)
 
     def loss(self, purpose: str) -> Loss:
@@ -140,11 +175,16 @@ class Ledger:
         return self.loss(purpose).epsilon(self._budget(purpose).delta)
 
     def remaining(self, purpose: str) -> float:
-        """The budget's ε minus the spent one, at least 0.
+        """The budget's ε minus the spent one, at least 0; of one that is of each epoch, what is
+        left of the fullest.
 
         Under zCDP losses add before they are converted, so a release may cost less than its own ε
         says: that one does not fit `remaining` does not mean that `reserve` refuses it.
         """
+        if self._renews(purpose, None):
+            lines = [x for x in self.epochs() if (x.kind, x.name) == ("purpose", purpose)]
+            whole = [e.purposes[purpose][0] for e in self._epochs if purpose in e.purposes]
+            return min([*whole, *(line.left for line in lines)])
         return max(0.0, self._budget(purpose).epsilon - self.spent(purpose))
 
     def statement(self, purpose: str | None = None) -> tuple[Line, ...]:
@@ -160,7 +200,41 @@ class Ledger:
                 lines.append(Line(name, spend, cost.epsilon(delta), total.epsilon(delta)))
         return tuple(lines)
 
+    def epochs(self) -> tuple[Standing, ...]:
+        """How full the filter and each quota is, of every epoch that was touched."""
+        with self._control.transaction():
+            spends = [s for s in self._current().values() if s.state != "refunded"]
+        return tuple(line for epochs in self._epochs for line in standing(epochs, spends))
+
     # ------------------------------------------------------------------ inside
+
+    def _renews(self, purpose: str, reads: tuple[Touched, ...] | None) -> bool:
+        """Whether a purpose's budget is one of each epoch that is touched, and none for ever."""
+        if purpose in self._budgets:
+            return False
+        subjects = None if reads is None else {each.subject for each in reads}
+        return any(
+            purpose in epochs.purposes and (subjects is None or epochs.subject in subjects)
+            for epochs in self._epochs
+        )
+
+    def _pass_epochs(self, new: Spend, where: str) -> None:
+        others = [s for s in self._current().values() if s.state != "refunded"]
+        others = [s for s in others if (s.release, s.epoch) != (new.release, new.epoch)]
+        for epochs in self._epochs:
+            afford(epochs, others, new, where)
+
+    def _extended(self, held: Spend, reads: tuple[Touched, ...] | None, where: str) -> Spend:
+        """A resumed reservation, with the epochs that it had not touched charged too."""
+        wider = united(held.touched, reads)
+        if held.state == "committed" or wider == held.touched:
+            return held
+        new = replace(held, touched=wider)
+        self._pass_epochs(new, where)
+        written = None if wider is None else [list(each) for each in wider]
+        body = {"event": "extend", "epoch": held.epoch, "reserve": held.sequence}
+        self._control.append("spend", held.release, body | {"touched": written})
+        return new
 
     def _budget(self, purpose: str) -> Budget:
         if purpose not in self._budgets:
@@ -187,7 +261,7 @@ class Ledger:
             f" this release (ε={loss.epsilon(budget.delta):.6g} alone) it would be ε={after:.6g}",
             code="T501",
             where=f"release {release}, epoch {epoch}",
-            path=(*_spenders(self._of(purpose), budget.delta), f"purpose {purpose}"),
+            path=(*spenders(self._of(purpose), budget.delta), f"purpose {purpose}"),
             fix="release with more noise, refund what was reserved and never published, or raise"
             f" the purpose's ε to {after:.6g}; nothing was released",
         )
@@ -310,19 +384,6 @@ _PAST = {"commit": "committed", "refund": "refunded"}
 
 def _other(held: Spend, spend: Spend) -> str:
     return held.state if held.sequence == spend.sequence else "refunded, and reserved anew"
-
-
-def _spenders(spends: Sequence[Spend], delta: float) -> list[str]:
-    """The releases that spent most, each with all its epochs together."""
-    by_release: dict[str, list[Loss]] = {}
-    for spend in spends:
-        by_release.setdefault(spend.release, []).append(spend.loss)
-    costs = sorted(
-        ((compose(losses).epsilon(delta), name) for name, losses in by_release.items()),
-        reverse=True,
-    )
-    shown = [f"{name}: ε={c:.6g} in {len(by_release[name])} epochs" for c, name in costs[:5]]
-    return shown + [f"{len(costs) - 5} more releases"] * (len(costs) > 5)
 
 
 def _changed(held: Spend, where: str) -> PrivacyError:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from tacit.errors import PrivacyError
-from tacit.privacy.loss import Loss
+from tacit.privacy.loss import Loss, compose
 from tacit.privacy.mechanism import Claim
 from tacit.store.control import Record
 from tacit.values import fingerprint
@@ -17,9 +17,20 @@ from tacit.values import fingerprint
 State = Literal["reserved", "committed", "refunded"]
 
 
+class Touched(NamedTuple):
+    """Whose rows of what time a release reads: those dated in [start, end), in µs; None: no end."""
+
+    subject: str
+    start: int | None = None
+    end: int | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Spend:
-    """One line of the ledger. `sequence` and `at` are those of its reservation's record."""
+    """One line of the ledger. `sequence` and `at` are those of its reservation's record.
+
+    `touched` is None where it did not say; `querier` is the team that asked, or "".
+    """
 
     sequence: int
     at: int
@@ -31,6 +42,9 @@ class Spend:
     loss: Loss
     state: State
     result: str | None = None
+    adjacency: str = ""
+    touched: tuple[Touched, ...] | None = None
+    querier: str = ""
 
 
 def spend_of(record: Record) -> Spend:
@@ -47,7 +61,47 @@ def spend_of(record: Record) -> Spend:
         claim=fingerprint(claim),
         loss=Loss.from_json(claim["loss"]),
         state="reserved",
+        adjacency=str(claim.get("adjacency", "")),
+        touched=touched_of(body),
+        querier=str(body.get("querier", "")),
     )
+
+
+def touched_of(body: Mapping[str, Any]) -> tuple[Touched, ...] | None:
+    """What a record says was touched."""
+    written = body.get("touched")
+    return None if written is None else tuple(Touched(*each) for each in written)
+
+
+def united(
+    one: Sequence[Touched] | None, other: Sequence[Touched] | None
+) -> tuple[Touched, ...] | None:
+    """All that either touched: for each subject the shortest time that holds both."""
+    if one is None or other is None:
+        return None
+    found: dict[str, Touched] = {}
+    for each in (*one, *other):
+        held = found.get(each.subject, each)
+        starts, ends = (held.start, each.start), (held.end, each.end)
+        start = None if None in starts else min(s for s in starts if s is not None)
+        end = None if None in ends else max(e for e in ends if e is not None)
+        found[each.subject] = Touched(each.subject, start, end)
+    return tuple(found[subject] for subject in sorted(found))
+
+
+def check_touched(touched: Sequence[Touched], where: str) -> tuple[Touched, ...]:
+    """The same, in order. Raises PrivacyError T546 for times that are none."""
+    for subject, start, end in touched:
+        ends = [each for each in (start, end) if each is not None]
+        whole = all(isinstance(e, int) and not isinstance(e, bool) for e in ends)
+        if not (whole and subject and (len(ends) < 2 or ends[0] < ends[1])):
+            raise refused(
+                "T546",
+                f"it would read rows of {subject!r} from {start} to {end}, which is no time",
+                where,
+                "give whole microseconds, the start before the end; None where there is no end",
+            )
+    return united(touched, ()) or ()
 
 
 def folded(record: Record, spends: Mapping[tuple[str, str], Spend]) -> Spend:
@@ -58,7 +112,22 @@ def folded(record: Record, spends: Mapping[tuple[str, str], Spend]) -> Spend:
     held = spends[record.key, body["epoch"]]
     if event == "commit":
         return replace(held, state="committed", result=body["result"])
+    if event == "extend":
+        return replace(held, touched=touched_of(body))
     return replace(held, state="refunded")
+
+
+def spenders(spends: Sequence[Spend], delta: float) -> list[str]:
+    """The releases that spent most, each with all its epochs together."""
+    by_release: dict[str, list[Loss]] = {}
+    for spend in spends:
+        by_release.setdefault(spend.release, []).append(spend.loss)
+    costs = sorted(
+        ((compose(losses).epsilon(delta), name) for name, losses in by_release.items()),
+        reverse=True,
+    )
+    shown = [f"{name}: ε={c:.6g} in {len(by_release[name])} epochs" for c, name in costs[:5]]
+    return shown + [f"{len(costs) - 5} more releases"] * (len(costs) > 5)
 
 
 def checked(claim: Claim, where: str) -> tuple[Loss, dict[str, Any]]:

@@ -11,6 +11,7 @@ from typing import Any
 
 from tacit.declare import Purpose, Release
 from tacit.errors import FlowError, PrivacyError, TacitError
+from tacit.plan.epoch_bill import check_epochs
 from tacit.plan.graph import Charge, Plan
 from tacit.privacy.loss import Loss, approximate_dp, compose, gaussian_rho, sigma_for, zcdp
 from tacit.privacy.mechanism import mechanism
@@ -49,7 +50,10 @@ def bill(plan: Plan) -> tuple[tuple[Charge, ...], list[TacitError]]:
             charges.append(
                 Charge(node.id, spec["mechanism"], purposes, spec["epsilon"], spec["delta"], loss)
             )
+    errors += check_epochs(plan, charges)
     for name, purpose in budgets.items():
+        if purpose.per_epoch:
+            continue
         try:
             spent = composed(charges, name, purpose.delta)
         except PrivacyError as error:

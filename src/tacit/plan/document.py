@@ -8,6 +8,7 @@ from typing import Any
 
 from tacit.declare import Label
 from tacit.declare.arguments import plain
+from tacit.plan.epoch_bill import epoch_bill
 from tacit.plan.graph import Entry, Node, Plan
 from tacit.values import show_duration
 
@@ -47,7 +48,12 @@ def document(plan: Plan) -> dict[str, Any]:
             }
             for charge in plan.bill
         ],
-    }
+    } | _epochs(plan)
+
+
+def _epochs(plan: Plan) -> dict[str, Any]:
+    lines = [line.to_json() for line in epoch_bill(plan, plan.bill)]
+    return {"epochs": lines} if lines else {}
 
 
 def _entry(entry: Entry) -> dict[str, Any]:
@@ -152,7 +158,7 @@ def _compare(name: str, old: Any, new: Any) -> Iterator[str]:
 def _shown(name: str, value: Any) -> str:
     if value is None:
         return "ever" if name == "window" else "none"
-    if name in ("window", "hop", "expires"):
+    if name in ("window", "hop", "expires", "epoch"):
         return show_duration(value)
     if isinstance(value, list):
         return ", ".join(str(each) for each in value) or "none"

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from tacit.declare import Label, Place, Purpose, Release
 from tacit.plan.bill import composed
 from tacit.plan.document import Difference
+from tacit.plan.epoch_bill import epoch_bill
 from tacit.plan.graph import Crossing, Node, Plan, Port
 from tacit.plan.lineage import origins
 from tacit.privacy.mechanism import mechanism
@@ -333,6 +334,8 @@ def _bill(plan: Plan) -> Iterator[Line]:
     purposes = plan.declarations.of(Purpose)
     width = _width(list(purposes))
     for name, purpose in purposes.items():
+        if purpose.per_epoch:
+            continue
         releases = [charge.release for charge in plan.bill if name in charge.purposes]
         if releases:
             spent = composed(plan.bill, name, purpose.delta)
@@ -343,6 +346,22 @@ def _bill(plan: Plan) -> Iterator[Line]:
                 f"{name:<{width}}{bar} ε {spent:.3g} of {purpose.epsilon:g} a device at"
                 f" δ {purpose.delta:g}: {', '.join(releases)}",
             )
+    for line in epoch_bill(plan, plan.bill):
+        filled = min(_BAR, round(_BAR * line.share))
+        yield Line(
+            " ",
+            f"{line.name or 'no team':<{width}}{'█' * filled + '░' * (_BAR - filled)}"
+            f" {line.share:.0%} of ε {line.epsilon:g}, {_WHOSE[line.what]} each"
+            f" {show_duration(line.length)} epoch of a {line.subject} at δ {line.delta:g}:"
+            f" {', '.join(line.releases) or 'nothing'}",
+        )
+
+
+_WHOSE = {
+    "filter": "all that may be learned of",
+    "querier": "the team's quota of",
+    "purpose": "the purpose's of",
+}
 
 
 def _changes(change: Difference) -> Iterator[Line]:

@@ -128,7 +128,7 @@ class Entry:
     kind: Literal["entity", "purpose"]
     declared: Declaration
     spec: Mapping[str, Any]
-    budget: Mapping[str, float] = field(default_factory=dict)
+    budget: Mapping[str, Any] = field(default_factory=dict)
     hash: str = ""
 
 

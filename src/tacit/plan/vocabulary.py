@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from tacit.declare import Entity, Purpose
 from tacit.plan.draft import Draft
 from tacit.plan.graph import Entry
 from tacit.plan.taxonomy import USES, nearest
+from tacit.values import duration
 
 
 def build_entity(draft: Draft, name: str, entity: Entity) -> None:
     """Adds an entity to the vocabulary."""
-    draft.vocabulary[name] = Entry(name, "entity", entity, {"person": entity.person})
+    budget: dict[str, Any] = {}
+    if entity.epoch is not None:
+        budget = {"epoch": duration(entity.epoch), "epsilon": float(entity.epsilon)}
+        budget |= {"delta": float(entity.delta)}
+        budget |= {} if entity.quotas is None else {"quotas": dict(entity.quotas)}
+    draft.vocabulary[name] = Entry(name, "entity", entity, {"person": entity.person}, budget)
 
 
 def build_purpose(draft: Draft, name: str, purpose: Purpose) -> None:
@@ -24,4 +32,5 @@ def build_purpose(draft: Draft, name: str, purpose: Purpose) -> None:
         )
     spec = {"use": purpose.use, "basis": tuple(sorted(set(purpose.bases)))}
     budget = {"epsilon": float(purpose.epsilon), "delta": float(purpose.delta)}
+    budget |= {"per_epoch": True} if purpose.per_epoch else {}
     draft.vocabulary[name] = Entry(name, "purpose", purpose, spec, budget)

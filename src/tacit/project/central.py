@@ -73,6 +73,8 @@ class CentralQuery:
             which one is null do not count. None at all: one row for everything.
         measures: what is asked of each key.
         where: which rows count, as an expression; left out, all.
+        since, until: µs; rows dated in [since, until) alone count, and only epochs of people's time
+            in between are charged. Without both, all rows count, and all epochs are.
         epsilon, delta: what the whole answer may cost a person, all measures together. With
             `public_keys` and a delta of 0, the noise is discrete Laplace; else the better of
             discrete Laplace and discrete Gaussian, judged by public numbers alone.
@@ -87,6 +89,7 @@ class CentralQuery:
             keys) or left out. From 2 on it makes `persons` a measure of its own, named or not.
         person: the column of the people's key; left out, the only one of the source.
         sensitive: sensitive fideslang categories that may be summed; none unless named.
+        team: who asks, and whose quota of people's epochs it is; "" for nobody's.
         confidence: of the intervals `lower` to `upper`, each by itself.
     """
 
@@ -96,12 +99,15 @@ class CentralQuery:
     epsilon: float
     delta: float = 0.0
     where: str | None = None
+    since: int | None = None
+    until: int | None = None
     max_groups: int = 1
     max_rows: int = 1
     public_keys: pa.Table | None = None
     minimum: int = 0
     person: str | None = None
     sensitive: tuple[str, ...] = ()
+    team: str = ""
     confidence: float = 0.95
 
 

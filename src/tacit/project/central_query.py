@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from tacit.declare import Events
+from tacit.declare.expression import parse
 from tacit.errors import PrivacyError
 from tacit.operations import Rows, Total
 from tacit.plan.bounded import Counted, Limits, Part, Summed, cells_tree, sums_tree
@@ -175,6 +176,7 @@ def ready(project: Project, query: CentralQuery) -> Ready:
     if not isinstance(events, Events):
         raise _wrong(query, f"{query.source!r} is content, and has no rows of people", code="T873")
     _check_numbers(query)
+    query = replace(query, where=_dated(query, events))
     keys = tuple(key if isinstance(key, tuple) else (key, key) for key in query.keys)
     names = tuple(m.name or _named(m) for m in query.measures)
     _check_names(query, keys, names)
@@ -193,6 +195,17 @@ def ready(project: Project, query: CentralQuery) -> Ready:
     if query.public_keys is not None:
         check_cells(query, query.public_keys.num_rows)
     return made
+
+
+def _dated(query: CentralQuery, events: Events) -> str | None:
+    """Which rows count, with the bounds of their time."""
+    if query.since is None and query.until is None:
+        return query.where
+    parts = [] if query.where is None else [query.where]
+    at = parse(f'"{events.time}"').sql
+    parts += [] if query.since is None else [f"{at} >= {query.since}"]
+    parts += [] if query.until is None else [f"{at} < {query.until}"]
+    return parse(" AND ".join(f"({part})" for part in parts)).sql
 
 
 def check_cells(query: CentralQuery, keys: int) -> None:
@@ -258,6 +271,10 @@ def _check_numbers(query: CentralQuery) -> None:
         value = getattr(query, name)
         if type(value) is not int or not low <= value <= high:
             raise _wrong(query, f"{name} is {value!r}", fix=f"give a whole number of {low} or more")
+    bounds = [each for each in (query.since, query.until) if each is not None]
+    if any(type(each) is not int for each in bounds) or bounds != sorted(set(bounds)):
+        times = f"since {query.since!r} until {query.until!r}"
+        raise _wrong(query, f"{times} is no time", fix="give whole microseconds, in order")
     if type(query.minimum) is not int or query.minimum < 0:
         raise _wrong(query, f"minimum is {query.minimum!r}", fix="give a whole number, or leave it")
     good = _number(query.epsilon) and 1e-6 <= query.epsilon <= 1e3
@@ -355,8 +372,9 @@ def _check_types(query: CentralQuery, asked: Question) -> None:
 
 
 def _written(query: CentralQuery) -> dict[str, Any]:
-    """All that a query says, as JSON."""
-    fields = {name: getattr(query, name) for name in query.__dataclass_fields__}
+    """All that a query says, as JSON: its time is in `where` by now, and who asks says nothing."""
+    names = [name for name in query.__dataclass_fields__ if name not in ("since", "until", "team")]
+    fields = {name: getattr(query, name) for name in names}
     fields["measures"] = [asdict(measure) for measure in query.measures]
     fields["public_keys"] = None if query.public_keys is None else _rows(query.public_keys)
     return fields

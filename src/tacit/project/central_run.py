@@ -10,10 +10,12 @@ import pyarrow as pa
 from tacit.declare import Purpose
 from tacit.errors import PrivacyError, StoreError
 from tacit.govern.ledger import Reservation
+from tacit.govern.spends import Touched
 from tacit.plan.question import check_use
 from tacit.plan.views import sources_of
 from tacit.privacy.loss import Loss
 from tacit.privacy.randomness import Randomness, system
+from tacit.project.budget import epochs_of, touched
 from tacit.project.central import CentralAnswer, CentralQuery
 from tacit.project.central_compute import Computing, public_keys
 from tacit.project.central_query import ready
@@ -39,7 +41,14 @@ def run(
     path = project.state / "answers" / f"{fingerprint(made.title, epoch)}.arrow"
     with alone(path.with_suffix(".lock")):
         there = path.exists()
-        reservation = project.ledger.reserve(name, made.title, made.claim, epoch)
+        reservation = project.ledger.reserve(
+            name,
+            made.title,
+            made.claim,
+            epoch,
+            touched=_touched(project, query),
+            querier=query.team,
+        )
         if not there:
             _check_uncommitted(reservation, path)
             table = Computing(project, made, randomness or system()).table(public)
@@ -53,6 +62,13 @@ def run(
     return CentralAnswer(
         table=table, claim=made.claim, loss=loss, spent=spent, released=made.title, epoch=epoch
     )
+
+
+def _touched(project: Project, query: CentralQuery) -> tuple[Touched, ...] | None:
+    """Whose rows of what time are read; None for all."""
+    if query.since is None or query.until is None or not epochs_of(project.declarations):
+        return None
+    return touched(project, query.source, query.since, query.until)
 
 
 def _purpose(project: Project, query: CentralQuery, purpose: str | Purpose) -> str:

@@ -30,12 +30,14 @@ from tacit.collect.dap.settings import read_settings
 from tacit.collect.dap.task import Task
 from tacit.engines.base import ARROW
 from tacit.errors import BudgetError, CollectError, QueryError
+from tacit.govern.spends import Touched
 from tacit.plan import periods
 from tacit.plan.asked import BUCKET, PERIOD, Asked
 from tacit.plan.graph import Node
 from tacit.privacy.interval import linear_interval
 from tacit.privacy.loss import Loss, compose
 from tacit.privacy.mechanism import Claim
+from tacit.project.budget import epochs_of, touched
 from tacit.project.cells import Cells
 from tacit.project.measured import Part, domain, register, turn, withdraw
 from tacit.project.project import Project
@@ -178,7 +180,12 @@ def _collect(asking: _Asking, asked: Asked, span: tuple[int, int]) -> tuple[Coll
         there = path.exists()
         try:
             reservation = project.ledger.reserve(
-                tuple(node.spec["purposes"]), asking.name, asking.claim, epoch
+                tuple(node.spec["purposes"]),
+                asking.name,
+                asking.claim,
+                epoch,
+                touched=_touched(project, node, span),
+                querier=node.declared.owner or "",
             )
         except BudgetError:
             withdraw(project, node, period, title)
@@ -197,6 +204,13 @@ def _collect(asking: _Asking, asked: Asked, span: tuple[int, int]) -> tuple[Coll
         sealed = _sealed(path)
         reservation.commit(sealed.query + sealed.answer)
     return asking.collector.open(sealed), Loss() if there else asking.claim.loss
+
+
+def _touched(project: Project, node: Node, span: tuple[int, int]) -> tuple[Touched, ...] | None:
+    """Whose rows of what time a period's reports are of, where people's time has epochs."""
+    if not epochs_of(project.declarations):
+        return None
+    return touched(project, node.spec["measure"]["source"], *span)
 
 
 def _parts(sealed: Sealed) -> list[bytes]:

@@ -91,11 +91,15 @@ def central_query(project: Project, node: Node, asked: Asked) -> CentralQuery:
     measure = spec["conversion"]["base"] if "conversion" in spec else spec["measure"]
     grouped = keys(asked, node, measure)
     public = public_keys(project, node, asked, measure)
+    rest = replace(asked, since=None, until=None)
     return CentralQuery(
         source=measure["source"],
         keys=tuple((name, sql) for name, sql, _ in grouped),
         measures=measures(measure),
-        where=condition(asked, node, measure),
+        where=condition(rest, node, measure),
+        since=asked.since,
+        until=asked.until,
+        team=node.declared.owner or "",
         public_keys=public,
         max_groups=groups_of(node, asked, measure, public) * periods_of(node, asked),
         max_rows=measure.get("max_rows", 1),

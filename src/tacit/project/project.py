@@ -136,12 +136,15 @@ class Project:
 
     @cached_property
     def control(self) -> ControlStore:
-        """The control store, made on first use. Raises StoreError for one that is damaged."""
+        """The control store, made on first use. Raises StoreError for one that is damaged, was
+        rolled back, or is gone."""
+        from tacit.store import witness
         from tacit.store.atomic import make_folder
         from tacit.store.control import ControlStore
 
-        path = self.store_path
+        path, others = self.store_path, self.settings.witnesses
         if not path.exists():
+            witness.check_gone(path, [witness.beside(path), *others])
             # Made aside: one that a crash left half made could not be told from a damaged one.
             aside = make_folder(self.state) / f".control.{os.getpid()}.sqlite"
             aside.unlink(missing_ok=True)
@@ -149,16 +152,14 @@ class Project:
             with suppress(FileExistsError):
                 os.link(aside, path)
             aside.unlink()
-        return ControlStore.open(path)
+        return ControlStore.open(path, witnesses=others)
 
     @cached_property
     def ledger(self) -> Ledger:
         """The privacy ledger over the purposes' budgets."""
-        from tacit.govern.ledger import Budget, Ledger
+        from tacit.project.budget import ledger_of
 
-        purposes = self.declarations.of(Purpose)
-        budgets = [Budget(name, p.epsilon, p.delta) for name, p in purposes.items()]
-        return Ledger(self.control, budgets)
+        return ledger_of(self)
 
     @cached_property
     def signing_key(self) -> SigningKey:

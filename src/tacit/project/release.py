@@ -24,6 +24,7 @@ import pyarrow as pa
 
 from tacit.collect.round import Collected, Collection
 from tacit.declare import Release
+from tacit.device.epochs import asked
 from tacit.device.population import quiet
 from tacit.device.program import Content, Program
 from tacit.device.task import Task, load_task, task_contents
@@ -40,9 +41,11 @@ from tacit.errors import (
 from tacit.govern.ledger import Reservation
 from tacit.learn.design import design
 from tacit.plan import Node
+from tacit.plan.epoch_bill import TASK_LIFE
 from tacit.plan.graph import prepared
 from tacit.plan.views import view_of
 from tacit.privacy.mechanism import Report
+from tacit.project.budget import epochs_of, touched
 from tacit.project.catalogue import Catalogue
 from tacit.project.project import Project
 from tacit.project.terms import people_columns
@@ -55,8 +58,6 @@ EPOCH = 0
 
 MINIMUM = 20
 """The fewest reports that are ever combined."""
-
-TASK_LIFE = 30 * DAY
 
 ROOM = 1 << 14
 """Devices that a release has room for at least, since more may come before it is collected. Up to
@@ -119,10 +120,10 @@ def collect(project: Project, node: Node, step: Step = silent) -> Released:
     if reused:
         held = read_kept(kept)
         task = load_task(project.open_bundle(path, held.at))
-        reservation = project.ledger.reserve(task.purposes, title, task.mechanism.claim(), EPOCH)
+        reservation = reserve(project, node, title, task)
     else:
         task = open_or_publish(project, node, title, len(people), path)
-        reservation = project.ledger.reserve(task.purposes, title, task.mechanism.claim(), EPOCH)
+        reservation = reserve(project, node, title, task)
         _check_uncommitted(reservation, kept)
         done = step("each device sends one private report", len(people))
         reports = population.contribute(path, people, project.now(), done)
@@ -139,6 +140,19 @@ def places(project: Project, node: Node) -> tuple[str, Path, Path]:
     title = f"{node.id}@{node.hash[:12]}"
     state = project.state
     return title, state / "tasks" / f"{title}.bundle", state / "releases" / f"{title}.aggregates"
+
+
+def reserve(project: Project, node: Node, title: str, task: Task) -> Reservation:
+    """The loss of a task set aside, in the ledger's epochs as in those of every device."""
+    reads = None if task.charge is None else [task.charge.touched]
+    return project.ledger.reserve(
+        task.purposes,
+        title,
+        task.mechanism.claim(),
+        EPOCH,
+        touched=reads,
+        querier=node.declared.owner or "",
+    )
 
 
 def _collected(task: Task, reservation: Reservation, reports: Iterable[Report]) -> Collected:
@@ -246,8 +260,24 @@ def publish_task(project: Project, node: Node, title: str, devices: int, path: P
         device_program(project, node.inputs[0]),
         list(catalogue.items),
         mechanism,
+        _epochs(project, node.inputs[0]),
     )
     project.publish(path, f"task:{node.id}", contents, files, TASK_LIFE)
+
+
+def _epochs(project: Project, signal: str) -> dict[str, Any] | None:
+    """What a task says of its person's epochs, if their time is cut into any.
+
+    A device answers while the task is valid, with the rows of the signal's window before that
+    moment. Its clock may be a day behind the task, no more.
+    """
+    window, now = project.plan.nodes[signal].spec.get("window"), project.now()
+    start = None if window is None else now - DAY - int(window)
+    for reads in touched(project, events_of(project, signal), start, now + TASK_LIFE):
+        for epochs in epochs_of(project.declarations):
+            if epochs.subject == reads.subject:
+                return asked(reads, epochs)
+    return None
 
 
 def device_program(project: Project, signal: str) -> Program:

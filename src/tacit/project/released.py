@@ -22,7 +22,7 @@ from tacit.plan.asked import Asked, release_dimensions
 from tacit.plan.graph import Node
 from tacit.project.cells import Cells, rolled_up
 from tacit.project.project import Project
-from tacit.project.release import EPOCH, Released, places, read_kept
+from tacit.project.release import Released, places, read_kept, reserve
 from tacit.project.run import measure
 from tacit.store.files import Rows
 from tacit.values import Type
@@ -70,7 +70,7 @@ def _kept(project: Project, release: Node) -> Released:
         )
     held = read_kept(kept)
     task = load_task(project.open_bundle(path, held.at))
-    reservation = project.ledger.reserve(task.purposes, title, task.mechanism.claim(), EPOCH)
+    reservation = reserve(project, release, title, task)
     reservation.commit(b"".join(held.parts()))
     value = task.mechanism.decode(held.collected.aggregates)
     found = held.collected

@@ -96,6 +96,8 @@ def prepared(
         keys=tuple((name, short[name]) for name in names),
         measures=tuple(measures),
         where=None,
+        since=None,  # who came first, and what followed, may lie outside of the question's time
+        until=None,
         # A newcomer comes once to each group, in one period.
         max_groups=query.max_groups // periods_of(node, asked) if newcomers else query.max_groups,
         max_rows=1,

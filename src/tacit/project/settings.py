@@ -20,6 +20,9 @@
     [metrics.listening]                 # a metric that devices report by DAP: the collector's file
     collector = "dap/collector.toml"
 
+    [ledger]
+    witnesses = ["/mnt/other/shop.witness"]  # further files that remember how far the ledger was
+
     [online]                            # left out: LMDB in .tacit/online
     redis = "redis://localhost:6379/0"  # a server that machines share
     stale = "10m"                       # without news for so long, a source's values are stale
@@ -77,6 +80,7 @@ class Settings:
     engine: Chosen = field(default_factory=Chosen)
     online: OnlineStore = field(default_factory=OnlineStore)
     collectors: Mapping[str, Path] = field(default_factory=dict)
+    witnesses: tuple[Path, ...] = ()
 
 
 def read_settings(root: Path) -> Settings:
@@ -111,7 +115,12 @@ def read_settings(root: Path) -> Settings:
 
 
 def _settings(root: Path, path: Path, raw: Mapping[str, Any]) -> Settings:
-    known = ("name", "module", "as_of", "sources", "lake", "engine", "engines", "online", "metrics")
+    # fmt: off
+    known = (
+        "name", "module", "as_of", "sources", "lake", "engine", "engines", "online", "metrics",
+        "ledger",
+    )
+    # fmt: on
     unknown = sorted(set(raw) - set(known))
     if unknown:
         close = difflib.get_close_matches(unknown[0], known, 1)
@@ -141,6 +150,7 @@ def _settings(root: Path, path: Path, raw: Mapping[str, Any]) -> Settings:
         chosen(raw, lambda message, fix: _wrong(path, message, fix)),
         _online(path, raw.get("online", {})),
         {name: root / file for name, file in _collectors(path, raw.get("metrics", {})).items()},
+        _witnesses(root, path, raw.get("ledger", {})),
     )
 
 
@@ -167,6 +177,16 @@ def _online(path: Path, raw: Any) -> OnlineStore:
         raise _wrong(path, "a setting of [online] is of the wrong kind", fix)
     kept = None if stale is None else duration(stale, where=str(path))
     return OnlineStore(server, kept, tuple(baseline))
+
+
+def _witnesses(root: Path, path: Path, raw: Any) -> tuple[Path, ...]:
+    named = raw.get("witnesses", []) if isinstance(raw, dict) and len(raw) == 1 else raw
+    if named == {}:
+        return ()
+    if not isinstance(named, list) or not all(isinstance(each, str) and each for each in named):
+        fix = 'write witnesses = ["/mnt/other/shop.witness"], or leave [ledger] out'
+        raise _wrong(path, "[ledger] is not a list of witnesses", fix)
+    return tuple(root / each for each in named)
 
 
 def _binding(root: Path, path: Path, source: str, raw: Any) -> Binding:

@@ -5,10 +5,13 @@ record before it, and a row of its own keeps the head, so that an edit or a miss
 
 - *found, always*: a record edited, removed or inserted without redoing every later hash; the last
   records removed without also rewriting the head; damage that SQLite itself notices (T702).
-- *found only with an anchor*: the whole file put back from an older copy, and a chain redone from
-  some record on by somebody who can write the file. Keep `head()` somewhere else (a transparency
-  log, another machine, a printout) and give it to `open`: T706 if the store no longer contains it.
-- *not found at all*: records added by somebody who can write the file. A hash is no signature.
+- *found by the witness* (`store.witness`), a file beside this one that is told every head: this
+  file put back from an older copy, or redone from some record on (T706), or deleted (T718).
+- *found only by a witness or an anchor elsewhere*: file and witness put back together. Give `open`
+  a path on another disk or machine as a further witness, or a `head()` that was kept somewhere (a
+  transparency log, a published bundle, a printout).
+- *not found at all*: both files put back where nothing else remembers; records added by somebody
+  who can write the file. A hash is no signature.
 
 It holds no personal data. What an erasure must remove must not be in here: it never leaves.
 
@@ -26,7 +29,7 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +37,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from tacit.errors import StoreError, TacitError
+from tacit.store import witness
 from tacit.store.sqlite import refusal
 from tacit.values import canonical_json
 
@@ -100,15 +104,21 @@ class Record:
 class ControlStore:
     """An open control store. One object may be used from several threads."""
 
-    def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
+    def __init__(
+        self, path: Path, connection: sqlite3.Connection, witnesses: Sequence[Path] = ()
+    ) -> None:
         self._path = path
         self._connection = connection
+        self._witnesses = (witness.beside(path), *witnesses)
+        self._appended = False
         self._lock = threading.RLock()
 
     @classmethod
     def create(cls, path: str | Path) -> Self:
-        """A new, empty store. Raises StoreError T707 if there is a file: it may hold a budget."""
+        """A new, empty store. Raises StoreError T707 if there is a file: it may hold a budget; T718
+        if there was one."""
         place = Path(os.path.abspath(path))
+        witness.check_gone(place, [witness.beside(place)])
         try:
             os.close(os.open(place, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
         except FileExistsError:
@@ -130,21 +140,36 @@ class ControlStore:
         return store
 
     @classmethod
-    def open(cls, path: str | Path, *, anchor: Head | None = None) -> Self:
+    def open(
+        cls,
+        path: str | Path,
+        *,
+        anchor: Head | None = None,
+        witnesses: Sequence[str | Path] = (),
+    ) -> Self:
         """An existing store, every record verified (about 6 µs each).
 
+        `witnesses` are further ones than the file beside it; those that are not there are made.
         Opening never creates: a store that is gone is a budget forgotten. Raises StoreError: T707
-        not there, T702 damaged, T706 edited or rolled back, T708 of another format.
+        not there, T718 not there any more, T702 damaged, T706 edited or rolled back, T708 of
+        another format.
         """
         place = Path(os.path.abspath(path))
+        others = [Path(os.path.abspath(each)) for each in witnesses]
         if not place.exists():
+            witness.check_gone(place, [witness.beside(place), *others])
             fix = "restore it from a backup; ControlStore.create() starts with nothing spent"
             raise _error("T707", place, "there is no control store", fix)
         store = None
         try:
-            store = cls(place, _connect(place))
+            # Before the store is read: it holds what its witnesses were told by then.
+            seen = [witness.last_seen(each) for each in (witness.beside(place), *others)]
+            store = cls(place, _connect(place), others)
             store._check_format()
-            store.verify(anchor)
+            store.verify(anchor, *(Head(*each) for each in seen if each))
+            head = store.head()
+            if any(each is None or each.sequence < head.sequence for each in seen):
+                store._tell(head)
         except BaseException as error:
             if store:
                 store.close()
@@ -182,6 +207,7 @@ class ControlStore:
                 "UPDATE head SET sequence = ?, hash = ? WHERE one = 1",
                 (record.sequence, record.hash),
             )
+            self._appended = True
         return record
 
     def read(self, kind: str, key: str | None = None, *, after: int = 0) -> tuple[Record, ...]:
@@ -213,16 +239,20 @@ class ControlStore:
                 yield  # the outer block commits
                 return
             self._connection.execute("BEGIN IMMEDIATE")
+            self._appended = False
             try:
                 yield
+                head = self.head() if self._appended else None
                 self._connection.execute("COMMIT")
             except BaseException:
                 self._roll_back()
                 raise
+            if head is not None:
+                self._tell(head)
 
-    def verify(self, anchor: Head | None = None) -> None:
+    def verify(self, *anchors: Head | None) -> None:
         """Check the file's structure and recompute the whole chain. Raises StoreError T702 if it is
-        damaged, T706 at the first record that is not right, or if the `anchor` is not in it."""
+        damaged, T706 at the first record that is not right, or if one of `anchors` is not in it."""
         with self._snapshot():
             # A damaged index would make `read` skip records that the chain has.
             [fault] = self._connection.execute("PRAGMA integrity_check(1)").fetchone()
@@ -231,16 +261,16 @@ class ControlStore:
             if _schema(self._connection) != _expected_schema():
                 raise self._edited("its tables or triggers are not those it was created with")
             cursor = self._connection.execute(f"SELECT {_COLUMNS} FROM records ORDER BY sequence")  # noqa: S608
-            at, anchored = Head(0, _GENESIS), anchor is None or not anchor.sequence
+            at, missing = Head(0, _GENESIS), {each for each in anchors if each and each.sequence}
             for row in cursor:
                 if (row[0], row[5]) != (at.sequence + 1, at.hash) or row[6] != _digest(*row[:6]):
                     raise self._edited(f"record {row[0]} is not the one that was written")
                 at = Head(row[0], row[6])
-                anchored = anchored or at == anchor
+                missing.discard(at)
             if self.head() != at:
                 raise self._edited(f"the records end at {at.sequence}, and the head does not")
-        if anchor and not anchored:
-            raise self._edited(f"record {anchor.sequence} of the anchor is not in it (rolled back)")
+        for each in missing:
+            raise self._edited(f"record {each.sequence} was seen, and is not in it (rolled back)")
 
     def close(self) -> None:
         """Close the file. Everything appended is on the disk already."""
@@ -272,6 +302,10 @@ class ControlStore:
             finally:
                 if not outer:
                     self._roll_back()
+
+    def _tell(self, head: Head) -> None:
+        for each in self._witnesses if head.sequence else ():
+            witness.tell(each, head.sequence, head.hash)
 
     def _roll_back(self) -> None:
         if self._connection.in_transaction:  # a full disk has rolled back by itself

@@ -167,28 +167,38 @@ def _collect(given: argparse.Namespace) -> int:
     if one.task.noise is None:
         found = collector.collect(query, patience=given.patience)
     else:
-        found = _release(given, one, collector, query)
+        found = _release(given, settings, collector, query)
     interval = [found.interval.start, found.interval.duration]
     answer = {"value": found.value, "reports": found.reports, "interval": interval}
     print(json.dumps(answer | ({"sigma": found.sigma} if found.sigma else {})))
     return 0
 
 
-def _release(given: argparse.Namespace, one: Any, collector: Any, query: Any) -> Any:
-    """The sum of a task with noise, through the ledger beside the collector's settings. The same
-    query again is the same release, and costs nothing more."""
-    from tacit.collect.dap.settings import LEDGER
+def _release(given: argparse.Namespace, settings: Any, collector: Any, query: Any) -> Any:
+    """The sum of a task with noise, through the collector's ledger. The same query again is the
+    same release, and costs nothing more. Where there are epochs, it touches those of the interval;
+    of a batch that the leader selects no interval is known before, so it touches all."""
     from tacit.govern.ledger import Ledger
+    from tacit.govern.spends import Touched
     from tacit.store.control import ControlStore
+    from tacit.values import SECOND
 
+    [one] = settings.tasks
     if one.budget is None:
         raise refuse("T825", "the collector has no budget for the task", "write [tasks.budget]")
     epoch = given.epoch or (query.interval and f"{query.interval.start}+{query.interval.duration}")
     if not epoch:
         raise refuse("T825", "the release has no name", "give --epoch; each batch wants its own")
-    with ControlStore.open(given.settings.parent / LEDGER) as store:
+    touched = None
+    if one.epochs is not None and query.interval:
+        precision = one.task.time_precision
+        start, end = given.start // precision * precision, -(-given.end // precision) * precision
+        touched = [Touched(one.epochs.subject, start * SECOND, end * SECOND)]
+    with ControlStore.open(settings.ledger) as store:
         claim = collector.claim(one.task.name, one.budget.delta)
-        ledger = Ledger(store, [one.budget])
-        reservation = ledger.reserve(one.budget.purpose, one.task.name, claim, epoch)
+        ledger = Ledger(store, [one.budget], [one.epochs] if one.epochs else [])
+        reservation = ledger.reserve(
+            one.budget.purpose, one.task.name, claim, epoch, touched=touched, querier=one.team
+        )
         found, _ = collector.release(query, reservation, patience=given.patience)
     return found

@@ -98,7 +98,11 @@ def claim(
     )
     if not rows:
         return None
-    session.each("UPDATE pending SET job = ? WHERE seq = ?", ((id, row[0]) for row in rows))
+    # Those that have waited longest are all that wait up to the last of them.
+    session.run(
+        "UPDATE pending SET job = ? WHERE task = ? AND job IS NULL AND seq <= ?",
+        (id, task, rows[-1][0]),
+    )
     session.run("INSERT INTO jobs VALUES (?, ?, ?, NULL, ?)", (task, id, batch, lease))
     return Job(id, batch, None, tuple(map(_pending, rows)))
 

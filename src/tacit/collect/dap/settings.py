@@ -26,6 +26,17 @@ no other: whoever has leader's and helper's can open every report::
     purpose = "measure"
     epsilon = 3.0
     delta = 1e-06
+
+    [tasks.epochs]                      # where clients' time is cut into epochs (`govern.epochs`)
+    subject = "person"
+    length = "30d"
+    epsilon = 8.0
+    delta = 1e-06
+    team = "growth"                     # who collects, and its quota; left out: no quotas
+    quota = 2.0
+
+The collector's ledger is `ledger.db` beside its file; `ledger = "…/.tacit/control.sqlite"` at its
+top names that of a project instead, so that one ledger counts what both release.
 """
 
 from __future__ import annotations
@@ -43,12 +54,13 @@ from tacit.collect.dap.messages import HPKE_CONFIG, HpkeConfig
 from tacit.collect.dap.peer import Token
 from tacit.collect.dap.sealing import KeyPair
 from tacit.collect.dap.task import Task
-from tacit.errors import CollectError, PrivacyError, SecurityError
+from tacit.errors import CollectError, DeclarationError, PrivacyError, SecurityError
+from tacit.govern.epochs import Epochs
 from tacit.govern.ledger import Budget
 from tacit.privacy.hpke import PrivateKey, Suite
 from tacit.privacy.randomness import Randomness
 from tacit.store.control import ControlStore
-from tacit.values import Secret
+from tacit.values import Secret, duration
 
 PARTIES: Final = ("leader", "helper", "collector")
 LEDGER: Final = "ledger.db"  # beside the collector's file
@@ -64,6 +76,8 @@ class TaskSettings:
     accept: tuple[Secret, ...] = ()
     collector: HpkeConfig | None = None
     budget: Budget | None = None
+    epochs: Epochs | None = None
+    team: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +91,7 @@ class Settings:
     tasks: tuple[TaskSettings, ...]
     job_size: int = 512
     workers: int = 2
+    ledger: Path = Path(LEDGER)
 
     @property
     def address(self) -> tuple[str, int]:
@@ -102,7 +117,15 @@ def read_settings(path: Path, party: str) -> Settings:
         raise _wrong(f"these are settings of {raw.get('party')!r}", f"use {party}.toml", where)
     try:
         return _settings(path, raw)
-    except (KeyError, TypeError, ValueError, AttributeError, PrivacyError, SecurityError) as error:
+    except (
+        KeyError,
+        TypeError,
+        ValueError,
+        AttributeError,
+        DeclarationError,
+        PrivacyError,
+        SecurityError,
+    ) as error:
         raise _wrong(f"the settings are incomplete: {error!r}", "correct them", where) from error
 
 
@@ -119,6 +142,7 @@ def _settings(path: Path, raw: Mapping[str, Any]) -> Settings:
         database=place,
         keys=tuple(map(_key, raw["keys"])),
         tasks=tuple(map(_task, raw["tasks"])),
+        ledger=path.parent / str(raw.get("ledger", LEDGER)),
         **sizes,
     )
 
@@ -137,7 +161,15 @@ def _task(raw: Mapping[str, Any]) -> TaskSettings:
         accept=tuple(map(_token, raw.get("accept", ()))),
         collector=None if collector is None else decode(HPKE_CONFIG, bytes.fromhex(collector)),
         budget=None if "budget" not in raw else Budget(**raw["budget"]),
+        epochs=None if "epochs" not in raw else _epochs(raw["epochs"]),
+        team=str(raw.get("epochs", {}).get("team", "")),
     )
+
+
+def _epochs(raw: Mapping[str, Any]) -> Epochs:
+    length, quota = duration(str(raw["length"])), raw.get("quota")
+    quotas = None if quota is None else {str(raw["team"]): quota}
+    return Epochs(str(raw["subject"]), length, raw["epsilon"], raw["delta"], quotas)
 
 
 def _token(text: str) -> Secret:
