@@ -104,6 +104,13 @@ def test_the_way_to_a_metric_without_a_mechanism_is_told(name: str) -> None:
     assert 'mechanism="central"' in error.fix
 
 
+def test_devices_are_told_how_to_report() -> None:
+    with pytest.raises(Refused) as caught:
+        planned(REFUSED["rows on the device"][1])
+    assert 'mechanism="prio3"' in caught.value.errors[0].fix
+    planned(REFUSED["rows on the device"][1].replace("central", "prio3"))
+
+
 ALL = (
     SEEN
     + WHO
