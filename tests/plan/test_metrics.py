@@ -27,6 +27,7 @@ REFUSED = {
     "a conversion without a mechanism": ("T214", f"m = ConversionMetric(base=Measure.persons(visits), then=Measure.persons(visits), within='1d', {TERMS})  # wrong"),
     "people's table without a mechanism": ("T214", FOLK + f"m = Metric(measure=Measure.count(folk), {TERMS})  # wrong"),
     "people's table": ("T215", FOLK + f"m = Metric(measure=Measure.count(folk, max_rows=1), {CENTRAL})  # wrong"),
+    "content about people": ("T215", f"t = Table('x', of=article, place='cloud', region='eu', keep='90d', basis='consent', purposes=[discover], columns={{'item': key(article, PUBLIC), 'seller': text('user.name')}})\nm = Metric(measure={LOOKS}, dimensions=['t.seller'], {CENTRAL})  # wrong"),
     "people where there are none": ("T215", f"m = Metric(measure=Measure.persons(catalogue), {TERMS})  # wrong"),
     "rows on the device": ("T202", f"m = Metric(measure=Measure.count(orders, max_rows=5), {CENTRAL})  # wrong"),
     "another purpose": ("T203", f"m = Metric(measure={LOOKS}, {CENTRAL.replace('[discover]', '[advertise]')})  # wrong"),
@@ -69,6 +70,11 @@ REFUSED = {
     "no loss": ("T133", f"m = Metric(measure={LOOKS}, mechanism='central', minimum=20, {TERMS})  # wrong"),
     "no cohort": ("T133", f"m = Metric(measure={LOOKS}, mechanism='central', epsilon=1, {TERMS})  # wrong"),
     "a cohort of one": ("T118", f"m = Metric(measure={LOOKS}, {CENTRAL.replace('20', '1')})  # wrong"),
+    "reports of the cloud": ("T134", f"m = Metric(measure={LOOKS}, {CENTRAL.replace('central', 'prio3')})  # wrong"),
+    "reports of a mean": ("T134", f"m = Metric(measure=Measure.mean(orders, 'price', low=0, high=9, step=1, max_rows=1), {CENTRAL.replace('central', 'prio3')})  # wrong"),
+    "reports by dimensions": ("T134", f"m = Metric(measure=Measure.persons(orders), dimensions=['gift'], {CENTRAL.replace('central', 'prio3')})  # wrong"),
+    "reports of what is not public": ("T134", f"m = Metric(measure=Measure.histogram(orders, 'city', max_rows=1), sensitive=['user.location.precise'], {CENTRAL.replace('central', 'prio3')})  # wrong"),
+    "a conversion by reports": ("T134", f"m = ConversionMetric(base=Measure.persons(orders), then=Measure.persons(orders), within='1d', {CENTRAL.replace('central', 'prio3')})  # wrong"),
     "nothing in common": ("T203", SEEN + f"r = Metric(measure=Measure.persons(visits), {CENTRAL.replace('discover', 'research')})\nm = RatioMetric(numerator=seen, denominator=r)  # wrong"),
 }  # fmt: skip
 
@@ -96,6 +102,13 @@ def test_the_way_to_a_metric_without_a_mechanism_is_told(name: str) -> None:
     assert error.path[-1] == "metric m"
     assert "user" in error.path[0]
     assert 'mechanism="central"' in error.fix
+
+
+def test_devices_are_told_how_to_report() -> None:
+    with pytest.raises(Refused) as caught:
+        planned(REFUSED["rows on the device"][1])
+    assert 'mechanism="prio3"' in caught.value.errors[0].fix
+    planned(REFUSED["rows on the device"][1].replace("central", "prio3"))
 
 
 ALL = (
@@ -152,6 +165,21 @@ def test_lineage_goes_through_metrics() -> None:
     assert made["catalogue.genre"] == "indirect"  # a dimension that it may be asked by
     assert made["visits.seconds"] == "indirect"
     assert Port("more", "value") in {r.port for r in reached(plan, Port("visits", "visitor"))}
+
+
+def test_what_devices_report_crosses_by_the_metric_alone() -> None:
+    plan = planned(
+        f"m = Metric(measure=Measure.histogram(orders, 'item', max_rows=1), {CENTRAL.replace('central', 'prio3')})"
+    )
+    [crossing] = [c for c in plan.crossings if c.target == "m"]
+    assert (str(crossing.origin), str(crossing.destination), crossing.by) == (
+        "device", "cloud", "release",
+    )  # fmt: skip
+    assert plan.label(Port("m", "value")).place is Place.CLOUD
+    told = "\n".join(line.text for line in explain(plan, None))
+    assert "m   device → cloud, when it is asked" in told
+    assert "ε 0.5 at δ 1e-06 a period, for each person; 1 period" in told
+    assert "none alone" in told
 
 
 def test_which_dimensions_are_public() -> None:

@@ -93,10 +93,13 @@ class Private(AnyMetric):
 
     Args:
         mechanism: "central": noise on what one person can change, by a party that sees the rows.
-            Left out, nothing stands between the rows and the number: for content alone.
+            "prio3": rows stay on devices, which report by DAP; two aggregators sum what neither can
+            read, and both add noise. Left out, nothing stands between the rows and the number: for
+            content alone.
         epsilon: the privacy loss of one answer, at `delta`, for each person.
         delta: the chance that an answer's promise fails; 0 where its keys are public.
-        answers: how many different questions may be asked of it. The privacy bill counts them all.
+        answers: how many different questions may be asked of it; with "prio3", how many periods may
+            be collected. The privacy bill counts them all.
         max_groups: the most groups (by dimensions) of one period in which a person counts.
         max_periods: the most periods of an answer in which a person counts; left out, all.
         minimum: the fewest people behind a number; where the noisy count of people is below, the
@@ -109,7 +112,7 @@ class Private(AnyMetric):
 
     takes: ClassVar[Mapping[str, Takes]] = {
         **AnyMetric.takes,
-        "mechanism": optional(one_of("central")),
+        "mechanism": optional(one_of("central", "prio3")),
         "epsilon": optional(NUMBER),
         "delta": NUMBER,
         "answers": COUNT,
@@ -121,7 +124,7 @@ class Private(AnyMetric):
         "sensitive": WORDS,
     }
 
-    mechanism: Literal["central"] | None = None
+    mechanism: Literal["central", "prio3"] | None = None
     epsilon: float | None = None
     delta: float = 1e-6
     answers: int = 1

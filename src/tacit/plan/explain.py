@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from tacit.declare import Label, Place, Purpose, Release
 from tacit.plan.bill import composed
@@ -23,8 +23,6 @@ LISTED = 40
 """Signals, changes and columns listed one by one; of more, the rest is counted."""
 
 _BAR = 20
-
-SHOWS = "sums of what is bounded for each person, with noise"
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,26 +197,64 @@ def _releases(plan: Plan) -> Iterator[Line]:
 
 def _answered(plan: Plan, node: Node) -> Iterator[Line]:
     """A metric whose rows stay in the cloud, and whose number leaves it for whoever may ask."""
-    from tacit.privacy.central.budget import TRUST
-
     spec = node.spec
     uses = [f"{name} ({plan.vocabulary[name].spec['use']})" for name in spec["purposes"]]
-    count = f"{spec['answers']:,} different question{'s' if spec['answers'] != 1 else ''}"
     delta = f"at δ {spec['delta']:g}" if spec["delta"] else "with no δ"
-    periods = "every period" if spec["max_periods"] is None else f"{spec['max_periods']} periods"
-    groups = f"{spec['max_groups']} group{'s' if spec['max_groups'] != 1 else ''}"
-    yield Line("→", f"{node.id}   when it is asked")
+    ways = _reported(spec) if spec["mechanism"] == "prio3" else _bounded(spec)
+    origin = plan.nodes[node.inputs[0]].place
+    yield Line("→", f"{node.id}   {origin} → {node.place}, when it is asked")
     yield from _facts(
         [
             ("what", [_measured(node)]),
             ("made of", _made_of(plan, Port(node.id, "value"))),
-            ("passes by", [f"{spec['mechanism']}: {SHOWS}"]),
-            ("a person", [f"counts in {groups} of {periods} of an answer at most"]),
-            ("costs", [f"ε {spec['epsilon']:g} {delta} an answer, for each person; {count}"]),
+            ("passes by", [f"{spec['mechanism']}: {ways.shows}"]),
+            ("a person", [ways.counts]),
+            (
+                "costs",
+                [f"ε {spec['epsilon']:g} {delta} {ways.each}, for each person; {ways.times}"],
+            ),
             ("for", uses),
             ("kept", [f"{spec['keep']}, in {_regions(spec['region'])}"]),
-            ("trust", list(TRUST)),
+            ("trust", list(ways.trust)),
         ]
+    )
+
+
+class _Ways(NamedTuple):
+    """How a mechanism answers, in words."""
+
+    shows: str
+    counts: str
+    each: str
+    times: str
+    trust: Sequence[str]
+
+
+def _bounded(spec: Mapping[str, Any]) -> _Ways:
+    from tacit.privacy.central.budget import TRUST
+
+    several = spec["answers"] != 1
+    periods = "every period" if spec["max_periods"] is None else f"{spec['max_periods']} periods"
+    groups = f"{spec['max_groups']} group{'s' if spec['max_groups'] != 1 else ''}"
+    return _Ways(
+        "sums of what is bounded for each person, with noise",
+        f"counts in {groups} of {periods} of an answer at most",
+        "an answer",
+        f"{spec['answers']:,} different question{'s' if several else ''}",
+        TRUST,
+    )
+
+
+def _reported(spec: Mapping[str, Any]) -> _Ways:
+    from tacit.privacy.sum_noise import TRUST
+
+    several = spec["answers"] != 1
+    return _Ways(
+        "a sum of all devices' reports, none alone, with noise",
+        "sends one report a period, or none",
+        "a period",
+        f"{spec['answers']:,} period{'s' if several else ''}",
+        TRUST,
     )
 
 

@@ -25,7 +25,7 @@ from tacit.errors import FlowError, Refused, TacitError
 from tacit.plan.bill import bill
 from tacit.plan.graph import Edge, Node, Plan, Port
 from tacit.plan.label import regions
-from tacit.plan.rules import DOMAIN, DOWNLOAD, OPEN, RULES, Clearance, Rule, listed
+from tacit.plan.rules import AWAY, DOMAIN, DOWNLOAD, OPEN, RULES, Clearance, Rule, listed
 from tacit.plan.sources import retention
 from tacit.values import show_duration
 
@@ -79,7 +79,7 @@ def _rules(node: Node) -> tuple[Rule, ...]:
     """A metric that is measured without a mechanism is refused for that, rather than for what it
     would take to hold people's data."""
     if isinstance(node.declared, Private) and "measure" in node.spec:
-        return tuple(OPEN if rule.code == "T206" else rule for rule in RULES)
+        return tuple({"T202": AWAY, "T206": OPEN}.get(rule.code, rule) for rule in RULES)
     return RULES
 
 
@@ -140,6 +140,8 @@ def _standing(plan: Plan, node: Node) -> Place:
     """Where an output takes its data in: a release does so where its signal is."""
     if isinstance(node.declared, Release):
         return plan.label(Port(node.inputs[0], "value")).place
+    if node.spec.get("mechanism") == "prio3":
+        return plan.nodes[node.inputs[0]].label.place
     if node.kind == "bundle":
         return Place.DEVICE
     return (

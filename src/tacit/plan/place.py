@@ -160,7 +160,7 @@ def _crossings(node: Node, nodes: Mapping[str, Node]) -> Iterator[Crossing]:
         if origin is not target:
             if node.kind == "release":
                 reader = node.id
-            if node.kind == "release" and not index:
+            if node.declassifies and not index:
                 yield Crossing(name, reader, origin, target, "release")
             else:
                 means = "bundle" if node.kind == "bundle" else "content"

@@ -140,6 +140,13 @@ DOMAIN = Rule(
     lambda label, c: "release it over a Table of the cloud whose key is labelled PUBLIC",
 )
 
+AWAY = Rule(
+    "T202",
+    lambda label, c: label.place < c.place,
+    lambda label, c: f"rows of the {label.place} would be measured in the {c.place}",
+    lambda label, c: 'let devices report it: write mechanism="prio3", or measure a Release',
+)
+
 OPEN = Rule(
     "T214",
     lambda label, c: label.linkability > c.linkability,

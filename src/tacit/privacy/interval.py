@@ -22,7 +22,8 @@ v(θ) = σ_N² - 2θ cov + θ²σ_D². So {θ : (N - θD)² <= κ² v(θ)} holds
 exactly for Gaussian noise, where κ is the normal quantile. With Laplace noise κ depends a little on
 θ (it lies between that of a Gaussian and that of a Laplace distribution); it is taken at the
 estimate. The set is an interval where D² > κ²σ_D²; else the data cannot tell δ from 0, there is no
-bounded interval of this confidence, and the whole line is returned.
+bounded interval of this confidence, and the whole line is returned: more than the set, so where
+that happens often, more is covered than is stated.
 
 **Expressions** that are neither: the delta method (Casella and Berger 2002, §5.5.4). The variance
 is Σ (∂f/∂x_j)² σ_j²: first order, so it needs noise that is small where f bends.

@@ -21,9 +21,11 @@ import fcntl
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from hashlib import blake2b
 from itertools import product
 from math import prod
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -37,10 +39,11 @@ from tacit.engines.base import ARROW
 from tacit.errors import BudgetError, QueryError
 from tacit.plan.asked import BUCKET, PERIOD, Asked, condition, keys
 from tacit.plan.graph import Node
+from tacit.plan.sources import retention
 from tacit.privacy.interval import Floats
 from tacit.privacy.loss import Loss
 from tacit.project.cells import Cells
-from tacit.project.central import CentralAnswer, CentralQuery, Measure, answer
+from tacit.project.central import CentralAnswer, CentralQuery, Measure, answer, claim
 from tacit.project.exact import measured_exactly
 from tacit.project.project import Project
 from tacit.store.atomic import lock_file
@@ -71,6 +74,10 @@ def measured(project: Project, node: Node, asked: Asked, *, newcomers: bool = Fa
     """
     if "mechanism" not in node.spec:
         return Part(measured_exactly(project, node, asked))
+    if node.spec["mechanism"] == "prio3":
+        from tacit.project.collected import collected
+
+        return collected(project, node, asked)
     query = central_query(project, node, asked)
     return _numbers(node, query, _ask(project, node, asked, query, newcomers))
 
@@ -143,7 +150,7 @@ def public_keys(
     for _, spec in specs:
         if spec["domain"] is None:
             return None
-        values.append(_domain(project, spec))
+        values.append(domain(project, spec))
     fields = [pa.field(name, ARROW[Type(spec["type"])]) for name, spec in specs]
     if asked.grain is not None:
         values.append(list(asked.periods))
@@ -162,7 +169,7 @@ def public_keys(
     return pa.table(arrays, schema=pa.schema(fields))
 
 
-def _domain(project: Project, spec: Mapping[str, Any]) -> list[Any]:
+def domain(project: Project, spec: Mapping[str, Any]) -> list[Any]:
     if spec["domain"] == "bool":
         return [False, True]
     table = str(spec["domain"])
@@ -185,20 +192,22 @@ def _ask(
     """Asks, once: of several who ask the same at the same time one does, and the others wait."""
     epoch = version(project, node)
     title = _title(node, asked, epoch, newcomers)
-    with _turn(project, title):
-        _register(project, node, asked, epoch, title, newcomers)
-        try:
-            if not newcomers and "conversion" not in node.spec:
-                # Who asks for another purpose pays from its budget, for an answer of its own.
-                own = fingerprint(epoch, asked.purpose)
-                return answer(project, query, purpose=asked.purpose, epoch=own)
-            from tacit.project.sequences import prepared
+    # Who asks for another purpose pays from its budget, for an answer of its own.
+    asking, made, own = project, query, fingerprint(epoch, asked.purpose)
+    if newcomers or "conversion" in node.spec:
+        from tacit.project.sequences import prepared
 
-            asking, made = prepared(project, node, asked, query, newcomers)
-            return answer(asking, made, purpose=asked.purpose, epoch=title)
+        asking, made = prepared(project, node, asked, query, newcomers)
+        own = title
+    file = f"{fingerprint(claim(asking, made).name, own)}.arrow"
+    with turn(project, title):
+        register(
+            project, node, asked, title, {"epoch": epoch, "newcomers": newcomers, "file": file}
+        )
+        try:
+            return answer(asking, made, purpose=asked.purpose, epoch=own)
         except BudgetError:
-            body = {"title": title, "asked": asked.to_json(), "withdrawn": True}
-            project.control.append(KIND, _key(node), body)
+            withdraw(project, node, asked, title)
             raise
 
 
@@ -211,19 +220,31 @@ def _title(node: Node, asked: Asked, epoch: str, newcomers: bool) -> str:
 
 
 @contextmanager
-def _turn(project: Project, title: str) -> Iterator[None]:
+def turn(project: Project, title: str) -> Iterator[None]:
     with lock_file(project.state / "answers" / f"{title}.lock") as descriptor:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield
 
 
-def _register(
-    project: Project, node: Node, asked: Asked, epoch: str, title: str, newcomers: bool
+def register(
+    project: Project, node: Node, asked: Asked, title: str, more: Mapping[str, Any]
 ) -> None:
-    """Notes the question before it costs anything. Raises QueryError T898 for one too many."""
+    """Notes the question before it costs anything.
+
+    Raises QueryError T898 for one too many, and for one whose answer was kept as long as it may be.
+    """
+    expire(project, node)
     with project.control.transaction():
         known = _questions(project, node, asked.purpose)
         if title in known:
+            if _old(project, node, known[title]):
+                raise QueryError(
+                    f"the answer of metric {node.id!r} was kept for {node.spec['keep']}, as long as"
+                    " it may be",
+                    code="T898",
+                    where=node.declared.where,
+                    fix="ask of later rows, or of another time",
+                )
             return
         most = int(node.spec["answers"])
         if len(known) >= most:
@@ -235,8 +256,26 @@ def _register(
                 fix="ask one of these again, at no cost, or write"
                 f" answers={len(known) + 1} or more",
             )
-        body = {"title": title, "asked": asked.to_json(), "epoch": epoch, "newcomers": newcomers}
+        body = {"title": title, "asked": asked.to_json(), "at": project.now(), **more}
         project.control.append(KIND, _key(node), body)
+
+
+def expire(project: Project, node: Node) -> None:
+    """Removes the answers of a metric that were kept as long as they may be."""
+    for record in project.control.read(KIND, _key(node)):
+        if "file" in record.body and _old(project, node, record.body):
+            (project.state / "answers" / record.body["file"]).unlink(missing_ok=True)
+
+
+def _old(project: Project, node: Node, body: Mapping[str, Any]) -> bool:
+    kept = retention(node.spec["keep"])
+    return kept is not None and project.now() - int(body["at"]) > kept
+
+
+def withdraw(project: Project, node: Node, asked: Asked, title: str) -> None:
+    """Notes that a question was not answered, and cost nothing."""
+    body = {"title": title, "asked": asked.to_json(), "withdrawn": True}
+    project.control.append(KIND, _key(node), body)
 
 
 def _questions(project: Project, node: Node, purpose: str) -> dict[str, Mapping[str, Any]]:
@@ -273,16 +312,23 @@ def version(project: Project, node: Node) -> str:
     return fingerprint(*(_version(project, name) for name in node.inputs))
 
 
+@lru_cache(maxsize=256)
+def _digest(path: Path, _size: int, _changed: int, _inode: int) -> str:
+    digest = blake2b(digest_size=16)
+    with path.open("rb") as file:
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
 def _version(project: Project, source: str) -> str:
     if project.in_lake(source):
         from tacit.project.lake import ingested
 
         return fingerprint(ingested(project, source))
-    digest = blake2b(digest_size=16)
-    with project.file(source).open("rb") as file:
-        while chunk := file.read(1 << 20):
-            digest.update(chunk)
-    return digest.hexdigest()
+    path = project.file(source)
+    told = path.stat()
+    return _digest(path, told.st_size, told.st_mtime_ns, told.st_ino)
 
 
 # ---------------------------------------------------------------------- the answer

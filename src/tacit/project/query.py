@@ -181,7 +181,8 @@ class _Answering:
             return Part(of_release(self.project, node, asked))
         private = "mechanism" in node.spec
         self.private |= private
-        finer = _finer(self.project, node, asked) if private and not newcomers else None
+        additive = node.spec.get("mechanism") == "central" and not newcomers
+        finer = _finer(self.project, node, asked) if additive else None
         if finer is not None and self.rollup:
             found = measured(self.project, node, finer)
             self.notes.append(f"{node.id} is the sum of its answer {_by(finer)}")

@@ -18,6 +18,9 @@
     catalog = "prod"                    # the properties of a pyiceberg catalog; secrets belong in
     uri = "https://catalog.example"     # its own PYICEBERG_CATALOG__PROD__… variables
 
+    [metrics.listening]                 # a metric that devices report by DAP: the collector's file
+    collector = "dap/collector.toml"
+
     [ledger]
     witnesses = ["/mnt/other/shop.witness"]  # further files that remember how far the ledger was
 
@@ -57,6 +60,7 @@ KEYS: Mapping[str, tuple[str, ...]] = {
     "lake": ("catalog", "*"),
     "engines.NAME": ("master", "buckets", "spark.*"),
     "online": ("redis", "stale", "baseline"),
+    "metrics.NAME": ("collector",),
     "ledger": ("witnesses",),
     "stream": ("shards", "every"),
     "stream.sources.NAME": ("folder", "kafka", "topic", "ids", "properties", "options"),
@@ -103,6 +107,7 @@ class Settings:
     lake: Mapping[str, str] = field(default_factory=dict)
     engine: Chosen = field(default_factory=Chosen)
     online: OnlineStore = field(default_factory=OnlineStore)
+    collectors: Mapping[str, Path] = field(default_factory=dict)
     witnesses: tuple[Path, ...] = ()
     stream: Streams = field(default_factory=Streams)
     spark: Mapping[str, Any] = field(default_factory=dict)
@@ -181,18 +186,36 @@ def _settings(root: Path, path: Path, raw: Mapping[str, Any]) -> Settings:
         fix = 'write [lake] and properties of a pyiceberg catalog, such as uri = "…"'
         raise _wrong(path, "`lake` is not a table of texts", fix)
     return Settings(
-        name,
-        root / module,
-        {key: _binding(root, path, key, bound) for key, bound in sources.items()},
-        None if as_of is None else moment(as_of),
-        dict(lake),
-        chosen(raw, lambda message, fix: _wrong(path, message, fix)),
-        _online(path, raw.get("online", {})),
-        _witnesses(root, path, raw.get("ledger", {})),
-        streams(root, raw.get("stream", {}), lambda message, fix: _wrong(path, message, fix)),
-        raw.get("engines", {}).get("spark", {}),
-        service(root, raw.get("serve", {}), lambda message, fix: _wrong(path, message, fix)),
+        name=name,
+        module=root / module,
+        sources={key: _binding(root, path, key, bound) for key, bound in sources.items()},
+        as_of=None if as_of is None else moment(as_of),
+        lake=dict(lake),
+        engine=chosen(raw, lambda message, fix: _wrong(path, message, fix)),
+        online=_online(path, raw.get("online", {})),
+        collectors={
+            name: root / file for name, file in _collectors(path, raw.get("metrics", {})).items()
+        },
+        witnesses=_witnesses(root, path, raw.get("ledger", {})),
+        stream=streams(
+            root, raw.get("stream", {}), lambda message, fix: _wrong(path, message, fix)
+        ),
+        spark=raw.get("engines", {}).get("spark", {}),
+        serve=service(root, raw.get("serve", {}), lambda message, fix: _wrong(path, message, fix)),
     )
+
+
+def _collectors(path: Path, raw: Any) -> dict[str, str]:
+    """Metric → the file of its collector."""
+    fix = 'write [metrics.NAME] and collector = "….toml"'
+    if not isinstance(raw, dict):
+        raise _wrong(path, "`metrics` is not a table", fix)
+    for name, each in raw.items():
+        if not isinstance(each, dict) or set(each) != {"collector"}:
+            raise _wrong(path, f"[metrics.{name}] does not name a collector alone", fix)
+        if not isinstance(each["collector"], str):
+            raise _wrong(path, f"[metrics.{name}] names a collector that is no file", fix)
+    return {name: each["collector"] for name, each in raw.items()}
 
 
 def _online(path: Path, raw: Any) -> OnlineStore:
