@@ -2,8 +2,9 @@
 
     python benchmarks/private/prio3.py [--seconds 2]
 
-Prints a table and, on the last line, one JSON object. Times are the best of several runs of one
-batch, without compiling. `alone` is one report at a time through the same code, as a client shards.
+Prints a table and, on the last line, one JSON object. Times are processor time, the best of several
+runs of one batch, without compiling: a machine that does other things too changes them little.
+`alone` is one report at a time through the same code, as a client shards.
 """
 
 from __future__ import annotations
@@ -36,13 +37,13 @@ VARIANTS: dict[str, tuple[Prio3[Any, Any], Any, int]] = {
 
 
 def best(work: Callable[[], Any], seconds: float) -> float:
-    """The least time of one call, in seconds; at least three calls after one that compiles."""
+    """The least processor time of one call, in seconds; at least three after one that compiles."""
     work()
     times: list[float] = []
     while len(times) < 3 or sum(times) < seconds:
-        start = time.perf_counter()
+        start = time.process_time()
         work()
-        times.append(time.perf_counter() - start)
+        times.append(time.process_time() - start)
     return min(times)
 
 

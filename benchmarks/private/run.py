@@ -151,7 +151,9 @@ def picture(errors: dict[str, Any]) -> Path | None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="fewer reports and shorter steps")
+    parser.add_argument(
+        "--quick", action="store_true", help="fewer reports, shorter steps, no OpenDP"
+    )
     parser.add_argument("--no-npm", action="store_true")
     parser.add_argument("--no-picture", action="store_true")
     given = parser.parse_args()
@@ -163,7 +165,7 @@ def main() -> None:
     summary |= part("local.py", *local, *(["--reports", "200000"] if given.quick else []))
     summary |= part("dap.py", "--reports", "4000" if given.quick else "20000")
     if (HERE / "central.py").exists():
-        few = ["--rows", "200000", "--people", "20000", "--rounds", "1"]
+        few = ["--rows", "200000", "--people", "20000", "--no-opendp"]
         summary |= part("central.py", *(few if given.quick else []))
     else:
         print("central.py is not there: no figures of central DP")

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tacit.errors import PrivacyError
@@ -53,8 +53,10 @@ def test_pure_releases_add_up(epsilon: float) -> None:
 
 
 def test_many_small_releases_pass_by_the_renyi_rule() -> None:
-    chosen, small = Filter(1.0, 1e-6), pure_dp(0.01)
-    count = next(n for n in range(1, 10_000) if not chosen.fits(chosen.cost(compose([small] * n))))
+    chosen, total, count = Filter(1.0, 1e-6), Cost(), 0
+    small = chosen.cost(pure_dp(0.01))
+    while chosen.fits(total + small):
+        total, count = total + small, count + 1
     assert count > 200  # basic composition stops after 100
 
 
@@ -90,6 +92,7 @@ def test_capacities_that_are_none(part: str, bad: Any) -> None:
         Filter(**numbers)
 
 
+@settings(max_examples=40)
 @given(
     st.lists(
         st.one_of(
@@ -113,9 +116,8 @@ def test_what_passes_is_within_the_accountant_for_fixed_parameters(
         after = total + chosen.cost(loss)
         if chosen.fits(after):
             total, passed = after, passed + loss
-    assert passed.epsilon(delta) <= epsilon * (1 + 2e-9) or (not passed.terms and not passed.rho)
-    removed = total + -total
-    assert removed == Cost()  # exact, in any order
+    assert passed.fits(epsilon * (1 + 2e-9), delta)  # by one of the accountant's bounds
+    assert total + -total == Cost()  # exact, in any order
 
 
 def test_an_adversary_that_adapts_does_not_get_past_it() -> None:

@@ -38,7 +38,7 @@ Privacy loss distributions would be tighter still, and hold for fixed parameters
 neighbours differ in whether these were recorded. A release that reads no row of an epoch is the
 same on both: it costs that epoch nothing, and releases of different epochs compose in parallel.
 Each epoch has a filter of its own, and all that touches the epoch passes it, in sequence, whoever
-asks (the *global filter*; Tholoniat et al. 2024, "Cookie Monster", section 4; Big Bird, arXiv
+asks (the *global filter*; Tholoniat et al. 2024, "Cookie Monster"; Big Bird, arXiv
 2506.05290). What one querier may use of it is bounded by a quota, a smaller filter of the same
 kind. Quotas keep one from using up what others need; the promise to people is the global filter's,
 since queriers may compare what they got.
@@ -46,9 +46,9 @@ since queriers may compare what they got.
 A release that reads one epoch only loses, when the epoch's rows go, what it loses when the person
 goes. One that reads several changes what the person gave: for claims about adding or removing a
 person that is two steps, so ρ counts fourfold, ε twice, and δ (1 + exp(ε))-fold (Bun, Steinke
-2016, lemma 1.8 with k = 2; Dwork, Roth 2014, theorem 2.2); claims about any change of a value hold
-as they are (`of_one_epoch`). When a row arrives, or is asked for, has no part in it, only the epoch
-in which it is dated: a clock that is wrong moves what is charged and what is read together.
+2016, proposition 1.9 with k = 2; Dwork, Roth 2014, theorem 2.2); claims about any change of a value
+hold as they are (`of_one_epoch`). When a row arrives, or is asked for, has no part in it, only the
+epoch in which it is dated: a clock that is wrong moves what is charged and what is read together.
 """
 
 from __future__ import annotations

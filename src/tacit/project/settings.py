@@ -231,10 +231,10 @@ def _online(path: Path, raw: Any) -> OnlineStore:
 
 
 def _witnesses(root: Path, path: Path, raw: Any) -> tuple[Path, ...]:
-    named = raw.get("witnesses", []) if isinstance(raw, dict) and len(raw) == 1 else raw
-    if named == {}:
-        return ()
-    if not isinstance(named, list) or not all(isinstance(each, str) and each for each in named):
+    given = raw if isinstance(raw, dict) else {"": raw}
+    named = given.get("witnesses", [])
+    texts = isinstance(named, list) and all(isinstance(each, str) and each for each in named)
+    if not texts or not set(given) <= {"witnesses"}:
         fix = 'write witnesses = ["/mnt/other/shop.witness"], or leave [ledger] out'
         raise _wrong(path, "[ledger] is not a list of witnesses", fix)
     return tuple(root / each for each in named)

@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from small_project import EVENTS, PAIRS_ONLY, SIGNALS, only, project, write
+from small_project import EVENTS, PAIRS_ONLY, SETTINGS, SIGNALS, only, project, write
 from tacit.cli import main
 from tacit.device.epochs import Charge, asked
 from tacit.device.keys import Secret
 from tacit.device.vault import Vault
-from tacit.errors import BudgetError, DeclarationError, PrivacyError, Refused
+from tacit.errors import BudgetError, DataError, DeclarationError, PrivacyError, Refused
 from tacit.govern.epochs import Epochs
 from tacit.govern.spends import Touched
 from tacit.plan.explain import explain
 from tacit.privacy.filters import Filter, of_one_epoch
 from tacit.privacy.loss import Loss, zcdp
 from tacit.privacy.mechanism import mechanism
+from tacit.project import Project
 from tacit.project.central import CentralQuery, Measure, answer
 from tacit.project.run import run
 from tacit.store import witness
@@ -151,24 +153,19 @@ def test_a_run_is_charged_to_its_epochs_and_shown(
     assert "T718" in capsys.readouterr().err
 
 
-CLOUD = cut(
-    'epsilon=3, delta=1e-5, quotas={"growth": 2.5}',
-    only(
-        SIGNALS,
-        *[
-            "taste",
-            "demand",
-            "popular",
-            "recommender",
-            "space",
-            "training",
-            "looks",
-            "last",
-            "first",
-            "bought",
-        ],
-    ),
-)
+NO_DEVICES = [
+    "taste",
+    "demand",
+    "popular",
+    "recommender",
+    "space",
+    "training",
+    "looks",
+    "last",
+    "first",
+    "bought",
+]
+CLOUD = cut('epsilon=3, delta=1e-5, quotas={"growth": 2.5}', only(SIGNALS, *NO_DEVICES))
 
 
 def test_a_question_is_charged_to_the_epochs_of_its_time(tmp_path: Path) -> None:
@@ -231,6 +228,34 @@ def test_rows_of_another_time_do_not_count(tmp_path: Path) -> None:
         )
         [found] = answer(made, question, purpose="discover").table.column("count").to_pylist()
         assert abs(found - true) < 150 < abs(2 * true - len(times))
+
+
+def test_a_folder_that_was_rolled_back_is_found_by_a_witness_elsewhere(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = SETTINGS + '\n[ledger]\nwitnesses = ["../far.witness"]\n'
+    folder = tmp_path / "shop"
+
+    def ask(number: int) -> None:
+        made = Project.load(folder)
+        question = CentralQuery(source="visits", measures=(Measure(kind="count"),), epsilon=0.1)
+        answer(made, question, purpose="discover", epoch=number)
+        made.control.close()
+
+    write(folder, only(SIGNALS, *NO_DEVICES), settings)
+    ask(0)
+    shutil.copytree(folder / ".tacit", tmp_path / "backup")
+    ask(1)
+    assert main(["budget", str(folder)]) == 0
+    shutil.rmtree(folder / ".tacit")
+    shutil.copytree(tmp_path / "backup", folder / ".tacit")
+    capsys.readouterr()
+    assert main(["budget", str(folder)]) != 0
+    assert "T706" in capsys.readouterr().err
+    for bad in ('witnesses = "x"', "witnesses = [1]", 'other = ["x"]', 'witnesses = [""]'):
+        write(folder, settings=SETTINGS + f"\n[ledger]\n{bad}\n")
+        with pytest.raises(DataError, match="T311"):
+            Project.load(folder)
 
 
 def test_before_anything_ran(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
