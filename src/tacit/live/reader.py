@@ -20,7 +20,7 @@ from tacit.aggregates.columns import Array
 from tacit.errors import DataError, StoreError
 from tacit.live import fold, scan
 from tacit.live.feed import Feed, join_parts, key_parts
-from tacit.live.form import BOOL, FLOAT, LEAST, TEXT, Form, Slot, raw_text, slot_of
+from tacit.live.form import BOOL, FLOAT, HEADER, LEAST, TEXT, Form, Slot, raw_text, slot_of
 from tacit.live.heavy import Sealed, Segments, adds_up, damaged, kind_of
 from tacit.live.lasting import Trace, lasts, sealed_lasts
 from tacit.live.place import Place, glance, look, standing_key
@@ -126,6 +126,11 @@ class _Chosen:
         )
         self.blank = [fold.finish(slot, fold.nothing(slot), 0) for slot in self.slots]
         self.keys = [name for name, _ in form.view.keys]
+
+    def warm_up(self) -> None:
+        """Loads the compiled code that reading a key takes."""
+        nothing = np.zeros(HEADER, np.int64)
+        lasts(nothing, self.form.width, *self.all, np.zeros(len(self.all[0]), np.int64), 0)
 
     def _group(self, window: Window) -> tuple[Any, ...]:
         """Windows whose starts keep the order of their lengths share one pass."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import signal
 import ssl
 from types import FrameType
@@ -72,6 +73,10 @@ def serve(project: Project, settings: Service) -> None:
     """Serves until the process is told to stop (SIGTERM, SIGINT); what is under way is finished."""
     set_up()
     app = application(project, settings)
+    app.resources.answers.warm_up()
+    # What is there by now stays: collecting garbage need not look at it each time.
+    gc.collect()
+    gc.freeze()
     server = Server(config(app, settings), app)
     try:
         server.run()
@@ -130,18 +135,25 @@ class Patient(HttpToolsProtocol):
 
     patience = 10.0
     _waiting: asyncio.TimerHandle | None = None
+    _heading = False
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
         self._wait()
 
-    def on_message_begin(self) -> None:
-        super().on_message_begin()
-        if self._waiting is None:
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self._heading and self._waiting is None:  # a head that did not come in one piece
             self._wait()
 
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._heading = True
+
     def on_headers_complete(self) -> None:
-        self._done()
+        self._heading = False
+        if self._waiting is not None:
+            self._done()
         super().on_headers_complete()
 
     def connection_lost(self, exc: Exception | None) -> None:
