@@ -89,8 +89,9 @@ def kill_while_pushing(folder: Path, times: int, seed: int) -> None:
         process.kill()
 
 
+@pytest.mark.slow
 def test_killed_while_events_come_in(tmp_path: Path) -> None:
-    kill_while_pushing(tmp_path, 1, 1)
+    kill_while_pushing(tmp_path, 5, 1)
 
 
 @pytest.mark.slow

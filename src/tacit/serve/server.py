@@ -87,6 +87,8 @@ def serve(project: Project, settings: Service) -> None:
             where="[serve]",
             fix="choose a port that is free, and a host of this machine",
         ) from None
+    finally:
+        gc.unfreeze()  # libraries tell of what is not let go of when the process ends
 
 
 def config(app: Application, settings: Service) -> uvicorn.Config:
