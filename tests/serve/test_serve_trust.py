@@ -171,6 +171,7 @@ class Authority:
         return paths
 
 
+@pytest.mark.slow
 def test_clients_show_a_certificate(tmp_path: Path) -> None:
     ours, others = Authority(tmp_path, "ours"), Authority(tmp_path, "others")
     ours.issue("server")

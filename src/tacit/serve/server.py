@@ -103,6 +103,8 @@ def serve(project: Project, settings: Service) -> None:
         server.run(sockets=shared(settings) if settings.shared else None)
     except SystemExit:  # it does not start
         raise _taken(settings.host, settings.port) from None
+    finally:
+        gc.unfreeze()  # libraries tell of what is not let go of when the process ends
 
 
 def config(app: Application, settings: Service) -> uvicorn.Config:
