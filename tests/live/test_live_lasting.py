@@ -85,14 +85,15 @@ def test_what_changes_all_the_time_does_not_last(tmp_path: Path) -> None:
 
 def test_it_says_what_it_was_made_of(tmp_path: Path) -> None:
     given = feed()
-    store = online(tmp_path, given, stale=HOUR)
-    store.push("events", events(random.Random(1), 60, NOW), now=NOW)
+    store = online(tmp_path, given, stale=MINUTE)
+    row = {"user": "ann", "item": "i0", "at": NOW - 1, "price": 1.0, "quantity": 3}
+    store.push("events", [row], now=NOW)
     look = store.lookup(["since.None", "of item.count.None"])
     found, trace = read(store, look, {"user": "ann", "item": "i0"}, NOW)
     assert len(trace.heads) == 2
     with store.backend.read() as reading:
         assert reading.get(list(trace.heads)) == list(trace.heads.values())
     assert trace.sources == {"events": (1, False)}
-    assert trace.until == NOW + HOUR + 1  # it is stale from then on
+    assert trace.until == NOW + MINUTE + 1  # it is stale from then on
     assert trace.ages == {0: NOW - found.values[0]}
     assert read(store, look, {"user": "ann", "item": "i0"}, trace.until)[0].status == [1, 1]

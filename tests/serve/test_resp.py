@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import subprocess
 import threading
 import time
@@ -15,11 +16,14 @@ import pytest
 import redis
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 from resp_cases import Running, received, running
 from serve_cases import NOW, ROWS, SETTINGS, filled
 from serve_client import free_port, serving
 from servers import binary
 from test_serve_given import GIVEN, REFUSALS, record
+from test_serve_trust import Authority
 
 from tacit.project import Project
 from tacit.serve.keys import add_key, revoke_key
@@ -326,6 +330,37 @@ def test_servers_share_their_ports(tmp_path: Path) -> None:
                 assert time.monotonic() < end
                 time.sleep(0.1)
         assert other.stop() in (0, -15)
+
+
+def test_over_tls_as_http(tmp_path: Path) -> None:
+    """With `certificate` and `client_ca`, Redis clients show one too; in the clear nothing is said."""
+    ours, others = Authority(tmp_path, "ours"), Authority(tmp_path, "others")
+    ours.issue("server")
+    client, stranger = ours.issue("client"), others.issue("stranger")
+    port = free_port()
+    how = (
+        f'\n[serve]\nresp = {port}\ncertificate = "server.crt"\nprivate_key = "server.key"\n'
+        'client_ca = "ours.pem"\n'
+    )
+    mine = filled(tmp_path, settings=SETTINGS + how)
+    own = add_key(mine.control, "own", ["discover"], [], None)
+    mine.online.backend.close()
+
+    def looks(pair: tuple[Path, Path]) -> Any:
+        certificate, private = map(str, pair)
+        reading = redis.Redis(
+            port=port, host="127.0.0.1", password=own, ssl=True, ssl_ca_certs=str(ours.path),
+            ssl_certfile=certificate, ssl_keyfile=private, retry=Retry(NoBackoff(), 0),
+        )  # fmt: skip
+        return reading.hget("person:p1", "looks")
+
+    with serving(tmp_path, scheme="https"):
+        assert looks(client) == b"2"
+        with pytest.raises(redis.ConnectionError):
+            looks(stranger)
+        with socket.create_connection(("127.0.0.1", port), timeout=20) as plain:
+            plain.sendall(frame(b"PING"))
+            assert b"PONG" not in received(plain)
 
 
 # ---------------------------------------------------------------------- another client

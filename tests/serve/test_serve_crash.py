@@ -89,8 +89,9 @@ def kill_while_pushing(folder: Path, times: int, seed: int) -> None:
         process.kill()
 
 
+@pytest.mark.slow
 def test_killed_while_events_come_in(tmp_path: Path) -> None:
-    kill_while_pushing(tmp_path, 1, 1)
+    kill_while_pushing(tmp_path, 5, 1)
 
 
 @pytest.mark.slow
@@ -98,6 +99,7 @@ def test_killed_a_hundred_times_while_events_come_in(tmp_path: Path) -> None:
     kill_while_pushing(tmp_path, 100, 2)
 
 
+@pytest.mark.slow
 def test_a_disk_that_fills_and_has_room_again(tmp_path: Path) -> None:
     """A file that may grow no further is to LMDB what a full disk is."""
     shop = filled(tmp_path)

@@ -217,6 +217,7 @@ def test_revoked_keys_and_new_ones_are_seen_within_seconds(served: Any) -> None:
         revoke_key(shop.control, headers["authorization"].split("_")[1])
 
 
+@pytest.mark.slow
 def test_a_port_that_is_taken_is_told(served: Any, tmp_path: Path) -> None:
     process, _ = served
     filled(tmp_path, settings=LIMITS).online.backend.close()

@@ -42,7 +42,7 @@ class Occurring:
                     last[code] = i
         self.last = np.array(last, np.int64)
         ends = np.bincount(self.last, minlength=len(sets)) if last else np.zeros(len(sets), int)
-        self.after = np.append(np.cumsum(ends[::-1])[::-1], 0)  # values from tile i on
+        self.after: Array = np.append(np.cumsum(ends[::-1])[::-1], 0)  # values from tile i on
         self._segments: dict[int, Array] = {}
 
     def segment(self, name: int, rows: Rows) -> Array:
@@ -66,7 +66,7 @@ class Occurring:
             kept &= passes == 0x100000001
         cell = form.cells[i]
         words = (masks >> (32 + i % 32)) & 1 if cell < 0 else rows.rows[:, cell]
-        found = np.full(len(words), _NONE, np.int64)
+        found: Array = np.full(len(words), _NONE, np.int64)
         distinct, places = np.unique(words[kept], return_inverse=True)
         known, fresh = self.codes, len(self.codes)
         numbers = []
@@ -99,7 +99,7 @@ def _mark(
 def count_more(
     head_times: Any, head_codes: Any, edge_times: Any, edge_codes: Any, start: int, end: int,
     last: Any, first: int, seen: Any, mark: int,
-) -> int:  # fmt: skip
+) -> Any:  # fmt: skip
     """How many values of the rows in [start, end) occur in no tile from ``first`` on.
 
     ``seen`` has a place for each number, none of them ``mark`` yet.

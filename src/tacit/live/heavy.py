@@ -449,7 +449,7 @@ class Sealed:
             more = count_more(
                 times, codes, edge_times, edge_codes, start, end, there.last, first, seen, mark
             )
-            found.append(int(there.after[first]) + more)
+            found.append(int(there.after[first]) + int(more))
         return found
 
     @property

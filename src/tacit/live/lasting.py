@@ -101,7 +101,7 @@ def sealed_lasts(
             if rows is None:
                 return at
             found = int(rows.rows[rows.before(at), 0]) + 1
-    places = np.searchsorted(highs, starts).tolist()
+    places: Any = np.searchsorted(highs, starts).tolist()
     for w, (start, place) in enumerate(zip(starts.tolist(), places, strict=True)):
         if start == LEAST or place == len(tiles) or tiles[place].low >= at:
             continue

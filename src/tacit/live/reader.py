@@ -20,7 +20,7 @@ from tacit.aggregates.columns import Array
 from tacit.errors import DataError, StoreError
 from tacit.live import fold, scan
 from tacit.live.feed import Feed, join_parts, key_parts
-from tacit.live.form import BOOL, FLOAT, LEAST, SEALED, TEXT, Form, Slot, raw_text, slot_of
+from tacit.live.form import BOOL, FLOAT, HEADER, LEAST, SEALED, TEXT, Form, Slot, raw_text, slot_of
 from tacit.live.heavy import Sealed, Segments, adds_up, damaged, kind_of
 from tacit.live.lasting import Trace, forgotten, lasts, sealed_lasts
 from tacit.live.place import Place, glance, look, standing_key
@@ -139,6 +139,12 @@ class _Chosen:
             told = sealed.distinct(slot, rows, [int(answer.starts[w]) for w in plain], at)
             found |= dict(zip(plain, told or (), strict=told is not None))
         return found
+
+    def warm_up(self) -> None:
+        """Loads the compiled code that reading a key takes."""
+        nothing = np.zeros(HEADER, np.int64)
+        lasts(nothing, self.form.width, *self.all, np.zeros(len(self.all[0]), np.int64), 0)
+        forgotten(nothing, self.form.width, *self.all, 0)
 
     def _group(self, window: Window) -> tuple[Any, ...]:
         """Windows whose starts keep the order of their lengths share one pass."""

@@ -14,10 +14,11 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, TypeAlias
 
 from tacit.declare import Place
-from tacit.errors import ServeError
+from tacit.errors import ServeError, StoreError
 from tacit.live.lasting import Trace
 from tacit.live.reader import Table, Values
 from tacit.plan.views import formulas_of, given_of
@@ -287,6 +288,26 @@ class Answers:
             known = sorted({needs[0] for needs in self.entities.values() if len(needs) == 1})
             raise unknown("entity", entity, known, "T842")
         return found
+
+    def warm_up(self) -> None:
+        """Loads what reading takes, by reading of nobody: else the first request waits for it.
+
+        A store that cannot be read now may be read later: that is told to who asks then.
+        """
+        kinds = self.key_types()
+        nobody = {name: "" if kind is Type.TEXT else 0 for name, kind in kinds.items()}
+        purpose = next(iter(self.decisions.allowed), None)
+        if purpose is None or not self.names:
+            return
+        asked = self.ask(None, purpose)
+        given = dict.fromkeys(asked.given)
+        with suppress(StoreError):
+            asked.serving.one(nobody, self.project.now(), given=given)
+            asked.serving.many(
+                {n: [key] for n, key in nobody.items()}, self.project.now(), given=given
+            )
+            for view in asked.serving.lookup.views:
+                view.warm_up()
 
     def with_keys(self, entities: Iterable[str], given: Iterable[str] = ()) -> tuple[str, ...]:
         """The names that need no keys but these, and nothing else given.

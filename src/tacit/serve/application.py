@@ -29,6 +29,7 @@ from tacit.serve.traces import Tracing
 
 Handler = Callable[[Request], Answer]
 _KEEP = 1.0  # seconds between looks at the keys
+_TURN = 120.0  # seconds after which answers that were not asked for again are let go
 
 
 class Route(NamedTuple):
@@ -272,10 +273,14 @@ class Application:
                 return
 
     async def _keep(self) -> None:
-        """Keys that were added or revoked are seen within a second or so."""
-        loop = asyncio.get_running_loop()
+        """Keys that were added or revoked are seen within a second or so; answers that are asked
+        for no more are let go within some minutes."""
+        loop, turned = asyncio.get_running_loop(), perf_counter()
         while True:
             await asyncio.sleep(_KEEP)
+            if perf_counter() - turned > _TURN:
+                self.resources.answers.kept.turn()
+                turned = perf_counter()
             try:
                 await loop.run_in_executor(self._readers, self.identity.refresh)
             except Exception as error:

@@ -122,7 +122,11 @@ def _ask(answers: Answers, kinds: Mapping[str, Type]) -> dict[str, Any]:
 
 
 def _push(answers: Answers, source: str, batch: int) -> dict[str, Any]:
-    rows = {"type": "array", "items": {"$ref": f"#/components/schemas/Row.{source}"}}
+    rows = {
+        "type": "array",
+        "description": f"Rows as Row.{source} has them; what is none is quarantined, not refused.",
+        "items": {},
+    }
     return {
         "summary": f"Events of {source}: on the disk, and counted once, when it is answered.",
         "operationId": f"push_{source}",
@@ -290,6 +294,7 @@ def _row_question(
     """The same by rows, which have a key for each entity and a value for each input."""
     found = _question(answers, kinds, entities, (), None)
     row = found["properties"].pop("keys")
+    found["properties"].pop("inputs", None)
     row["required"] += given
     row["properties"] |= {name: _value(str(answers.inputs[name])) for name in given}
     names = answers.with_keys(entities, given)
@@ -316,7 +321,7 @@ def _question(
         "type": "object",
         "required": list(given),
         "additionalProperties": False,
-        "properties": {name: _value(str(answers.inputs[name])) for name in given},
+        "properties": {name: _value(str(kind)) for name, kind in answers.inputs.items()},
     }
     found = {
         "title": f"Of {' and '.join(entities)}" + (f", many of {listed}" if listed else ""),
@@ -340,7 +345,7 @@ def _question(
             "at": {"anyOf": [{"type": "integer", **LONGEST}, {"type": "null"}]},
         },
     }
-    if given:
+    if answers.inputs:
         found["properties"]["inputs"] = inputs  # type: ignore[index]
     return found
 

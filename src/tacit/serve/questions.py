@@ -28,12 +28,12 @@ class Question(msgspec.Struct, forbid_unknown_fields=True):
     A row has a key for each entity and a value for each input, by their names.
     """
 
-    keys: dict[str, str | int | float | list[str | int | float]] | None = None
+    keys: dict[str, str | int | float | list[str | int | float]] | msgspec.UnsetType = msgspec.UNSET
     signals: list[str] | None = None
     purpose: str | None = None
     at: int | float | None = None
-    inputs: dict[str, Any] | None = None
-    rows: list[dict[str, Any]] | None = None
+    inputs: dict[str, Any] = {}
+    rows: list[dict[str, Any]] | msgspec.UnsetType = msgspec.UNSET
 
 
 _QUESTION = msgspec.json.Decoder(Question)
@@ -51,7 +51,8 @@ def read_question(body: bytes) -> Question:
     if at is not None and not (isinstance(at, int) and -(2**63) <= at < 2**63):
         raise malformed("`at` is no moment", "$.at", "give microseconds since 1970, UTC")
     found.at = at
-    if (found.keys is None) == (found.rows is None) or (found.rows is not None and found.inputs):
+    by_rows = found.rows is not msgspec.UNSET
+    if (found.keys is msgspec.UNSET) != by_rows or (by_rows and found.inputs):
         fix = "give keys, and inputs where there are any; or rows, which have both"
         raise malformed("there are no keys, or keys and rows", "body", fix)
     return found
@@ -143,9 +144,9 @@ def wanted(
 
     Raises ServeError T840 for what does not fit, T842 for an unknown entity, T847 for too many.
     """
-    if question.rows is not None:
+    if not isinstance(question.rows, msgspec.UnsetType):
         return _rows(question.rows, kinds, inputs, most)
-    assert question.keys is not None, "it was checked as it was read"
+    assert not isinstance(question.keys, msgspec.UnsetType), "it was checked as it was read"
     keys = {}
     lists = [len(key) for key in question.keys.values() if isinstance(key, list)]
     if len(lists) > 1:
@@ -161,8 +162,7 @@ def wanted(
         else:
             keys[entity] = _key(entity, kinds[entity], key, "$.keys")
     given = {
-        name: _input(name, value, inputs, "$.inputs")
-        for name, value in (question.inputs or {}).items()
+        name: _input(name, value, inputs, "$.inputs") for name, value in question.inputs.items()
     }
     return Wanted(keys, given, lists[0] if lists else None)
 

@@ -306,7 +306,7 @@ class Connection(asyncio.Protocol):
         """Reads for a purpose of the caller's from now on. Raises ServeError T862."""
         if purpose is None and len(caller.purposes) == 1:
             purpose = next(iter(caller.purposes))
-        if purpose not in caller.purposes:
+        if purpose is None or purpose not in caller.purposes:
             raise ServeError(
                 "the key is for several purposes, and none was named"
                 if purpose is None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import signal
 import socket
 import ssl
@@ -93,11 +94,17 @@ def serve(project: Project, settings: Service) -> None:
     """Serves until the process is told to stop (SIGTERM, SIGINT); what is under way is finished."""
     set_up()
     app = application(project, settings)
+    app.resources.answers.warm_up()
+    # What is there by now stays: collecting garbage need not look at it each time.
+    gc.collect()
+    gc.freeze()
     server = Server(config(app, settings), app)
     try:
         server.run(sockets=shared(settings) if settings.shared else None)
     except SystemExit:  # it does not start
         raise _taken(settings.host, settings.port) from None
+    finally:
+        gc.unfreeze()  # libraries tell of what is not let go of when the process ends
 
 
 def config(app: Application, settings: Service) -> uvicorn.Config:
@@ -191,7 +198,8 @@ class Patient(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         self._heading = False
-        self._done()
+        if self._waiting is not None:
+            self._done()
         if self._answer():
             self._answered = True
             return
