@@ -97,7 +97,7 @@ class Process:
                 env={**os.environ, "PYTHONUNBUFFERED": "1"},
                 preexec_fn=self.before,
             )  # fmt: skip
-        for _ in range(1200):
+        for _ in range(6000):  # a machine may be busy: to start takes seconds of its time
             if self.process.poll() is not None:
                 raise RuntimeError(self.lines.read_text())
             with socket.socket() as probe:
