@@ -28,7 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     try:
         with warnings.catch_warnings():
-            warnings.showwarning = _beside  # type: ignore[assignment]
+            warnings.showwarning = _beside
             status = command(given)
         sys.stdout.flush()
         return status
