@@ -261,6 +261,8 @@ def moments_of(project: Project, node: Node) -> pa.Table | None:
 
     A fast clock may date an event a little ahead of now: it has no row yet.
     """
+    import pyarrow as pa
+
     views = views_of(project.plan, node.inputs)
     entities = {entity for view in views for entity, _ in view.keys}
     for source in dict.fromkeys(view.source for view in views):
@@ -272,5 +274,8 @@ def moments_of(project: Project, node: Node) -> pa.Table | None:
         }
         if all(len(found) == 1 for found in columns.values()):
             keys = {name: found[0] for name, found in columns.items()}
-            return read_moments(project, source, keys, (None, project.now()))
+            rows = read_moments(project, source, keys, (None, project.now()))
+            # Timestamps: whole numbers of long ago would be taken for another unit.
+            moments = rows["at"].cast(pa.timestamp("us", "UTC"))
+            return rows.set_column(rows.column_names.index("at"), "at", moments)
     return None
