@@ -334,7 +334,7 @@ def test_zones_may_be_mixed(project: Project, tmp_path: Path) -> None:
         ([{"user": "1", "at": True}], "row 0"),
         ("nowhere.parquet", "no such file"),
         (7, "int"),
-        (pa.table({"user": ["1"], "at": [1], "gifts": [1]}), "two columns 'gifts'"),
+        (pa.table({"user": ["1"], "at": [NOW], "gifts": [1]}), "two columns 'gifts'"),
     ],
 )  # fmt: skip
 def test_a_spine_that_cannot_be_used(project: Project, asked: Any, says: str) -> None:
@@ -564,12 +564,12 @@ def test_features_need_no_sink(project: Project) -> None:
     ("signals", "asked", "expected"),
     [
         (["gifts"], [{"user": "1"}], "T371"),
-        (["gifts"], [{"at": 1}], "T371"),
-        (["gifts"], pa.table({"user": ["1"], "at": [1], "gifts": [1]}), "T371"),
-        (["gifts", "gifts"], [{"user": "1", "at": 1}], "T371"),
+        (["gifts"], [{"at": NOW}], "T371"),
+        (["gifts"], pa.table({"user": ["1"], "at": [NOW], "gifts": [1]}), "T371"),
+        (["gifts", "gifts"], [{"user": "1", "at": NOW}], "T371"),
         (["gifts"], "nowhere.parquet", "T301"),
-        ("nothing", [{"user": "1", "at": 1}], "T313"),
-        (["gifts"], [{"user": 1, "at": 1}], "T341"),
+        ("nothing", [{"user": "1", "at": NOW}], "T313"),
+        (["gifts"], [{"user": 1, "at": NOW}], "T341"),
     ],
 )
 def test_features_that_cannot_be_asked(
