@@ -224,7 +224,7 @@ def test_killed_anywhere_it_is_finished_by_the_next(tmp_path: Path) -> None:
     draw = random.Random(5)
     whole = 0.0
     cut = 0
-    for attempt in range(12):
+    for attempt in range(8):
         project = make(tmp_path / f"shop{attempt}")
         begun = time.monotonic()
         if killed(project, 600.0 if not attempt else draw.uniform(0.3, 1.0) * whole):
@@ -241,7 +241,7 @@ def test_killed_anywhere_it_is_finished_by_the_next(tmp_path: Path) -> None:
         project.control.verify()
         receipts = [r for r in project.control.read("receipt") if r.key.startswith("forget:")]
         assert 1 <= len(receipts) <= 2
-    assert cut > 2
+    assert cut > 1
 
 
 @pytest.mark.parametrize("step", ["lake:visits", "online", "receipt"])
