@@ -6,6 +6,7 @@ import ast
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -47,15 +48,19 @@ OUTSIDE = {
 ENTROPY = "privacy/randomness.py"
 
 
-def modules() -> Iterator[tuple[Path, str, ast.Module]]:
+@cache
+def modules() -> tuple[tuple[Path, str, tuple[ast.AST, ...]], ...]:
+    """Every module: its path, its room, its syntax from top to bottom."""
+    found = []
     for path in sorted(PACKAGE.rglob("*.py")):
         relative = path.relative_to(PACKAGE)
         room = relative.parts[0].removesuffix(".py")
-        yield relative, room, ast.parse(path.read_text())
+        found.append((relative, room, tuple(ast.walk(ast.parse(path.read_text())))))
+    return tuple(found)
 
 
-def imports(tree: ast.Module) -> Iterator[str]:
-    for node in ast.walk(tree):
+def imports(nodes: tuple[ast.AST, ...]) -> Iterator[str]:
+    for node in nodes:
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -70,8 +75,8 @@ def test_every_room_is_placed() -> None:
 def test_imports_point_one_way() -> None:
     wrong = [
         f"{path} imports {name}"
-        for path, room, tree in modules()
-        for name in imports(tree)
+        for path, room, nodes in modules()
+        for name in imports(nodes)
         if room in LEVEL and name.startswith("tacit.")
         for other in [name.split(".")[1]]
         # A name of the package's own face (`from tacit import Entity`) is no room.
@@ -83,15 +88,15 @@ def test_imports_point_one_way() -> None:
 def test_pure_rooms_do_no_io() -> None:
     wrong = [
         f"{path} imports {name}"
-        for path, room, tree in modules()
-        for name in imports(tree)
+        for path, room, nodes in modules()
+        for name in imports(nodes)
         if room in PURE and name.split(".")[0] in OUTSIDE
         if (str(path), name) != (ENTROPY, "secrets")
     ]
     calls = [
         f"{path}:{node.lineno} calls {node.func.id}"
-        for path, room, tree in modules()
-        for node in ast.walk(tree)
+        for path, room, nodes in modules()
+        for node in nodes
         if room in PURE and isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
         if node.func.id in ("open", "print", "input", "exec", "eval", "__import__")
     ]
@@ -106,14 +111,14 @@ def test_randomness_is_the_systems() -> None:
     seeded = {"demo/synthetic.py"}
     wrong = [
         f"{path} imports {name}"
-        for path, _, tree in modules()
-        for name in imports(tree)
+        for path, _, nodes in modules()
+        for name in imports(nodes)
         if name.split(".")[0] == "random" or name.startswith("numpy.random")
     ]
     wrong += [
         f"{path}:{node.lineno}"
-        for path, _, tree in modules()
-        for node in ast.walk(tree)
+        for path, _, nodes in modules()
+        for node in nodes
         if isinstance(node, ast.Attribute) and node.attr == "random" and str(path) not in seeded
         if isinstance(node.value, ast.Name) and node.value.id in ("np", "numpy")
     ]

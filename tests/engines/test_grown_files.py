@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -99,6 +100,21 @@ def test_files_give_what_their_rows_give(
     none = Files([], SCHEMA, "at", {})
     empty = engine.features([VIEW], {**grown, "events": none}, SPINE)
     assert empty.equals(Local().features([VIEW], {**grown, "events": SCHEMA.empty_table()}, SPINE))
+
+
+@pytest.mark.parametrize("engine_name", ["local", pytest.param("spark", marks=pytest.mark.slow)])
+def test_rows_of_nobody_and_rows_that_came_later_are_none(
+    engine_name: str, grown: dict[str, Files], request: pytest.FixtureRequest
+) -> None:
+    engine: Computing = Local() if engine_name == "local" else request.getfixturevalue("spark")
+    rows = tables()["events"]
+    there = [n % 5 != 4 and n <= 14 for n in range(5, 20)]
+    expected = Local().features([VIEW], {**tables(), "events": rows.filter(pa.array(there))}, SPINE)
+    files = replace(grown["events"], required=("item",), arrived=("at", 14))
+    assert engine.features([VIEW], {**grown, "events": files}, SPINE).equals(expected)
+    unknown = replace(files, arrived=("never", 14), schema=SCHEMA)  # no file has the column
+    none = engine.features([VIEW], {**grown, "events": unknown}, SPINE)
+    assert set(none["n"].to_pylist()) == {0}
 
 
 def test_damaged_files_are_told(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ CODE = re.compile(r"T\d{3}")
 ROW = re.compile(r"^\| (T\d{3}) \| (.+) \|$", re.MULTILINE)
 
 
+@cache
 def raised() -> dict[str, str]:
     """Every string in the package that is a code, and where it stands first."""
     found: dict[str, str] = {}

@@ -112,6 +112,19 @@ def test_moments_of_another_unit_are_refused_until_it_is_said(
     assert Project.load(project.root).rows("visits").expired == small.history().num_rows
 
 
+def test_a_spine_of_another_unit_is_refused(tmp_path: Path) -> None:
+    project = small.project(tmp_path / "shop")
+    asked = moments().set_column(1, "at", pc.divide(moments()["at"], 1_000_000))
+    pq.write_table(asked, tmp_path / "spine.parquet")
+    for spine in (asked, asked.to_pylist(), tmp_path / "spine.parquet"):
+        with pytest.raises(DataError, match="T348"):
+            project.features(SIGNALS, spine)
+    old = [{"person": "p", "at": "1970-01-01T00:00:01Z"}, {"person": "p", "at": project.now()}]
+    assert project.features(SIGNALS, old).num_rows == 2
+    stamps = asked.set_column(1, "at", asked["at"].cast(pa.timestamp("us")))
+    assert project.features(SIGNALS, stamps).num_rows == asked.num_rows
+
+
 @pytest.mark.parametrize("kind", ["table", "csv", "jsonl"])
 def test_what_is_ingested_is_held_to_its_unit(kind: str, tmp_path: Path) -> None:
     project = small.project(tmp_path / "shop", settings=LAKE)

@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from tacit.errors import DataError
-from tacit.store.files import ARROW, check_file, micros
+from tacit.store.files import ARROW, check_file, micros, strange
 from tacit.values import DAY, Type, moment
 
 Rows: TypeAlias = pa.Table | Path | str | Sequence[Mapping[str, Any]]
@@ -65,8 +65,8 @@ def read_spine(given: Rows, keys: Mapping[str, Type], row: str | None = None) ->
 def read_moments(given: Rows, keys: Mapping[str, Type], row: str | None = None) -> pa.Table:
     """The rows of a spine as they came, with ``at`` in microseconds and keys of their types.
 
-    Raises DataError T301 or T302 for a file, T371 for a column that is missing, there twice or
-    without a moment in some row.
+    Raises DataError T301 or T302 for a file, T348 for whole numbers of another unit, T371 for a
+    column that is missing, there twice or without a moment in some row.
     """
     table = _table(given)
     names = table.column_names
@@ -78,6 +78,8 @@ def read_moments(given: Rows, keys: Mapping[str, Type], row: str | None = None) 
             what = {AT: "the moment of each row"}.get(name, f"the key of the entity {name!r}")
             what = "the row ids" if name == row else what
             _wrong(f"it has no column {name!r}", f"add it: it holds {what}")
+    if pa.types.is_integer(table[AT].type) and not isinstance(given, list | tuple):
+        _check_unit(table[AT])
     at = _moments(table[AT])
     if at.null_count:
         first = pc.index(pc.is_null(at), True).as_py()
@@ -88,6 +90,20 @@ def read_moments(given: Rows, keys: Mapping[str, Type], row: str | None = None) 
             nothing = pa.nulls(table.num_rows, ARROW[kind])
             table = table.set_column(names.index(name), name, nothing)
     return table
+
+
+def _check_unit(whole: pa.ChunkedArray) -> None:
+    """Raises DataError T348 where most of the moments that are whole numbers are of no day near
+    ours: nothing would be found, and nobody told."""
+    odd = pc.sum(strange(whole)).as_py() or 0
+    if 2 * odd > len(whole):
+        raise DataError(
+            f"{odd:,} of {len(whole):,} rows are at whole numbers that as microseconds lie before"
+            " 1990 or after 2100",
+            code="T348",
+            where="spine",
+            fix="give microseconds since 1970 UTC, timestamps, or ISO 8601 text",
+        )
 
 
 def check_columns(table: pa.Table, names: Sequence[str]) -> None:
@@ -159,6 +175,7 @@ def _from_dicts(given: Sequence[Mapping[str, Any]]) -> pa.Table:
     for name in names:
         values = [each.get(name) for each in given]
         if name == AT:
+            _check_unit(pa.chunked_array([[v for v in values if type(v) is int]], pa.int64()))
             columns[name] = pa.array([_moment(v, i) for i, v in enumerate(values)], pa.int64())
             continue
         try:

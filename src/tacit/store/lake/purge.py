@@ -17,6 +17,7 @@ from pyiceberg.table.update.snapshot import ExpireSnapshots
 
 from tacit.errors import StoreError
 from tacit.store.lake.files import LakeIO, local_path
+from tacit.store.lake.manifests import live_files
 from tacit.store.lake.table import LakeTable
 
 Settle = Callable[[Snapshot], None]
@@ -37,8 +38,7 @@ def reachable(table: Table) -> set[str]:
             if manifest.manifest_path in seen:
                 continue
             seen.add(manifest.manifest_path)
-            entries = manifest.fetch_manifest_entry(table.io, discard_deleted=True)
-            found |= {entry.data_file.file_path for entry in entries}
+            found |= {file.file_path for file in live_files(manifest, table.io)}
     return found | seen
 
 
@@ -52,8 +52,8 @@ def holding(table: LakeTable, gone: Iterable[DataFile]) -> list[Snapshot]:
     def holds(snapshot: Snapshot) -> bool:
         for manifest in snapshot.manifests(table.table.io):
             if manifest.manifest_path not in seen:
-                entries = manifest.fetch_manifest_entry(table.table.io, discard_deleted=True)
-                seen[manifest.manifest_path] = any(e.data_file.file_path in paths for e in entries)
+                held = live_files(manifest, table.table.io)
+                seen[manifest.manifest_path] = any(file.file_path in paths for file in held)
             if seen[manifest.manifest_path]:
                 return True
         return False
@@ -70,8 +70,8 @@ def past(table: LakeTable) -> list[DataFile]:
         for manifest in snapshot.manifests(table.table.io):
             if manifest.manifest_path not in seen:
                 seen.add(manifest.manifest_path)
-                for entry in manifest.fetch_manifest_entry(table.table.io, discard_deleted=True):
-                    found[entry.data_file.file_path] = entry.data_file
+                held = live_files(manifest, table.table.io)
+                found |= {file.file_path: file for file in held}
     return [file for path, file in found.items() if path not in live]
 
 

@@ -47,6 +47,7 @@ from tacit.errors import DataError, StoreError
 from tacit.privacy.randomness import system
 from tacit.store.files import first_line
 from tacit.store.lake.layout import ARRIVED, Layout
+from tacit.store.lake.manifests import live_files
 from tacit.values import Type
 
 BUCKETS = 16
@@ -208,8 +209,7 @@ class LakeTable:
                     where=self.layout.name,
                     fix="have that engine rewrite its data files, or delete by copy-on-write",
                 )
-            entries = manifest.fetch_manifest_entry(self.table.io, discard_deleted=True)
-            found += [entry.data_file for entry in entries]
+            found += live_files(manifest, self.table.io)
         return sorted(found, key=lambda file: file.file_path)
 
     def ingested(self, ingestion: str) -> Snapshot | None:
