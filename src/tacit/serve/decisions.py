@@ -1,8 +1,9 @@
 """The decision table: which purpose may see which signal, told by the plan once, not per read.
 
 A purpose may see a value of the cloud if the value's label allows it (rule T203 of the flow check)
-and if the purpose accepts every lawful basis the data was gathered on (T208). Everything else is
-denied, and so is all of a purpose that nobody declared.
+and if the purpose accepts every lawful basis the data was gathered on (T208). Where a project
+declares sinks `to="online"`, one of them must clear the signal for the purpose too. Everything else
+is denied, and so is all of a purpose that nobody declared.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from tacit.errors import ServeError
 from tacit.plan import Plan
 from tacit.plan.graph import Port
 from tacit.plan.rules import RULES, Clearance
+from tacit.plan.views import served
 
 DECIDING = ("T202", "T203", "T208")
 """The rules of the flow check that hold of a read: place, purposes, lawful bases. Regions and
@@ -47,6 +49,7 @@ def decide(plan: Plan, names: Iterable[str]) -> Decisions:
     """The table of a plan, for signals, formulas and metrics by their names."""
     rules = [rule for rule in RULES if rule.code in DECIDING]
     labels = {name: plan.label(Port(name, "value")) for name in names}
+    cleared = served(plan)
     allowed = {}
     for purpose, declared in plan.declarations.of(Purpose).items():
         bases = frozenset(declared.bases)
@@ -55,5 +58,6 @@ def decide(plan: Plan, names: Iterable[str]) -> Decisions:
             name
             for name, label in labels.items()
             if not any(rule.broken(label, clearance) for rule in rules)
+            and (not cleared or purpose in cleared.get(name, ()))
         )
     return Decisions(allowed)
