@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from serve_cases import NOW, filled
+from serve_cases import NOW, SIGNALS, filled
 
 from tacit.errors import ServeError
 from tacit.live.reader import Status
@@ -49,6 +49,26 @@ def test_the_decision_table_is_the_plan_s(tmp_path: Path) -> None:
     assert answers.ask(None, "sell").one({"person": "p1", "thing": "i1"}).status == [
         Status.DENIED
     ] * len(answers.names)
+
+
+PAGE = """
+page = Sink(
+    "What the page shows.", signals=[looks, share], to="online", place="cloud",
+    purposes=[discover], region="eu", keep="400d",
+)
+"""
+
+
+def test_where_online_sinks_are_declared_one_must_clear_what_is_served(tmp_path: Path) -> None:
+    answers = Answers.open(filled(tmp_path, SIGNALS + PAGE))
+    assert answers.decisions.allowed == {
+        "discover": {"looks", "share"},
+        "measure": set(),
+        "sell": set(),
+    }
+    found = answers.ask(["looks", "last", "share"], "discover").one({"person": "p1"})
+    assert found.values == [2, None, 0.5]
+    assert found.status == [Status.FRESH, Status.DENIED, Status.FRESH]
 
 
 def test_what_cannot_be_asked(tmp_path: Path) -> None:

@@ -234,6 +234,12 @@ def lookup(
     check_kinds(project, names, {})
     if sink is not None or purpose is not None or served(project.plan):
         cleared(project, "online", names, sink, purpose_of(project, purpose))
+    return ready(project, names)
+
+
+def ready(project: Project, names: Sequence[str]) -> Serving:
+    """Signals to be read by one that has decided who may see them. Raises DataError T393 for one
+    that the online store does not keep."""
     views = views_of(project.plan, names)
     for source in sorted({view.source for view in views}):
         check_based(project, source)

@@ -23,7 +23,7 @@ from tacit.live.lasting import Trace
 from tacit.live.reader import Table, Values
 from tacit.plan.views import formulas_of, given_of
 from tacit.project import Project
-from tacit.project.serving import Serving
+from tacit.project.serving import Serving, ready
 from tacit.serve.decisions import Decisions, decide
 from tacit.serve.encode import Encoder, floats_of
 from tacit.serve.kept import Entry, Kept
@@ -80,7 +80,7 @@ class Asked:
                 read.append(self._guard.signal)
                 may.append(True)
             may[self._guard.place] = True
-        self.serving: Serving = project.lookup(read)
+        self.serving: Serving = ready(project, read)
         self.given = self.serving.given
         self.entities: dict[str, Type] = {}
         for view in self.serving.lookup.views:
