@@ -149,17 +149,12 @@ def write(
     """See `Project.write`."""
     names = named(project, signals)
     check_kinds(project, names, {})
-    if given := given_of(project.plan, names):
-        raise DataError(
-            f"a formula is over {min(given)!r}, which is given with requests: files have none",
-            code="T371",
-            where="spine",
-            fix="use Project.features, with the column in the spine, or leave the formula out",
-        )
     views, formulas = views_of(project.plan, names), formulas_of(project.plan, names)
     computed = [window.signal for view in views for window in view.windows]
     asked, goal = _spine(project, spine), Path(target)
     _check_spine(asked, [*computed, *names])
+    empty = scan(asked).schema.empty_table()
+    with_given(empty.select([]), empty, given_of(project.plan, names))
     _check_target(project, goal, asked)
     with ExitStack() as held:
         tables = opened(project, views, held)
