@@ -13,7 +13,7 @@ DEMO := $(if $(DATA),--data $(DATA)) $(if $(DEVICES),--devices $(DEVICES)) $(if 
 demo: $(READY)          ## the whole of it on a synthetic population, or on DATA=events.parquet
 	$(BIN)/tacit demo $(DEMO)
 
-test: $(READY)          ## the default tests, under three minutes
+test: $(READY)          ## the default tests, about five minutes
 	$(BIN)/python -m pytest -m "not slow" -n 2 $(ARGS)
 
 test-slow: $(SPARK) $(FLINK)/.ready ## the slow ones, all examples of every law; Spark and Flink want Java 17

@@ -10,13 +10,13 @@ from servers import redis_server
 
 
 def test_a_shop_made_up(tmp_path: Path) -> None:
-    shop = Shop(tmp_path, arriving(synthetic(1, 6000), 1), 1)
+    shop = Shop(tmp_path, arriving(synthetic(1, 3000), 1), 1)
     shop.run(12, 8)
     assert shop.check(10)["restarts"]
 
 
 def test_a_real_shop(tmp_path: Path, online_retail: Path) -> None:
-    shop = Shop(tmp_path, arriving(retail(online_retail, 20_000), 2), 2)
+    shop = Shop(tmp_path, arriving(retail(online_retail, 8_000), 2), 2)
     shop.run(10, 10)
     shop.check(10)
 

@@ -91,6 +91,7 @@ _NUMBERS = {
     "remember": 1 << 40,
 }
 _FLAGS = ("open", "shared", "traces")
+SERVICE_KEYS = (*_TEXTS, *_NUMBERS, *_FLAGS)
 _TABLES = ("refusals", "oidc")
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
@@ -99,7 +100,7 @@ def service(root: Path, raw: Any, wrong: Wrong) -> Service:
     """The settings of ``[serve]``. Raises what ``wrong`` makes: DataError T311."""
     if not isinstance(raw, dict):
         raise wrong("`serve` is not a table", "write [serve] and settings such as port = 8787")
-    known = (*_TEXTS, *_NUMBERS, *_FLAGS, *_TABLES)
+    known = (*SERVICE_KEYS, *_TABLES)
     for name, value in raw.items():
         if name not in known:
             close = difflib.get_close_matches(name, known, 1)

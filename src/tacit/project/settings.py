@@ -48,7 +48,7 @@ from typing import Any
 from tacit.declare import Declarations, Source
 from tacit.errors import DataError
 from tacit.project.engine import Chosen, chosen
-from tacit.project.service import Service, service
+from tacit.project.service import SERVICE_KEYS, Service, service
 from tacit.project.streams import Streams, streams
 from tacit.store.files import UNITS
 from tacit.values import duration, moment
@@ -64,10 +64,7 @@ KEYS: Mapping[str, tuple[str, ...]] = {
     "ledger": ("witnesses",),
     "stream": ("shards", "every"),
     "stream.sources.NAME": ("folder", "kafka", "topic", "ids", "properties", "options"),
-    "serve": (
-        *("host", "port", "open", "in_flight", "batch", "body", "patience", "drain", "log"),
-        *("traces", "certificate", "private_key", "client_ca"),
-    ),
+    "serve": SERVICE_KEYS,
     "serve.refusals": ("*",),
     "serve.oidc": ("issuer", "audience", "keys", "purposes", "sources"),
     "stream.flink": ("home", "jars", "options"),
