@@ -96,13 +96,19 @@ def test_what_a_person_refused_is_denied_from_then_on(tmp_path: Path) -> None:
     assert told(both.get(path)) == denied  # gathered on consent, and no record of any
     record(shop, "p1", True, NOW - 10 * MINUTE)
     assert told(both.get(path)) == allowed
+    assert told(both.get(path + f"&at={NOW - 3 * MINUTE}")) == {
+        "values": [1, "i1"], "status": ["fresh", "fresh"],
+    }  # fmt: skip
     record(shop, "p1", False, NOW - MINUTE, "measure")
     assert told(both.get(path)) == allowed
     record(shop, "p1", False, NOW - 2 * MINUTE)
     assert told(both.get(path)) == denied
-    assert told(both.get(path + f"&at={NOW - 3 * MINUTE}")) == {
-        "values": [1, "i1"], "status": ["fresh", "fresh"],
-    }  # fmt: skip
+    # Nor is what was known before told any more, or what will be.
+    for at in (NOW - 3 * MINUTE, NOW + MINUTE):
+        assert told(both.get(path + f"&at={at}")) == denied
+        asked = {"keys": {"person": ["p1"]}, "signals": ["looks", "last"], "purpose": "discover"}
+        found = ask(both, **asked, at=at).json()
+        assert (found["values"], found["status"]) == ([[None, None]], [["denied", "denied"]])
     # Another purpose, that the settings know no refusals of, is decided by the plan alone.
     assert told(both.get(path.replace("discover", "measure"))) == allowed
     record(shop, "p2", True, NOW - 2 * MINUTE)

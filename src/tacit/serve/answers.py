@@ -81,6 +81,8 @@ class Asked:
                 may.append(True)
             may[self._guard.place] = True
         self.serving: Serving = ready(project, read)
+        self._refusing = None if self._guard is None else ready(project, [self._guard.signal])
+        self._own = refusals.entities if refusals is not None else ()
         self.given = self.serving.given
         self.entities: dict[str, Type] = {}
         for view in self.serving.lookup.views:
@@ -92,9 +94,16 @@ class Asked:
 
     def one(self, keys: Keys, at: int | None = None, given: Given | None = None) -> Values:
         """The values of one key, now unless a moment is given (µs). Raises as `Serving.one`."""
-        moment = self.project.now() if at is None else at
-        found = self.serving.one(keys, moment, allowed=self._allowed, given=given)
-        return found if self._guard is None else self._guard.one(found)
+        now = self.project.now()
+        moment = now if at is None else at
+        read = max(now, moment)  # what may be kept no longer is past by the later of the two
+        found = self.serving.one(keys, moment, now=read, allowed=self._allowed, given=given)
+        if self._guard is None or self._refusing is None:
+            return found
+        if moment == now:
+            return self._guard.one(found)
+        own = {name: keys[name] for name in self._own}
+        return self._guard.one(found, self._refusing.one(own, now).values[0])
 
     def many(
         self,
@@ -105,9 +114,21 @@ class Asked:
         traces: Sequence[Trace] | None = None,
     ) -> Table:
         """The values of many keys. Raises as `Serving.many`."""
-        moment = self.project.now() if at is None else at
-        found = self.serving.many(keys, moment, allowed=self._allowed, given=given, traces=traces)
-        return found if self._guard is None else self._guard.many(found, self.signals)
+        now = self.project.now()
+        moment = now if at is None else at
+        found = self.serving.many(
+            keys, moment, now=max(now, moment), allowed=self._allowed, given=given, traces=traces
+        )
+        if self._guard is None or self._refusing is None:
+            return found
+        by_now = None
+        if moment != now:
+            size = len(found.status)
+            own = {
+                name: k if isinstance(k := keys[name], list) else [k] * size for name in self._own
+            }
+            by_now = self._refusing.many(own, now).columns[0]
+        return self._guard.many(found, self.signals, by_now)
 
     def json(self, keys: Keys) -> bytes:
         """The JSON body of one key, now; one that was made before, if it still stands. For signals

@@ -1,4 +1,5 @@
-"""What a person refused: consent, read with the values, at the same moment.
+"""What a person refused: consent, read with the values, at the same moment; and as it is now, where
+values of another moment are asked for: to have agreed once is not to agree.
 
 A signal of the project tells: true where the last record of a person says no to a purpose. It is
 kept up like any other, so that a refusal counts from the moment it was pushed. What is about
@@ -82,18 +83,22 @@ class Guard:
     unless: Sequence[int]
     hidden: bool
 
-    def one(self, found: Values) -> Values:
-        """The values of one key, those that were refused denied."""
-        refused = found.values[self.place]
+    def one(self, found: Values, by_now: bool | None = False) -> Values:
+        """The values of one key, those that were refused denied, then or ``by_now``."""
+        refused = _either(found.values[self.place], by_now)
         denied = [] if refused is False else list(self.personal if refused else self.unless)
         values, status = found.values[: self.size], found.status[: self.size]
         for k in [*denied, self.place] if self.hidden else denied:
             values[k], status[k] = None, Status.DENIED
         return Values(values, status)
 
-    def many(self, found: Table, signals: tuple[str, ...]) -> Table:
+    def many(
+        self, found: Table, signals: tuple[str, ...], by_now: Sequence[bool | None] | None = None
+    ) -> Table:
         """The same of many."""
         refused = found.columns[self.place]
+        if by_now is not None:
+            refused = list(map(_either, refused, by_now))
         status = found.status[:, : self.size].copy()
         columns = list(found.columns[: self.size])
         for k in dict.fromkeys([*self.personal, self.place] if self.hidden else self.personal):
@@ -108,3 +113,8 @@ class Guard:
                 columns[k] = [None if out else value for value, out in pairs]
                 status[np.array(gone), k] = Status.DENIED
         return replace(found, signals=signals, columns=columns, status=status)
+
+
+def _either(then: bool | None, now: bool | None) -> bool | None:
+    """What two records say together: a refusal outweighs all, and no record outweighs a yes."""
+    return True if then or now else None if then is None or now is None else False
