@@ -78,6 +78,16 @@ def test_what_is_no_event_is_set_apart_with_the_reason(tmp_path: Path) -> None:
     assert push(ask, [], "nothing").json()["accepted"] == 0
 
 
+def test_a_push_that_is_sent_again_sets_nothing_apart_again(tmp_path: Path) -> None:
+    shop = project(tmp_path)
+    ask = caller(shop, "discover", push=("visits",))
+    rows = [ROW, {**ROW, "seconds": "long"}]
+    assert push(ask, rows, "one").json()["quarantined"] == 1
+    again = push(ask, rows, "one").json()
+    assert (again["accepted"], again["duplicates"], again["quarantined"]) == (0, 1, 0)
+    assert len(list(shop.online.quarantined("visits"))) == 1
+
+
 def test_pushes_that_are_refused_whole(tmp_path: Path) -> None:
     shop = project(tmp_path)
     ask = caller(shop, "discover", push=("visits",))

@@ -200,7 +200,10 @@ class Online:
             new = np.ones(accepted.table.num_rows, np.bool_)
             if batch is not None:
                 each = digests(self.salt, f"{name} batch", [batch])
-                new &= self._fresh(store, standing, name, each, now)[0]
+                first = bool(self._fresh(store, standing, name, each, now)[0])
+                new &= first
+                if not first:  # what of it was no row is in quarantine already
+                    accepted, rejected = replace(accepted, rejected=[]), ()
             if marks is not None and new.any():
                 new &= self._fresh(store, standing, name, marks, now)
             receipt = self._apply(

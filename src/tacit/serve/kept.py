@@ -12,12 +12,13 @@ and what is asked for no more is let go when as much again has been asked for, o
 from __future__ import annotations
 
 import struct
+import sys
 from collections.abc import Hashable
 from typing import Any
 
 from tacit.live.lasting import Trace
 
-_EXTRA = 600
+_EXTRA = 1000
 """Bytes that an entry takes beside its body and what it was made of, about."""
 
 
@@ -91,10 +92,11 @@ class Kept:
         return found
 
     def put(self, key: Any, entry: Entry) -> None:
-        self._size += entry.size
+        size = entry.size + sum(sys.getsizeof(each) for each in key if isinstance(each, str))
+        self._size += size
         if self._size > self._half:
             self.turn()
-            self._size = entry.size
+            self._size = size
         self._young[key] = entry
 
     def turn(self) -> None:
