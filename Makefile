@@ -17,7 +17,7 @@ test: $(READY)          ## the default tests, about five minutes
 	$(BIN)/python -m pytest -m "not slow" -n 2 $(ARGS)
 
 test-slow: $(SPARK) $(FLINK)/.ready ## the slow ones, all examples of every law; Spark and Flink want Java 17
-	TACIT_EXAMPLES=all $(BIN)/python -m pytest -m "slow or hypothesis" $(ARGS)
+	TACIT_EXAMPLES=all $(BIN)/python -m pytest -m "slow or hypothesis" -n 2 --dist loadfile $(ARGS)
 
 lint: $(READY)          ## style and types
 	$(BIN)/ruff check .
