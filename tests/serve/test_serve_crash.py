@@ -95,7 +95,7 @@ def test_killed_while_events_come_in(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_killed_a_hundred_times_while_events_come_in(tmp_path: Path) -> None:
+def test_killed_fifty_times_while_events_come_in(tmp_path: Path) -> None:
     kill_while_pushing(tmp_path, 50, 2)
 
 
