@@ -22,7 +22,7 @@ def test_a_real_shop(tmp_path: Path, online_retail: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(1))
 def test_a_real_shop_for_a_year(tmp_path: Path, online_retail: Path, seed: int) -> None:
     shop = Shop(tmp_path, arriving(retail(online_retail), seed), seed)
     shop.run(150, 20)
@@ -45,8 +45,8 @@ def test_a_real_shop_in_redis(tmp_path: Path, online_retail: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(2))
 def test_shops_made_up(tmp_path: Path, seed: int) -> None:
-    shop = Shop(tmp_path, arriving(synthetic(seed + 10, 40_000), seed), seed)
-    shop.run(80, 15)
-    assert shop.check(60)["restarts"] > 5
+    shop = Shop(tmp_path, arriving(synthetic(seed + 10, 12_000), seed), seed)
+    shop.run(40, 15)
+    assert shop.check(30)["restarts"] > 2
