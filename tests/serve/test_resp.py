@@ -279,6 +279,40 @@ def test_a_client_that_takes_nothing_is_read_no_further(server: Running, key: st
         sender.join()
 
 
+def test_what_a_client_sends_too_fast_is_left_to_wait_in_its_socket(
+    server: Running, key: str
+) -> None:
+    """Of a stranger some kilobytes are held, of others as much as their largest request, and what
+    one read brings; all of it is answered, in order, and a large request still comes whole."""
+    count, most, done = 20_000, [0, 0], b"+OK\r\n"
+    ping = frame(b"ECHO", b"x" * 200)
+
+    def watch(at: int, each: socket.socket, data: bytes, wanted: bytes) -> bytes:
+        sender = threading.Thread(target=each.sendall, args=(data,))
+        sender.start()
+        found = bytearray()
+        while not found.endswith(wanted):
+            found += each.recv(1 << 16)
+            most[at] = max(most[at], *(one.requests.waiting for one in connections(server)))
+        sender.join()
+        return bytes(found)
+
+    with server.raw() as each:
+        said = watch(0, each, ping * count + login(key), done)
+        assert said.count(b"-NOAUTH") == count
+        assert most[0] < 512 << 10
+        said = watch(1, each, ping * count + frame(b"ECHO", b"last"), b"last\r\n")
+        assert said.count(b"$200\r\n") == count
+        assert most[1] < 2 << 20
+        large = frame(b"MGET", *[b"person:" + b"y" * 1000] * 1000)
+        for _ in range(2):
+            each.sendall(large[:-1])
+            time.sleep(0.05)
+            each.sendall(large[-1:])
+            wanted = b"*1000\r\n" + b"$-1\r\n" * 1000
+            assert watch(1, each, b"", wanted) == wanted
+
+
 def connections(server: Running) -> list[Any]:
     return list(server.server.connections)
 
