@@ -19,6 +19,7 @@ INLINE = 4096
 EMPTY = 16
 """Requests for nothing in a row (empty lines, arrays of no words) that are passed over."""
 _NUMBER = 11  # digits of a length, and its sign
+_FRAME = _NUMBER + 8  # bytes around a word, at most: its length, and where lines end
 _GET = b"*2\r\n$3\r\nGET\r\n$"
 _STAR, _DOLLAR = b"*"[0], b"$"[0]
 
@@ -36,6 +37,11 @@ class Limits:
     words: int = 2 + 1000
     word: int = 4096
     whole: int = 1 << 20
+
+    @property
+    def room(self) -> int:
+        """Bytes among which there is a whole request, or what is none."""
+        return self.whole + _FRAME * (self.words + 1) + INLINE
 
 
 STRANGER = Limits(words=10, word=1024, whole=4096)
