@@ -102,6 +102,33 @@ def test_slow_clients_are_left(served: Any) -> None:
     raise AssertionError("it waits for ever")
 
 
+def test_clients_that_take_no_answers_are_left(served: Any) -> None:
+    """Each answer is small, and lies in the server; a client that takes none in time gives its
+    place back."""
+    process, headers = served
+    ask = f"GET /openapi.json HTTP/1.1\r\nhost: x\r\nauthorization: {headers['authorization']}"
+    with httpx.Client(base_url=process.url, headers=headers) as client:
+        size = len(client.get("/openapi.json").content)
+        assert size < 64 << 10
+
+        def until(status: int) -> None:
+            end = time.monotonic() + 15
+            while client.get("/v1/features/person/p1?signals=looks").status_code != status:
+                assert time.monotonic() < end
+                time.sleep(0.05)
+
+        deaf = [socket.socket() for _ in range(3)]
+        for each in deaf:
+            each.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            each.settimeout(20)
+            each.connect(("127.0.0.1", process.port))
+            each.sendall(f"{ask}\r\n\r\n".encode() * ((8 << 20) // size))
+        until(429)
+        until(200)
+        for each in deaf:
+            each.close()
+
+
 def test_disconnects_half_way_leave_nothing(served: Any) -> None:
     process, headers = served
     body = json.dumps([{**ROW, "person": "gone"}]).encode()

@@ -173,12 +173,14 @@ def _taken(host: str, port: int) -> ServeError:
 
 
 class Patient(HttpToolsProtocol):
-    """uvicorn's HTTP/1.1, which leaves a client that does not send a request's head in time, and
-    answers by itself what can be answered at once (`serve.direct`)."""
+    """uvicorn's HTTP/1.1, which leaves a client that does not send a request's head in time, or
+    does not take its answers, and answers by itself what can be answered at once
+    (`serve.direct`)."""
 
     patience = 10.0
     direct: Direct
     _waiting: asyncio.TimerHandle | None = None
+    _unread: asyncio.TimerHandle | None = None
     _answered = False
     _heading = False
 
@@ -240,7 +242,23 @@ class Patient(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._done()
+        self._taken()
         super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        # What waits for the client to read holds a place among the requests under way.
+        if self._unread is None:
+            self._unread = self.loop.call_later(self.patience, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        self._taken()
+        super().resume_writing()
+
+    def _taken(self) -> None:
+        if self._unread is not None:
+            self._unread.cancel()
+            self._unread = None
 
     def _wait(self) -> None:
         self._waiting = self.loop.call_later(self.patience, self._leave)
