@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import socket
 import threading
 import time
@@ -41,6 +42,18 @@ def raw(process: Process, *parts: bytes, wait: float = 0.0) -> bytes:
             if b"\r\n\r\n" in found and b"content-length: 0" not in found and b"}" in found:
                 break
         return found
+
+
+def answered(sent: socket.socket) -> bytes:
+    """One answer, whole."""
+    found = b""
+    while part := sent.recv(65536):
+        found += part
+        head, _, body = found.partition(b"\r\n\r\n")
+        length = re.search(rb"content-length: (\d+)", head)
+        if length is not None and len(body) == int(length[1]):
+            break
+    return found
 
 
 def head(headers: dict[str, str], length: int, source: str = "visits") -> bytes:
@@ -127,6 +140,19 @@ def test_clients_that_take_no_answers_are_left(served: Any) -> None:
         until(200)
         for each in deaf:
             each.close()
+
+
+def test_a_connection_on_which_nothing_is_asked_is_left(served: Any) -> None:
+    """After an answer too, and whatever is sent that begins no request."""
+    process, headers = served
+    for path in ("/healthz", "/v1/features/person/p1"):
+        ask = f"GET {path} HTTP/1.1\r\nhost: x\r\nauthorization: {headers['authorization']}"
+        with socket.create_connection(("127.0.0.1", process.port), timeout=15) as sent:
+            for _ in range(2):
+                sent.sendall(f"{ask}\r\n\r\n".encode())
+                assert answered(sent).startswith(b"HTTP/1.1 200 ")
+            sent.sendall(b"\r\n")
+            assert sent.recv(65536) == b""
 
 
 def test_disconnects_half_way_leave_nothing(served: Any) -> None:

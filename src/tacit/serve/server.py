@@ -190,9 +190,15 @@ class Patient(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
-        # A head that came in pieces is waited for; most come whole, and need no clock.
-        if self._heading and self._waiting is None:
+        # A head that came in pieces is waited for; most come whole, and need no clock. So is one
+        # after bytes that begin none (an empty line): they ended uvicorn's wait for the next.
+        if self._waiting is None and (self._heading or self._idle()):
             self._wait()
+
+    def _idle(self) -> bool:
+        """Whether nothing is under way, and nobody waits for something to be."""
+        cycle = self.cycle
+        return self.timeout_keep_alive_task is None and (cycle is None or cycle.response_complete)
 
     def on_message_begin(self) -> None:
         self._heading = True
