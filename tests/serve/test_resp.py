@@ -8,6 +8,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,16 +20,18 @@ from hypothesis import strategies as st
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 from resp_cases import Running, received, running
-from serve_cases import NOW, ROWS, SETTINGS, filled
+from serve_cases import NOW, ROWS, SETTINGS, filled, project
 from serve_client import free_port, serving
 from servers import binary
 from test_serve_given import GIVEN, REFUSALS, record
 from test_serve_trust import Authority
 
+from tacit.errors import ServeError, TacitError
 from tacit.project import Project
 from tacit.serve.keys import add_key, revoke_key
 from tacit.serve.resp import COMMANDS, WRITES
 from tacit.serve.resp_frames import bulk
+from tacit.serve.server import application
 from tacit.values import MINUTE
 
 
@@ -395,6 +398,18 @@ def test_over_tls_as_http(tmp_path: Path) -> None:
         with socket.create_connection(("127.0.0.1", port), timeout=20) as plain:
             plain.sendall(frame(b"PING"))
             assert b"PONG" not in received(plain)
+
+
+def test_a_store_that_is_waited_for_has_no_redis_clients(tmp_path: Path) -> None:
+    """Each trip to it would keep all connections waiting."""
+    online = f'\n[online]\nredis = "redis://127.0.0.1:{free_port()}/0"\n'
+    both = project(tmp_path, settings=SETTINGS + online + f"[serve]\nresp = {free_port()}\n")
+    with pytest.raises(ServeError, match="T857") as refused:
+        application(both)
+    assert "resp" in str(refused.value.where)
+    alone = replace(both.settings.serve, resp=None)
+    with pytest.raises(TacitError, match="T722"):  # nobody listens there
+        application(both, alone)
 
 
 # ---------------------------------------------------------------------- another client

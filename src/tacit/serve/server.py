@@ -49,6 +49,14 @@ def application(project: Project, settings: Service | None = None) -> Applicatio
     """The ASGI application of a project. Raises what opening its stores does, and ServeError T857
     for settings that cannot be kept to."""
     given = project.settings.serve if settings is None else settings
+    if given.resp is not None and project.settings.online.redis is not None:
+        raise ServeError(
+            "Redis clients are answered from a store on this machine, and it is in a Redis",
+            code="T857",
+            where="[serve] resp",
+            fix="ask over HTTP, which waits for the store beside other requests; or leave out"
+            " `redis` of [online]",
+        )
     answers, metrics = Answers.open(project), Metrics()
     purposes = list(project.declarations.of(Purpose))
     sources = list(project.online.sources)
