@@ -8,6 +8,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,16 +20,18 @@ from hypothesis import strategies as st
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 from resp_cases import Running, received, running
-from serve_cases import NOW, ROWS, SETTINGS, filled
+from serve_cases import NOW, ROWS, SETTINGS, filled, project
 from serve_client import free_port, serving
 from servers import binary
 from test_serve_given import GIVEN, REFUSALS, record
 from test_serve_trust import Authority
 
+from tacit.errors import ServeError, TacitError
 from tacit.project import Project
 from tacit.serve.keys import add_key, revoke_key
 from tacit.serve.resp import COMMANDS, WRITES
 from tacit.serve.resp_frames import bulk
+from tacit.serve.server import application
 from tacit.values import MINUTE
 
 
@@ -279,6 +282,40 @@ def test_a_client_that_takes_nothing_is_read_no_further(server: Running, key: st
         sender.join()
 
 
+def test_what_a_client_sends_too_fast_is_left_to_wait_in_its_socket(
+    server: Running, key: str
+) -> None:
+    """Of a stranger some kilobytes are held, of others as much as their largest request, and what
+    one read brings; all of it is answered, in order, and a large request still comes whole."""
+    count, most, done = 20_000, [0, 0], b"+OK\r\n"
+    ping = frame(b"ECHO", b"x" * 200)
+
+    def watch(at: int, each: socket.socket, data: bytes, wanted: bytes) -> bytes:
+        sender = threading.Thread(target=each.sendall, args=(data,))
+        sender.start()
+        found = bytearray()
+        while not found.endswith(wanted):
+            found += each.recv(1 << 16)
+            most[at] = max(most[at], *(one.requests.waiting for one in connections(server)))
+        sender.join()
+        return bytes(found)
+
+    with server.raw() as each:
+        said = watch(0, each, ping * count + login(key), done)
+        assert said.count(b"-NOAUTH") == count
+        assert most[0] < 512 << 10
+        said = watch(1, each, ping * count + frame(b"ECHO", b"last"), b"last\r\n")
+        assert said.count(b"$200\r\n") == count
+        assert most[1] < 2 << 20
+        large = frame(b"MGET", *[b"person:" + b"y" * 1000] * 1000)
+        for _ in range(2):
+            each.sendall(large[:-1])
+            time.sleep(0.05)
+            each.sendall(large[-1:])
+            wanted = b"*1000\r\n" + b"$-1\r\n" * 1000
+            assert watch(1, each, b"", wanted) == wanted
+
+
 def connections(server: Running) -> list[Any]:
     return list(server.server.connections)
 
@@ -361,6 +398,18 @@ def test_over_tls_as_http(tmp_path: Path) -> None:
         with socket.create_connection(("127.0.0.1", port), timeout=20) as plain:
             plain.sendall(frame(b"PING"))
             assert b"PONG" not in received(plain)
+
+
+def test_a_store_that_is_waited_for_has_no_redis_clients(tmp_path: Path) -> None:
+    """Each trip to it would keep all connections waiting."""
+    online = f'\n[online]\nredis = "redis://127.0.0.1:{free_port()}/0"\n'
+    both = project(tmp_path, settings=SETTINGS + online + f"[serve]\nresp = {free_port()}\n")
+    with pytest.raises(ServeError, match="T857") as refused:
+        application(both)
+    assert "resp" in str(refused.value.where)
+    alone = replace(both.settings.serve, resp=None)
+    with pytest.raises(TacitError, match="T722"):  # nobody listens there
+        application(both, alone)
 
 
 # ---------------------------------------------------------------------- another client

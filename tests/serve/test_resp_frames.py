@@ -9,7 +9,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tacit.errors import ServeError
-from tacit.serve.resp_frames import INLINE, STRANGER, Limits, Requests, array, error, reply
+from tacit.serve.resp_frames import EMPTY, INLINE, STRANGER, Limits, Requests, array, error, reply
 
 LIMITS = Limits(words=8, word=40, whole=200)
 words = st.lists(st.binary(max_size=40), min_size=1, max_size=8).filter(
@@ -97,6 +97,37 @@ def test_nearly_requests(noise: bytes, start: bytes) -> None:
 def test_what_is_no_request(data: bytes) -> None:
     requests = Requests(LIMITS)
     requests.feed(data)
+    with pytest.raises(ServeError, match="T860"):
+        requests.take()
+
+
+@pytest.mark.parametrize("empty", [b"\n", b"*0\r\n", b"*-1\r\n"])
+def test_requests_for_nothing_are_not_read_for_ever(empty: bytes) -> None:
+    """Some are passed over; so many in a row, however they come, are no client's."""
+    requests = Requests(LIMITS)
+    for _ in range(3):
+        requests.feed(empty * EMPTY + frame([b"PING"]))
+        assert taken(requests) == [[b"PING"]]
+    for _ in range(EMPTY + 1):
+        requests.feed(empty + frame([b"GET", b"k"]) * 2)
+        assert requests.take() == [b"GET", b"k"]
+        assert requests.gets(9) == [b"k"]
+    for _ in range(EMPTY + 1):
+        requests.feed(frame([b"GET", b"k"]) + empty)
+        assert requests.gets(9) == [b"k"]
+        assert requests.take() is None
+    requests.feed(frame([b"PING"]))
+    assert taken(requests) == [[b"PING"]]
+    requests.feed(empty * 100_000)
+    left = requests.waiting - len(empty) * (EMPTY + 1)
+    with pytest.raises(ServeError, match="T860"):
+        requests.take()
+    assert requests.waiting == left
+    requests = Requests(LIMITS)
+    for _ in range(EMPTY):
+        requests.feed(empty)
+        assert requests.take() is None
+    requests.feed(empty)
     with pytest.raises(ServeError, match="T860"):
         requests.take()
 

@@ -64,6 +64,7 @@ def test_whatever_is_not_plain_is_the_applications(shop: Project) -> None:
     assert way.get(PLACE).status_code == 200
     assert said(direct, PLACE, headers) is not None
     for path in ("/v1/features/person/", "/v1/features/person", f"{PLACE}/x", f"{PLACE}%20",
+                 f"{PLACE}#x",
                  f"{PLACE}?at={NOW}&signals=looks", f"{PLACE}?signals=lokos", "/v1/features/%70erson/p1", "/v1/features/é/p1"):  # fmt: skip
         assert said(direct, path, headers) is None
     for more in (

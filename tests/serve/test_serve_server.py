@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import socket
 import threading
 import time
@@ -41,6 +42,18 @@ def raw(process: Process, *parts: bytes, wait: float = 0.0) -> bytes:
             if b"\r\n\r\n" in found and b"content-length: 0" not in found and b"}" in found:
                 break
         return found
+
+
+def answered(sent: socket.socket) -> bytes:
+    """One answer, whole."""
+    found = b""
+    while part := sent.recv(65536):
+        found += part
+        head, _, body = found.partition(b"\r\n\r\n")
+        length = re.search(rb"content-length: (\d+)", head)
+        if length is not None and len(body) == int(length[1]):
+            break
+    return found
 
 
 def head(headers: dict[str, str], length: int, source: str = "visits") -> bytes:
@@ -100,6 +113,117 @@ def test_slow_clients_are_left(served: Any) -> None:
         except OSError:
             return
     raise AssertionError("it waits for ever")
+
+
+def test_clients_that_take_no_answers_are_left(served: Any) -> None:
+    """Each answer is small, and lies in the server; a client that takes none in time gives its
+    place back."""
+    process, headers = served
+    ask = f"GET /openapi.json HTTP/1.1\r\nhost: x\r\nauthorization: {headers['authorization']}"
+    with httpx.Client(base_url=process.url, headers=headers) as client:
+        size = len(client.get("/openapi.json").content)
+        assert size < 64 << 10
+
+        def until(status: int) -> None:
+            end = time.monotonic() + 15
+            while client.get("/v1/features/person/p1?signals=looks").status_code != status:
+                assert time.monotonic() < end
+                time.sleep(0.05)
+
+        deaf = [socket.socket() for _ in range(3)]
+        for each in deaf:
+            each.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            each.settimeout(20)
+            each.connect(("127.0.0.1", process.port))
+            each.sendall(f"{ask}\r\n\r\n".encode() * ((8 << 20) // size))
+        until(429)
+        until(200)
+        for each in deaf:
+            each.close()
+
+
+def test_a_connection_on_which_nothing_is_asked_is_left(served: Any) -> None:
+    """After an answer too, and whatever is sent that begins no request."""
+    process, headers = served
+    for path in ("/healthz", "/v1/features/person/p1"):
+        ask = f"GET {path} HTTP/1.1\r\nhost: x\r\nauthorization: {headers['authorization']}"
+        with socket.create_connection(("127.0.0.1", process.port), timeout=15) as sent:
+            for _ in range(2):
+                sent.sendall(f"{ask}\r\n\r\n".encode())
+                assert answered(sent).startswith(b"HTTP/1.1 200 ")
+            sent.sendall(b"\r\n")
+            assert sent.recv(65536) == b""
+
+
+def test_a_head_has_a_limit(served: Any) -> None:
+    """However it comes: in one header, in many, in the target, or without an end."""
+    process, headers = served
+    key = f"host: x\r\nauthorization: {headers['authorization']}\r\n".encode()
+    start = b"GET /v1/signals HTTP/1.1\r\n" + key
+    size = 60 << 10
+    with socket.create_connection(("127.0.0.1", process.port), timeout=15) as sent:
+        for _ in range(2):
+            sent.sendall(start + b"x-more: " + b"x" * size + b"\r\n\r\n")
+            assert answered(sent).startswith(b"HTTP/1.1 200 ")
+    for large in (
+        start + b"x-more: " + b"x" * (size + 6000) + b"\r\n\r\n",
+        start + b"x-more: %s\r\n" % (b"x" * 1000) * 70 + b"\r\n",
+        b"GET /v1/signals?x=%s HTTP/1.1\r\n" % (b"x" * 70_000) + key + b"\r\n",
+        start + b"x-more: " + b"x" * 500_000,
+        start + b"x" * 500_000,
+    ):
+        for piece in (len(large), 9000):
+            with socket.create_connection(("127.0.0.1", process.port), timeout=15) as sent:
+                for low in range(0, len(large), piece):
+                    sent.sendall(large[low : low + piece])
+                found = answered(sent)
+                assert found.startswith(b"HTTP/1.1 431 Request Header Fields Too Large\r\n")
+                assert b'"code":"T859"' in found
+                assert b"connection: close" in found
+                assert sent.recv(65536) == b""
+
+
+def test_small_heads_have_no_limit_together(served: Any) -> None:
+    """Pipelined, in pieces that end within one of them."""
+    process, _ = served
+    ask = f"GET /healthz HTTP/1.1\r\nhost: x\r\nx-more: {'x' * 4000}\r\n\r\n".encode()
+    data = ask * 40
+    with socket.create_connection(("127.0.0.1", process.port), timeout=15) as sent:
+        sender = threading.Thread(target=sent.sendall, args=(data,))
+        sender.start()
+        found = b""
+        while found.count(b"HTTP/1.1 200 ") < 40:
+            part = sent.recv(65536)
+            assert part
+            found += part
+        sender.join()
+
+
+def test_what_follows_a_body_is_no_header(served: Any) -> None:
+    """Fields after a chunked body say nothing about the request, and are not read for ever."""
+    process, headers = served
+    start = (
+        "POST /v1/events/visits HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
+        f"authorization: {headers['authorization']}\r\ntransfer-encoding: chunked\r\n\r\n"
+    ).encode()
+    body = json.dumps([ROW]).encode()
+    data = start + b"%x\r\n%s\r\n0\r\n" % (len(body), body)
+    with socket.create_connection(("127.0.0.1", process.port), timeout=15) as sent:
+        sent.sendall(data + b"idempotency-key: late\r\n\r\n")
+        found = answered(sent)
+        assert found.startswith(b"HTTP/1.1 400 ")
+        assert b"T855" in found
+    with socket.create_connection(("127.0.0.1", process.port), timeout=15) as sent:
+        sent.sendall(data)
+        sending = time.monotonic()
+        with pytest.raises(OSError):
+            sent.sendall(b"x-more: %s\r\n" % (b"x" * 1000) * 10_000)
+        assert time.monotonic() - sending < 10
+        sent.close()
+    large = b"".join(b"%x\r\n%s\r\n" % (5, b"     ") for _ in range(60_000))
+    with socket.create_connection(("127.0.0.1", process.port), timeout=15) as sent:
+        sent.sendall(start + large + b"%x\r\n%s\r\n0\r\n\r\n" % (len(body), body))
+        assert b"T855" in answered(sent)
 
 
 def test_disconnects_half_way_leave_nothing(served: Any) -> None:

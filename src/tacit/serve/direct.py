@@ -46,7 +46,7 @@ class Direct:
                 return None
             path, _, query = url[len(PATH) :].partition(b"?")
             entity, _, key = path.partition(b"/")
-            if b"%" in path or b"/" in key:
+            if b"%" in path or b"/" in key or b"#" in url:
                 return None
             body = app.resources.again(entity.decode("ascii"), key.decode("ascii"), query, caller)
         except Exception:  # the application meets it too, and says so

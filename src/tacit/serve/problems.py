@@ -42,6 +42,7 @@ STATUS: Final[Mapping[str, tuple[int, str]]] = {
     "T855": (400, "the push has no identity"),
     "T856": (403, "the source is not the caller's to push to"),
     "T858": (500, "the request failed"),
+    "T859": (431, "the request's head is too large"),
 }
 """The HTTP status and the title of each code; any other is 500."""
 

@@ -155,7 +155,7 @@ class Connection(asyncio.Protocol):
         self.requests = Requests(STRANGER)
         self.transport: Any = None
         self.token = ""
-        self._full = self._later = self._ends = self.closed = False
+        self._full = self._later = self._ends = self._held = self.closed = False
         self._waits: asyncio.TimerHandle | None = None
 
     # ------------------------------------------------------------------ its life
@@ -194,6 +194,7 @@ class Connection(asyncio.Protocol):
         self.closed = True
         if self.transport.can_write_eof():
             self.transport.write_eof()
+            self._regulate()
             self.loop.call_later(_LINGER, self.close)
         else:
             self.close()
@@ -214,12 +215,23 @@ class Connection(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         self._full = True
-        self.transport.pause_reading()
+        self._regulate()
 
     def resume_writing(self) -> None:
         self._full = False
-        self.transport.resume_reading()
-        self._work()
+        self._go_on()
+
+    def _regulate(self) -> None:
+        """Reads on while there is room, for answers and for requests: what is held is less than
+        `Limits.room` and what one read brings. The rest waits in the socket."""
+        waiting = self.requests.waiting
+        held = not self.closed and (self._full or waiting > self.requests.limits.room)
+        if held != self._held and not self.transport.is_closing():
+            self._held = held
+            if held:
+                self.transport.pause_reading()
+            else:
+                self.transport.resume_reading()
 
     # ------------------------------------------------------------------ requests
 
@@ -229,6 +241,12 @@ class Connection(asyncio.Protocol):
         self.requests.feed(data)
         if not self._later and not self._full:
             self._work()
+        if self._held or self.requests.waiting:
+            self._regulate()
+
+    def _go_on(self) -> None:
+        self._work()
+        self._regulate()
 
     def _work(self) -> None:
         """Answers what is there, so much at a time."""
@@ -260,7 +278,7 @@ class Connection(asyncio.Protocol):
             self._leave()
         elif len(out) >= _ONCE and not self._full:
             self._later = True
-            self.loop.call_soon(self._work)
+            self.loop.call_soon(self._go_on)
 
     def _gets(self, keys: list[bytes]) -> list[bytes]:
         """The replies to GETs in a row, by one look at the store; where something is wrong with one

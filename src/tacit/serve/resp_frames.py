@@ -16,7 +16,10 @@ from tacit.errors import ServeError
 
 INLINE = 4096
 """Bytes of a line."""
+EMPTY = 16
+"""Requests for nothing in a row (empty lines, arrays of no words) that are passed over."""
 _NUMBER = 11  # digits of a length, and its sign
+_FRAME = _NUMBER + 8  # bytes around a word, at most: its length, and where lines end
 _GET = b"*2\r\n$3\r\nGET\r\n$"
 _STAR, _DOLLAR = b"*"[0], b"$"[0]
 
@@ -34,6 +37,11 @@ class Limits:
     words: int = 2 + 1000
     word: int = 4096
     whole: int = 1 << 20
+
+    @property
+    def room(self) -> int:
+        """Bytes among which there is a whole request, or what is none."""
+        return self.whole + _FRAME * (self.words + 1) + INLINE
 
 
 STRANGER = Limits(words=10, word=1024, whole=4096)
@@ -63,6 +71,7 @@ class Requests:
         self._later: list[bytes] = []  # came while what is there was known to be too little
         self._size = 0  # bytes that wait, all together
         self._need = 0  # bytes without which there is no request
+        self._empty = 0  # requests for nothing since the last for something
 
     def feed(self, data: bytes) -> None:
         """Bytes that came."""
@@ -91,6 +100,7 @@ class Requests:
         if found:
             self._size -= at - self._at
             self._at = at
+            self._empty = 0
         return found
 
     @property
@@ -114,8 +124,12 @@ class Requests:
                 return None
             self._size -= self._at - start
             self._need = 0
-            if found:  # an empty request asks for nothing
+            if found:
+                self._empty = 0
                 return found
+            self._empty += 1
+            if self._empty > EMPTY:
+                raise broken("too many empty requests")
         return None
 
     def _array(self) -> list[bytes] | None:
