@@ -270,15 +270,64 @@ def test_a_crash_before_the_commit_gives_the_kept_answer(
 def test_a_crash_while_the_answer_is_written_leaves_none(
     shop: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(*_: object) -> None:
-        raise StoreError("full", code="T701", fix="free some space")
+    """Nobody saw anything of it, so that it may be made anew."""
 
-    monkeypatch.setattr(central_run, "replace_file", full)
-    with pytest.raises(StoreError):
+    def crash(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(central_run, "replace_file", crash)
+    with pytest.raises(KeyboardInterrupt):
         answer(shop, query(), purpose="discover")
     monkeypatch.undo()
     assert spends(shop) == ["reserved"]
     assert not answer(shop, query(), purpose="discover").reused
+    assert spends(shop) == ["committed"]
+
+
+def test_a_failure_once_noise_is_drawn_is_paid_for(
+    shop: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever sees it learns something, and may not have noise drawn anew for nothing."""
+
+    def full(*_: object) -> None:
+        raise StoreError("full", code="T701", fix="free some space")
+
+    def fails(*_: object) -> None:
+        raise ValueError("4711 people")
+
+    monkeypatch.setattr(central_run, "replace_file", full)
+    with pytest.raises(StoreError, match="full"):
+        answer(shop, query(), purpose="discover")
+    assert spends(shop) == ["committed"]
+    monkeypatch.undo()
+    monkeypatch.setattr(central_run.Computing, "table", fails)
+    with pytest.raises(PrivacyError) as caught:
+        answer(shop, query(), purpose="discover")
+    assert caught.value.code == "T878"
+    assert "4711" not in str(caught.value)
+    assert caught.value.__context__ is None
+    assert spends(shop) == ["committed"] * 2
+    monkeypatch.undo()
+    found = answer(shop, query(), purpose="discover")
+    assert not found.reused
+    again = answer(shop, query(), purpose="discover")
+    assert again.reused
+    assert again.table.equals(found.table)
+    assert spends(shop) == ["committed"] * 3
+
+
+def test_of_too_many_chosen_keys_the_first_are_answered(
+    rich: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """How many there are came of noise: an error that named it would be an answer for nothing."""
+    bars = Measure(kind="histogram", step=20, **WEIGHT, name="bars")
+    asked = query(
+        keys=(("genre", "catalogue.genre"),), measures=(bars,), epsilon=NO_NOISE, max_groups=8
+    )
+    monkeypatch.setattr("tacit.project.central_query.MOST_CELLS", 3 * 3 + 2)
+    found = answer(rich, asked, purpose="discover").table
+    assert found["genre"].to_pylist() == sorted(by_genre(joined(), "genre"))[:3]
+    assert spends(rich) == ["committed"]
 
 
 def test_rows_that_are_not_there_cost_nothing(shop: Project) -> None:

@@ -10,6 +10,9 @@ The order keeps the promise of the ledger whatever breaks off between two steps:
     commit     the ledger knows which answer it is: no other can be given
     read       only now is it looked at
 
+What fails once noise is drawn tells of it. So that answer counts as given, and asking again costs
+again. A crash tells nothing, and whoever asks again gets what was set aside.
+
 Privacy is that of adding or removing one person with all of their rows. The same question in the
 same epoch is answered from the disk, at no cost: whoever asks on behalf of a declared metric need
 not remember answers.
@@ -84,7 +87,9 @@ class CentralQuery:
             that of so many rows; a mean takes their average, weighed as so many.
         public_keys: a table of the keys, in columns named as `keys`: each is answered, in this
             order, also one without rows. Left out, keys are chosen privately, which costs a part of
-            the budget and needs a delta; those with few people are not named.
+            the budget and needs a delta; those with few people are not named. Of more than fit the
+            memory of a small machine (4 million, divided by the cells of the largest grid) the
+            first ones, sorted, are answered.
         minimum: a key whose noisy number of people is below this is answered with nulls (public
             keys) or left out. From 2 on it makes `persons` a measure of its own, named or not.
         person: the column of the people's key; left out, the only one of the source.
@@ -153,7 +158,7 @@ def answer(
     answer stands and costs once. `randomness` is for tests; left out, the operating system's.
 
     Raises PrivacyError T870 to T879, DeclarationError T110 to T112 for expressions, FlowError T202,
-    T203 or T208 for what the purpose may not use, BudgetError T501, and what the engine raises.
+    T203 or T208 for what the purpose may not use, BudgetError T501, and StoreError.
     """
     from tacit.project.central_run import run
 
