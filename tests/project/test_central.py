@@ -338,6 +338,24 @@ def test_rows_that_are_not_there_cost_nothing(shop: Project) -> None:
     assert spends(shop) == []
 
 
+def test_rows_that_do_not_fit_are_not_quoted(shop: Project) -> None:
+    """An error that quotes one row would tell of one person."""
+    rows = small_project.history()
+    at = pa.array([10**13 + 4711, *range(rows.num_rows - 1)]).cast(pa.timestamp("s"))
+    pq.write_table(
+        rows.set_column(rows.schema.get_field_index("at"), "at", at),
+        shop.root / "history.parquet",
+    )
+    with pytest.raises(TacitError, match="4711"):
+        shop.rows("visits")
+    with pytest.raises(TacitError) as caught:
+        answer(shop, query(), purpose="discover")
+    assert caught.value.code == "T877"
+    assert "4711" not in str(caught.value)
+    assert caught.value.__context__ is None
+    assert spends(shop) == ["reserved"]
+
+
 @pytest.mark.parametrize("damage", ["gone", "changed"])
 def test_an_answer_that_was_paid_for_is_not_made_anew(shop: Project, damage: str) -> None:
     answer(shop, query(), purpose="discover")

@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 
 import memory
 from tacit.cli import main
-from tacit.errors import BudgetError, QueryError
+from tacit.errors import BudgetError, QueryError, TacitError
 from tacit.privacy.central.sums import NoisySums
 from tacit.project import Project
 from tacit.project import measured as module
@@ -516,6 +516,20 @@ def test_answers_are_kept_as_long_as_they_may_be(tmp_path: Path) -> None:
         aged.query("viewers", "genre")
     assert caught.value.code == "T898"
     assert not list((asked.state / "answers").glob("*.arrow"))
+
+
+def test_rows_that_do_not_fit_are_not_quoted(tmp_path: Path) -> None:
+    asked = small(tmp_path)
+    orders = tables(7)["orders"]
+    prices = pa.array([10**16 + 4711, *range(orders.num_rows - 1)])
+    pq.write_table(orders.set_column(1, "price", prices), asked.root / "orders.parquet")
+    with pytest.raises(TacitError, match="4711"):
+        asked.rows("orders")
+    with pytest.raises(TacitError) as caught:
+        asked.query("bought")
+    assert caught.value.code == "T877"
+    assert "4711" not in str(caught.value)
+    assert spends(asked) == []
 
 
 def test_few_people_are_hidden(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from tacit.project.central import CentralAnswer, CentralQuery
 from tacit.project.central_compute import Computing, public_keys
 from tacit.project.central_query import Ready, ready
 from tacit.project.project import Project
+from tacit.project.withheld import withheld
 from tacit.store.atomic import alone, replace_file
 from tacit.values import fingerprint
 
@@ -45,7 +46,9 @@ def run(
         reservation = _reserve(project, made, name, epoch)
         if not there:
             _check_uncommitted(reservation, path)
-            computing = Computing(project, made, randomness or system())
+            computing = withheld(
+                query.source, lambda: Computing(project, made, randomness or system())
+            )
             _keep(computing, public, reservation, path)
         kept = path.read_bytes()
         _check_kept(reservation, kept, path)
