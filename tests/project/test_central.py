@@ -459,6 +459,8 @@ def test_questions_that_make_no_sense(shop: Project, given: dict[str, Any]) -> N
         ({"source": "nothing"}, "discover", "T312"),
         ({"source": "catalogue"}, "discover", "T873"),
         ({"person": "item"}, "discover", "T873"),
+        ({"keys": ("person",)}, "discover", "T873"),
+        ({"keys": (("half", "substr(person, 1, 3)"),)}, "discover", "T873"),
         ({"keys": ("nothing",)}, "discover", "T111"),
         ({"keys": ("item +",)}, "discover", "T110"),
         ({"keys": (("x", "things.genre"),)}, "discover", "T115"),
@@ -502,6 +504,26 @@ def test_sensitive_columns_must_be_named(tmp_path: Path) -> None:
     assert caught.value.code == "T207"
     named = query(**asked, sensitive=("user.demographic.religious_belief",))
     assert answer(project, named, purpose="discover").table.num_rows == 1
+
+
+@pytest.mark.parametrize("person", [None, "person", "giver"])
+def test_rows_of_two_people_bound_neither(tmp_path: Path, person: str | None) -> None:
+    """Noise would hide the one, and both would be charged for it."""
+    signals = (
+        RICH
+        + """
+giver = Entity("Who gave it.", person="pseudonymous")
+gifts = Events(
+    "What was given.", place="cloud", region="eu", keep="400d", basis="consent",
+    purposes=[discover], category="user.behavior",
+    columns={"person": key(person, "user.unique_id"), "giver": key(giver, "user.unique_id"), "at": time()},
+)
+"""
+    )
+    project = small_project.project(tmp_path, signals)
+    with pytest.raises(PrivacyError) as caught:
+        answer(project, query(source="gifts", person=person), purpose="discover")
+    assert caught.value.code == "T873"
 
 
 def test_content_that_is_not_public_is_nobodys_to_bound(tmp_path: Path) -> None:

@@ -72,7 +72,8 @@ class CentralQuery:
 
     Attributes:
         source: the name of the events.
-        keys: columns to group by, or (name, expression) pairs: text, int, bool or time. Rows in
+        keys: columns to group by, or (name, expression) pairs: text, int, bool or time, and nothing
+            that tells people apart. Rows in
             which one is null do not count. None at all: one row for everything.
         measures: what is asked of each key.
         where: which rows count, as an expression; left out, all.
@@ -92,7 +93,7 @@ class CentralQuery:
             first ones, sorted, are answered.
         minimum: a key whose noisy number of people is below this is answered with nulls (public
             keys) or left out. From 2 on it makes `persons` a measure of its own, named or not.
-        person: the column of the people's key; left out, the only one of the source.
+        person: the column of the people's key, of which the source has one; left out, that one.
         sensitive: sensitive fideslang categories that may be summed; none unless named.
         team: who asks, and whose quota of people's epochs it is; "" for nobody's.
         confidence: of the intervals `lower` to `upper`, each by itself.

@@ -188,7 +188,7 @@ def ready(project: Project, query: CentralQuery) -> Ready:
             named[f"v{i}"] = measure.column
     if query.where is not None:
         named["w"] = query.where
-    asked = question(project.plan, events, query.person, named)
+    asked = question(project.plan, events, query.person, named, [f"g{i}" for i in range(len(keys))])
     _check_types(query, asked)
     meaning = {port.node: project.plan.nodes[port.node].hash for port in asked.ports}
     made = Ready(query, keys, names, asked, meaning)
