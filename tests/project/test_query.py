@@ -31,6 +31,7 @@ from tacit.project import measured as module
 from tacit.project.central import CentralQuery, Measure, answer
 from tacit.project.query import Answer
 from tacit.project.sequences import followed
+from tacit.project.versions import version
 from tacit.values import DAY, HOUR, WEEK
 
 Row = dict[str, Any]
@@ -383,6 +384,19 @@ def test_other_rows_and_other_purposes_are_other_questions(tmp_path: Path) -> No
     pq.write_table(tables(8)["plays"], asked.root / "plays.parquet")
     assert asked.query("watched", purpose="understand").spent > 0
     assert len(asked.ledger.statement("understand")) == 2
+
+
+def test_the_ledger_does_not_tell_rows_that_somebody_thinks_of(tmp_path: Path) -> None:
+    """Else whoever has all rows but one person's could try them out."""
+    here, there = small(tmp_path / "a"), small(tmp_path / "b")
+    held = [(each.root / "plays.parquet").read_bytes() for each in (here, there)]
+    assert held[0] == held[1]
+    node = here.plan.nodes["viewers"]
+    assert version(here, node) == version(Project.load(here.root), node)
+    assert version(here, node) != version(there, node)
+    [secret] = (here.state / "answers").glob("*.secret")
+    assert secret.stat().st_mode & 0o777 == 0o600
+    assert len(secret.read_bytes()) == 32
 
 
 def test_answers_of_the_lake_outlast_what_changes_no_row(tmp_path: Path) -> None:

@@ -21,11 +21,8 @@ import fcntl
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import lru_cache
-from hashlib import blake2b
 from itertools import product
 from math import prod
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -46,6 +43,7 @@ from tacit.project.cells import Cells
 from tacit.project.central import CentralAnswer, CentralQuery, Measure, answer, claim
 from tacit.project.exact import measured_exactly
 from tacit.project.project import Project
+from tacit.project.versions import version
 from tacit.store.atomic import lock_file
 from tacit.values import Type, fingerprint
 
@@ -301,34 +299,6 @@ def asked_before(project: Project, node: Node, purpose: str) -> list[Asked]:
     found = [Asked.from_json(b["asked"]) for b in _questions(project, node, purpose).values()]
     known = _questions(project, node, purpose)
     return [asked for asked in found if _title(node, asked, epoch, False) in known]
-
-
-def version(project: Project, node: Node) -> str:
-    """Which rows there are: of a file its bytes, of the lake what was ingested.
-
-    Rows that are erased, or whose retention ends, make no other version: what was answered of them
-    stays as it was, private.
-    """
-    return fingerprint(*(_version(project, name) for name in node.inputs))
-
-
-@lru_cache(maxsize=256)
-def _digest(path: Path, _size: int, _changed: int, _inode: int) -> str:
-    digest = blake2b(digest_size=16)
-    with path.open("rb") as file:
-        while chunk := file.read(1 << 20):
-            digest.update(chunk)
-    return digest.hexdigest()
-
-
-def _version(project: Project, source: str) -> str:
-    if project.in_lake(source):
-        from tacit.project.lake import ingested
-
-        return fingerprint(ingested(project, source))
-    path = project.file(source)
-    told = path.stat()
-    return _digest(path, told.st_size, told.st_mtime_ns, told.st_ino)
 
 
 # ---------------------------------------------------------------------- the answer
