@@ -1,8 +1,11 @@
 """Metrics that devices report by DAP: one collection a period, each paid for before it is opened.
 
-Devices upload by the task's own client (`collect.dap`): once a period, 1 for a person who counts
-(persons), how many rows they have (count, up to `max_rows`), or the place of one value in its
-domain (histogram). The order is that of every release, and `Collector.open` comes last::
+Every enrolled device uploads in every period, by the task's own client (`collect.dap`): 1 for a
+person who counts and 0 for one who does not (persons), how many rows it has, also 0 (count, up to
+`max_rows`), or the place of one value in its domain (histogram; those without a value have one of
+the domain for it). For the number of reports is public, without noise: whether a device reports
+must tell nothing of its person. The order is that of every release, and `Collector.open` comes
+last::
 
     register   the question counts against `answers`
     reserve    the ledger holds the task's claim, for every purpose of the metric
