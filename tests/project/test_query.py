@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 
 import memory
 from tacit.cli import main
-from tacit.errors import BudgetError, QueryError, TacitError
+from tacit.errors import BudgetError, PrivacyError, QueryError, TacitError
 from tacit.privacy.central.sums import NoisySums
 from tacit.project import Project
 from tacit.project import measured as module
@@ -511,6 +511,33 @@ def test_an_exhausted_budget_refuses_and_counts_no_question(tmp_path: Path) -> N
     assert caught.value.code == "T501"
     assert not module._questions(asked, asked.plan.nodes["viewers"], "understand")
     assert spends(asked) == ["committed"]
+
+
+def test_a_question_counts_exactly_if_something_is_set_aside_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object, **__: object) -> None:
+        raise PrivacyError("changed", code="T561", fix="rename it")
+
+    asked = small(tmp_path)
+    node = asked.plan.nodes["viewers"]
+    with monkeypatch.context() as patched:
+        patched.setattr("tacit.govern.ledger.Ledger.reserve", fails)
+        with pytest.raises(PrivacyError):
+            asked.query("viewers", "genre")
+    assert not module._questions(asked, node, "understand")
+    with monkeypatch.context() as patched:
+        patched.setattr("tacit.project.central_run.Computing", fails)
+        with pytest.raises(PrivacyError):
+            asked.query("viewers", "genre")
+    assert spends(asked) == ["reserved"]
+    assert len(module._questions(asked, node, "understand")) == 1
+    asked.query("viewers", "genre")
+    with monkeypatch.context() as patched:
+        patched.setattr("tacit.govern.ledger.Ledger.reserve", fails)
+        with pytest.raises(PrivacyError):
+            asked.query("viewers", "genre")
+    assert len(module._questions(asked, node, "understand")) == 1
 
 
 def test_answers_are_kept_as_long_as_they_may_be(tmp_path: Path) -> None:

@@ -32,7 +32,7 @@ from tacit.collect.dap.peer import HttpPeer
 from tacit.collect.dap.settings import read_settings
 from tacit.collect.dap.task import Task
 from tacit.engines.base import ARROW
-from tacit.errors import BudgetError, CollectError, QueryError
+from tacit.errors import CollectError, QueryError
 from tacit.govern.spends import Touched
 from tacit.plan import periods
 from tacit.plan.asked import BUCKET, PERIOD, Asked
@@ -42,7 +42,7 @@ from tacit.privacy.loss import Loss, compose
 from tacit.privacy.mechanism import Claim
 from tacit.project.budget import epochs_of, touched
 from tacit.project.cells import Cells
-from tacit.project.measured import Part, domain, register, turn, withdraw
+from tacit.project.measured import Part, domain, noted, turn, withdraw
 from tacit.project.project import Project
 from tacit.project.settings import FILE
 from tacit.store.atomic import replace_file
@@ -178,21 +178,17 @@ def _collect(asking: _Asking, asked: Asked, span: tuple[int, int]) -> tuple[Coll
     title = fingerprint([asking.name, epoch])
     path = project.state / "answers" / f"{title}.dap"
     period = replace(asked, by=(), grain=None, where=None, since=start, until=end)
-    with turn(project, title):
-        register(project, node, period, title, {"epoch": epoch, "file": path.name})
+    more, paid = {"epoch": epoch, "file": path.name}, (asking.name, epoch)
+    with turn(project, title), noted(project, node, period, title, more, paid):
         there = path.exists()
-        try:
-            reservation = project.ledger.reserve(
-                tuple(node.spec["purposes"]),
-                asking.name,
-                asking.claim,
-                epoch,
-                touched=_touched(project, node, span),
-                querier=node.declared.owner or "",
-            )
-        except BudgetError:
-            withdraw(project, node, period, title)
-            raise
+        reservation = project.ledger.reserve(
+            tuple(node.spec["purposes"]),
+            asking.name,
+            asking.claim,
+            epoch,
+            touched=_touched(project, node, span),
+            querier=node.declared.owner or "",
+        )
         if not there:
             query = asking.collector.interval(start // SECOND, end // SECOND)
             try:

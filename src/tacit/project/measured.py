@@ -33,7 +33,8 @@ from tacit.declare import Table
 from tacit.declare.arguments import plain
 from tacit.declare.expression import parse
 from tacit.engines.base import ARROW
-from tacit.errors import BudgetError, QueryError
+from tacit.errors import QueryError, TacitError
+from tacit.govern.spends import Spend, folded
 from tacit.plan.asked import BUCKET, PERIOD, Asked, condition, keys
 from tacit.plan.graph import Node
 from tacit.plan.sources import retention
@@ -197,16 +198,39 @@ def _ask(
 
         asking, made = prepared(project, node, asked, query, newcomers)
         own = title
-    file = f"{fingerprint(claim(asking, made).name, own)}.arrow"
-    with turn(project, title):
-        register(
-            project, node, asked, title, {"epoch": epoch, "newcomers": newcomers, "file": file}
-        )
-        try:
-            return answer(asking, made, purpose=asked.purpose, epoch=own)
-        except BudgetError:
+    release = claim(asking, made).name
+    more = {"epoch": epoch, "newcomers": newcomers, "file": f"{fingerprint(release, own)}.arrow"}
+    with turn(project, title), noted(project, node, asked, title, more, (release, own)):
+        return answer(asking, made, purpose=asked.purpose, epoch=own)
+
+
+@contextmanager
+def noted(
+    project: Project,
+    node: Node,
+    asked: Asked,
+    title: str,
+    more: Mapping[str, Any],
+    paid: tuple[str, str],
+) -> Iterator[None]:
+    """Registers a question while it is asked. One that is refused before anything was set aside
+    under `paid`, a release and epoch, was not asked; one that fails later was."""
+    register(project, node, asked, title, more)
+    try:
+        yield
+    except TacitError:
+        if not _stands(project, paid):
             withdraw(project, node, asked, title)
-            raise
+        raise
+
+
+def _stands(project: Project, paid: tuple[str, str]) -> bool:
+    """Whether something is set aside or spent under a release and epoch."""
+    spends: dict[tuple[str, str], Spend] = {}
+    for record in project.control.read("spend", paid[0]):
+        spend = folded(record, spends)
+        spends[spend.release, spend.epoch] = spend
+    return paid in spends and spends[paid].state != "refunded"
 
 
 def _title(node: Node, asked: Asked, epoch: str, newcomers: bool) -> str:
@@ -271,7 +295,7 @@ def _old(project: Project, node: Node, body: Mapping[str, Any]) -> bool:
 
 
 def withdraw(project: Project, node: Node, asked: Asked, title: str) -> None:
-    """Notes that a question was not answered, and cost nothing."""
+    """Notes that a question was not answered, and nothing is set aside for it."""
     body = {"title": title, "asked": asked.to_json(), "withdrawn": True}
     project.control.append(KIND, _key(node), body)
 
