@@ -270,15 +270,64 @@ def test_a_crash_before_the_commit_gives_the_kept_answer(
 def test_a_crash_while_the_answer_is_written_leaves_none(
     shop: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(*_: object) -> None:
-        raise StoreError("full", code="T701", fix="free some space")
+    """Nobody saw anything of it, so that it may be made anew."""
 
-    monkeypatch.setattr(central_run, "replace_file", full)
-    with pytest.raises(StoreError):
+    def crash(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(central_run, "replace_file", crash)
+    with pytest.raises(KeyboardInterrupt):
         answer(shop, query(), purpose="discover")
     monkeypatch.undo()
     assert spends(shop) == ["reserved"]
     assert not answer(shop, query(), purpose="discover").reused
+    assert spends(shop) == ["committed"]
+
+
+def test_a_failure_once_noise_is_drawn_is_paid_for(
+    shop: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever sees it learns something, and may not have noise drawn anew for nothing."""
+
+    def full(*_: object) -> None:
+        raise StoreError("full", code="T701", fix="free some space")
+
+    def fails(*_: object) -> None:
+        raise ValueError("4711 people")
+
+    monkeypatch.setattr(central_run, "replace_file", full)
+    with pytest.raises(StoreError, match="full"):
+        answer(shop, query(), purpose="discover")
+    assert spends(shop) == ["committed"]
+    monkeypatch.undo()
+    monkeypatch.setattr(central_run.Computing, "table", fails)
+    with pytest.raises(PrivacyError) as caught:
+        answer(shop, query(), purpose="discover")
+    assert caught.value.code == "T878"
+    assert "4711" not in str(caught.value)
+    assert caught.value.__context__ is None
+    assert spends(shop) == ["committed"] * 2
+    monkeypatch.undo()
+    found = answer(shop, query(), purpose="discover")
+    assert not found.reused
+    again = answer(shop, query(), purpose="discover")
+    assert again.reused
+    assert again.table.equals(found.table)
+    assert spends(shop) == ["committed"] * 3
+
+
+def test_of_too_many_chosen_keys_the_first_are_answered(
+    rich: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """How many there are came of noise: an error that named it would be an answer for nothing."""
+    bars = Measure(kind="histogram", step=20, **WEIGHT, name="bars")
+    asked = query(
+        keys=(("genre", "catalogue.genre"),), measures=(bars,), epsilon=NO_NOISE, max_groups=8
+    )
+    monkeypatch.setattr("tacit.project.central_query.MOST_CELLS", 3 * 3 + 2)
+    found = answer(rich, asked, purpose="discover").table
+    assert found["genre"].to_pylist() == sorted(by_genre(joined(), "genre"))[:3]
+    assert spends(rich) == ["committed"]
 
 
 def test_rows_that_are_not_there_cost_nothing(shop: Project) -> None:
@@ -287,6 +336,24 @@ def test_rows_that_are_not_there_cost_nothing(shop: Project) -> None:
         answer(shop, query(), purpose="discover")
     assert caught.value.code == "T301"
     assert spends(shop) == []
+
+
+def test_rows_that_do_not_fit_are_not_quoted(shop: Project) -> None:
+    """An error that quotes one row would tell of one person."""
+    rows = small_project.history()
+    at = pa.array([10**13 + 4711, *range(rows.num_rows - 1)]).cast(pa.timestamp("s"))
+    pq.write_table(
+        rows.set_column(rows.schema.get_field_index("at"), "at", at),
+        shop.root / "history.parquet",
+    )
+    with pytest.raises(TacitError, match="4711"):
+        shop.rows("visits")
+    with pytest.raises(TacitError) as caught:
+        answer(shop, query(), purpose="discover")
+    assert caught.value.code == "T877"
+    assert "4711" not in str(caught.value)
+    assert caught.value.__context__ is None
+    assert spends(shop) == ["reserved"]
 
 
 @pytest.mark.parametrize("damage", ["gone", "changed"])
@@ -392,6 +459,8 @@ def test_questions_that_make_no_sense(shop: Project, given: dict[str, Any]) -> N
         ({"source": "nothing"}, "discover", "T312"),
         ({"source": "catalogue"}, "discover", "T873"),
         ({"person": "item"}, "discover", "T873"),
+        ({"keys": ("person",)}, "discover", "T873"),
+        ({"keys": (("half", "substr(person, 1, 3)"),)}, "discover", "T873"),
         ({"keys": ("nothing",)}, "discover", "T111"),
         ({"keys": ("item +",)}, "discover", "T110"),
         ({"keys": (("x", "things.genre"),)}, "discover", "T115"),
@@ -435,6 +504,26 @@ def test_sensitive_columns_must_be_named(tmp_path: Path) -> None:
     assert caught.value.code == "T207"
     named = query(**asked, sensitive=("user.demographic.religious_belief",))
     assert answer(project, named, purpose="discover").table.num_rows == 1
+
+
+@pytest.mark.parametrize("person", [None, "person", "giver"])
+def test_rows_of_two_people_bound_neither(tmp_path: Path, person: str | None) -> None:
+    """Noise would hide the one, and both would be charged for it."""
+    signals = (
+        RICH
+        + """
+giver = Entity("Who gave it.", person="pseudonymous")
+gifts = Events(
+    "What was given.", place="cloud", region="eu", keep="400d", basis="consent",
+    purposes=[discover], category="user.behavior",
+    columns={"person": key(person, "user.unique_id"), "giver": key(giver, "user.unique_id"), "at": time()},
+)
+"""
+    )
+    project = small_project.project(tmp_path, signals)
+    with pytest.raises(PrivacyError) as caught:
+        answer(project, query(source="gifts", person=person), purpose="discover")
+    assert caught.value.code == "T873"
 
 
 def test_content_that_is_not_public_is_nobodys_to_bound(tmp_path: Path) -> None:

@@ -24,13 +24,14 @@ from hypothesis import strategies as st
 
 import memory
 from tacit.cli import main
-from tacit.errors import BudgetError, QueryError
+from tacit.errors import BudgetError, PrivacyError, QueryError, TacitError
 from tacit.privacy.central.sums import NoisySums
 from tacit.project import Project
 from tacit.project import measured as module
 from tacit.project.central import CentralQuery, Measure, answer
 from tacit.project.query import Answer
 from tacit.project.sequences import followed
+from tacit.project.versions import version
 from tacit.values import DAY, HOUR, WEEK
 
 Row = dict[str, Any]
@@ -385,6 +386,19 @@ def test_other_rows_and_other_purposes_are_other_questions(tmp_path: Path) -> No
     assert len(asked.ledger.statement("understand")) == 2
 
 
+def test_the_ledger_does_not_tell_rows_that_somebody_thinks_of(tmp_path: Path) -> None:
+    """Else whoever has all rows but one person's could try them out."""
+    here, there = small(tmp_path / "a"), small(tmp_path / "b")
+    held = [(each.root / "plays.parquet").read_bytes() for each in (here, there)]
+    assert held[0] == held[1]
+    node = here.plan.nodes["viewers"]
+    assert version(here, node) == version(Project.load(here.root), node)
+    assert version(here, node) != version(there, node)
+    [secret] = (here.state / "answers").glob("*.secret")
+    assert secret.stat().st_mode & 0o777 == 0o600
+    assert len(secret.read_bytes()) == 32
+
+
 def test_answers_of_the_lake_outlast_what_changes_no_row(tmp_path: Path) -> None:
     asked = small(tmp_path)
     path, settings = asked.root / "plays.parquet", asked.root / "tacit.toml"
@@ -499,6 +513,33 @@ def test_an_exhausted_budget_refuses_and_counts_no_question(tmp_path: Path) -> N
     assert spends(asked) == ["committed"]
 
 
+def test_a_question_counts_exactly_if_something_is_set_aside_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object, **__: object) -> None:
+        raise PrivacyError("changed", code="T561", fix="rename it")
+
+    asked = small(tmp_path)
+    node = asked.plan.nodes["viewers"]
+    with monkeypatch.context() as patched:
+        patched.setattr("tacit.govern.ledger.Ledger.reserve", fails)
+        with pytest.raises(PrivacyError):
+            asked.query("viewers", "genre")
+    assert not module._questions(asked, node, "understand")
+    with monkeypatch.context() as patched:
+        patched.setattr("tacit.project.central_run.Computing", fails)
+        with pytest.raises(PrivacyError):
+            asked.query("viewers", "genre")
+    assert spends(asked) == ["reserved"]
+    assert len(module._questions(asked, node, "understand")) == 1
+    asked.query("viewers", "genre")
+    with monkeypatch.context() as patched:
+        patched.setattr("tacit.govern.ledger.Ledger.reserve", fails)
+        with pytest.raises(PrivacyError):
+            asked.query("viewers", "genre")
+    assert len(module._questions(asked, node, "understand")) == 1
+
+
 def test_answers_are_kept_as_long_as_they_may_be(tmp_path: Path) -> None:
     asked = small(tmp_path)
     asked.query("viewers", "genre")
@@ -516,6 +557,20 @@ def test_answers_are_kept_as_long_as_they_may_be(tmp_path: Path) -> None:
         aged.query("viewers", "genre")
     assert caught.value.code == "T898"
     assert not list((asked.state / "answers").glob("*.arrow"))
+
+
+def test_rows_that_do_not_fit_are_not_quoted(tmp_path: Path) -> None:
+    asked = small(tmp_path)
+    orders = tables(7)["orders"]
+    prices = pa.array([10**16 + 4711, *range(orders.num_rows - 1)])
+    pq.write_table(orders.set_column(1, "price", prices), asked.root / "orders.parquet")
+    with pytest.raises(TacitError, match="4711"):
+        asked.rows("orders")
+    with pytest.raises(TacitError) as caught:
+        asked.query("bought")
+    assert caught.value.code == "T877"
+    assert "4711" not in str(caught.value)
+    assert spends(asked) == []
 
 
 def test_few_people_are_hidden(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from tacit.declare import Events, Linkability, Place, Purpose, Source
@@ -31,11 +31,20 @@ class Question:
     ports: tuple[Port, ...]
 
 
-def question(plan: Plan, events: Events, person: str | None, named: Mapping[str, str]) -> Question:
+def question(
+    plan: Plan,
+    events: Events,
+    person: str | None,
+    named: Mapping[str, str],
+    keys: Collection[str] = (),
+) -> Question:
     """The rows of events with these expressions, name → SQL, as computed columns.
 
-    Raises DeclarationError T110 to T115 for expressions, PrivacyError T873 where it is not said
-    whose the rows are, or where content is about people: nobody could bound what they change.
+    `keys` are the names of those that are grouped by.
+
+    Raises DeclarationError T110 to T115 for expressions, PrivacyError T873 where rows are not of
+    one person each, keys tell people apart, or content is about people: nobody could bound what
+    they change.
     """
     declarations = plan.declarations
     draft, source = Draft(declarations), declarations.name(events, events)
@@ -51,6 +60,12 @@ def question(plan: Plan, events: Events, person: str | None, named: Mapping[str,
             joins[table] = join_of(draft, source, events, events, table)
             types |= {f"{table}.{c}": kind for c, kind in draft.schemas[table].items()}
         flat = inline(declarations, events, written, derived_of(draft, source, written))
+        if name in keys and owner in flat.columns:
+            raise _refused(
+                events,
+                f"it is asked by {sql!r}, which tells one person from another",
+                "group by what many people share",
+            )
         computed.append(Computed(name, flat.sql, infer(declarations, events, written, types)))
         columns |= flat.columns
     view = View(
@@ -100,21 +115,19 @@ def check_use(plan: Plan, asked: Question, purpose: str, sensitive: Sequence[str
 
 
 def _person(events: Events, source: str, person: str | None) -> str:
+    """The column of the people's key. There is one: of a row of two people, what one of them
+    changes would be bounded, and what the other one does would not."""
     people = [n for n, c in events.columns.items() if c.entity is not None and c.entity.person]
-    if person in people:
-        assert person is not None, "no column is named None"
-        return person
-    if person is None and len(people) == 1:
-        return people[0]
-    told = "has keys of several people" if len(people) > 1 else "has no key of a person"
-    raise PrivacyError(
-        f"{source!r} {told}" if person is None else f"{person!r} is no key of a person",
-        code="T873",
-        where=events.where,
-        fix=f"name the person whose privacy it is: {', '.join(people)}"
-        if people
-        else "declare the column of the person's key with key(entity, …)",
-    )
+    if len(people) > 1:
+        named = ", ".join(people)
+        fix = "ask about events with one column that is the key of a person"
+        raise _refused(events, f"{source!r} has keys of several people: {named}", fix)
+    if not people:
+        fix = "declare the column of the person's key with key(entity, …)"
+        raise _refused(events, f"{source!r} has no key of a person", fix)
+    if person not in (None, *people):
+        raise _refused(events, f"{person!r} is no key of a person", f"name {people[0]}")
+    return people[0]
 
 
 def _port(source: str, name: str) -> Port:
@@ -123,9 +136,12 @@ def _port(source: str, name: str) -> Port:
 
 
 def _not_public(events: Events, port: Port) -> PrivacyError:
-    return PrivacyError(
+    return _refused(
+        events,
         f"the content {port} is not public, so one person may have changed it",
-        code="T873",
-        where=events.where,
-        fix="join public content only, or bring the value into the events",
+        "join public content only, or bring the value into the events",
     )
+
+
+def _refused(events: Events, what: str, fix: str) -> PrivacyError:
+    return PrivacyError(what, code="T873", where=events.where, fix=fix)

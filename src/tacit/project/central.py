@@ -10,6 +10,9 @@ The order keeps the promise of the ledger whatever breaks off between two steps:
     commit     the ledger knows which answer it is: no other can be given
     read       only now is it looked at
 
+What fails once noise is drawn tells of it. So that answer counts as given, and asking again costs
+again. A crash tells nothing, and whoever asks again gets what was set aside.
+
 Privacy is that of adding or removing one person with all of their rows. The same question in the
 same epoch is answered from the disk, at no cost: whoever asks on behalf of a declared metric need
 not remember answers.
@@ -69,7 +72,8 @@ class CentralQuery:
 
     Attributes:
         source: the name of the events.
-        keys: columns to group by, or (name, expression) pairs: text, int, bool or time. Rows in
+        keys: columns to group by, or (name, expression) pairs: text, int, bool or time, and nothing
+            that tells people apart. Rows in
             which one is null do not count. None at all: one row for everything.
         measures: what is asked of each key.
         where: which rows count, as an expression; left out, all.
@@ -84,10 +88,12 @@ class CentralQuery:
             that of so many rows; a mean takes their average, weighed as so many.
         public_keys: a table of the keys, in columns named as `keys`: each is answered, in this
             order, also one without rows. Left out, keys are chosen privately, which costs a part of
-            the budget and needs a delta; those with few people are not named.
+            the budget and needs a delta; those with few people are not named. Of more than fit the
+            memory of a small machine (4 million, divided by the cells of the largest grid) the
+            first ones, sorted, are answered.
         minimum: a key whose noisy number of people is below this is answered with nulls (public
             keys) or left out. From 2 on it makes `persons` a measure of its own, named or not.
-        person: the column of the people's key; left out, the only one of the source.
+        person: the column of the people's key, of which the source has one; left out, that one.
         sensitive: sensitive fideslang categories that may be summed; none unless named.
         team: who asks, and whose quota of people's epochs it is; "" for nobody's.
         confidence: of the intervals `lower` to `upper`, each by itself.
@@ -153,7 +159,7 @@ def answer(
     answer stands and costs once. `randomness` is for tests; left out, the operating system's.
 
     Raises PrivacyError T870 to T879, DeclarationError T110 to T112 for expressions, FlowError T202,
-    T203 or T208 for what the purpose may not use, BudgetError T501, and what the engine raises.
+    T203 or T208 for what the purpose may not use, BudgetError T501, and StoreError.
     """
     from tacit.project.central_run import run
 

@@ -26,8 +26,8 @@ from tacit.project.central_query import (
     PEOPLE,
     Ready,
     cells_of,
-    check_cells,
     middle_of,
+    most_keys,
     quantiles_of,
 )
 from tacit.project.files import opened
@@ -86,7 +86,6 @@ class Computing:
     def table(self, public: pa.Table | None) -> pa.Table:
         """The answer: the keys, and of each measure the estimate, its error and its interval."""
         domain = self._domain(public)
-        check_cells(self.query, domain.num_rows)
         by_key = self._by_key(domain)
         if self.made.top is not None:
             return self._best(domain, by_key)
@@ -105,7 +104,11 @@ class Computing:
     # ------------------------------------------------------------------ keys
 
     def _domain(self, public: pa.Table | None) -> pa.Table:
-        """The keys that are answered, in an order that tells nothing: the public one, or sorted."""
+        """The keys that are answered, in an order that tells nothing: the public one, or sorted.
+
+        Chosen ones are as many as there is memory for, and which those are depends on the keys that
+        were chosen alone: it is post-processing.
+        """
         if public is not None:
             return public
         if not self.made.groups:
@@ -114,7 +117,8 @@ class Computing:
         assert isinstance(select, TruncatedGeometric | GaussianThreshold), "as it was wanted"
         kept = select.keep(_integers(sums[PEOPLE]), self.randomness)
         named = sums.filter(pa.array(kept)).select(list(self.made.groups))
-        return named.sort_by([(group, "ascending") for group in self.made.groups])
+        ordered = named.sort_by([(group, "ascending") for group in self.made.groups])
+        return ordered.slice(0, most_keys(self.query))
 
     def _key_columns(self, domain: pa.Table) -> Columns:
         pairs = zip(self.made.groups, self.made.keys, strict=True)

@@ -188,7 +188,7 @@ def ready(project: Project, query: CentralQuery) -> Ready:
             named[f"v{i}"] = measure.column
     if query.where is not None:
         named["w"] = query.where
-    asked = question(project.plan, events, query.person, named)
+    asked = question(project.plan, events, query.person, named, [f"g{i}" for i in range(len(keys))])
     _check_types(query, asked)
     meaning = {port.node: project.plan.nodes[port.node].hash for port in asked.ports}
     made = Ready(query, keys, names, asked, meaning)
@@ -209,14 +209,22 @@ def _dated(query: CentralQuery, events: Events) -> str | None:
 
 
 def check_cells(query: CentralQuery, keys: int) -> None:
-    """Raises PrivacyError T874 for more cells than fit the memory of a small machine."""
-    cells = max((cells_of(m) for m in query.measures if m.kind in CELLED), default=1)
-    if keys * cells > MOST_CELLS:
+    """Raises PrivacyError T874 for more public keys than fit the memory of a small machine."""
+    if keys > most_keys(query):
         raise _wrong(
             query,
-            f"{keys:,} keys of {cells:,} cells each are more than {MOST_CELLS:,}",
+            f"{keys:,} keys of {_cells(query):,} cells each are more than {MOST_CELLS:,}",
             fix="use a larger step, or fewer keys",
         )
+
+
+def most_keys(query: CentralQuery) -> int:
+    """How many keys an answer may have."""
+    return MOST_CELLS // _cells(query)
+
+
+def _cells(query: CentralQuery) -> int:
+    return max((cells_of(m) for m in query.measures if m.kind in CELLED), default=1)
 
 
 def cells_of(measure: Measure) -> int:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import chain, count
 from pathlib import Path
 
 import pyarrow as pa
 
 from tacit.declare import Purpose
-from tacit.errors import PrivacyError, StoreError
+from tacit.errors import PrivacyError, StoreError, TacitError
 from tacit.govern.ledger import Reservation
 from tacit.govern.spends import Touched
 from tacit.plan.question import check_use
@@ -18,8 +19,9 @@ from tacit.privacy.randomness import Randomness, system
 from tacit.project.budget import epochs_of, touched
 from tacit.project.central import CentralAnswer, CentralQuery
 from tacit.project.central_compute import Computing, public_keys
-from tacit.project.central_query import ready
+from tacit.project.central_query import Ready, ready
 from tacit.project.project import Project
+from tacit.project.withheld import withheld
 from tacit.store.atomic import alone, replace_file
 from tacit.values import fingerprint
 
@@ -41,18 +43,13 @@ def run(
     path = project.state / "answers" / f"{fingerprint(made.title, epoch)}.arrow"
     with alone(path.with_suffix(".lock")):
         there = path.exists()
-        reservation = project.ledger.reserve(
-            name,
-            made.title,
-            made.claim,
-            epoch,
-            touched=_touched(project, query),
-            querier=query.team,
-        )
+        reservation = _reserve(project, made, name, epoch)
         if not there:
             _check_uncommitted(reservation, path)
-            table = Computing(project, made, randomness or system()).table(public)
-            replace_file(path, [_bytes(table)])
+            computing = withheld(
+                query.source, lambda: Computing(project, made, randomness or system())
+            )
+            _keep(computing, public, reservation, path)
         kept = path.read_bytes()
         _check_kept(reservation, kept, path)
         reservation.commit(kept)
@@ -62,6 +59,48 @@ def run(
     return CentralAnswer(
         table=table, claim=made.claim, loss=loss, spent=spent, released=made.title, epoch=epoch
     )
+
+
+def _reserve(project: Project, made: Ready, purpose: str, epoch: str) -> Reservation:
+    """What is set aside for an answer; the next one's, where noise was drawn and none was kept."""
+    for epoch_of_try in chain([epoch], (f"{epoch}#{n}" for n in count(2))):
+        reservation = project.ledger.reserve(
+            purpose,
+            made.title,
+            made.claim,
+            epoch_of_try,
+            touched=_touched(project, made.query),
+            querier=made.query.team,
+        )
+        if reservation.state != "committed" or reservation.result is not None:
+            break
+    return reservation
+
+
+def _keep(
+    computing: Computing, public: pa.Table | None, reservation: Reservation, path: Path
+) -> None:
+    """Draws the noise, and puts the answer on the disk.
+
+    What fails from here on may tell of rows without the noise, or of noise that a second try would
+    draw anew. So it says nothing else, and is paid for. Raises PrivacyError T878, or StoreError.
+    """
+    failed: TacitError | None = None
+    try:
+        replace_file(path, [_bytes(computing.table(public))])
+    except StoreError as error:
+        failed = error
+    except Exception:
+        failed = PrivacyError(
+            "the answer failed after its noise was drawn, so it is paid for as if it were given",
+            code="T878",
+            where=f"question over {computing.query.source}",
+            fix="ask for less at once; asking again costs again",
+        )
+    if failed is not None:
+        if not path.exists():
+            reservation.commit()
+        raise failed
 
 
 def _touched(project: Project, query: CentralQuery) -> tuple[Touched, ...] | None:

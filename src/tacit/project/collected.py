@@ -1,8 +1,11 @@
 """Metrics that devices report by DAP: one collection a period, each paid for before it is opened.
 
-Devices upload by the task's own client (`collect.dap`): once a period, 1 for a person who counts
-(persons), how many rows they have (count, up to `max_rows`), or the place of one value in its
-domain (histogram). The order is that of every release, and `Collector.open` comes last::
+Every enrolled device uploads in every period, by the task's own client (`collect.dap`): 1 for a
+person who counts and 0 for one who does not (persons), how many rows it has, also 0 (count, up to
+`max_rows`), or the place of one value in its domain (histogram; those without a value have one of
+the domain for it). For the number of reports is public, without noise: whether a device reports
+must tell nothing of its person. The order is that of every release, and `Collector.open` comes
+last::
 
     register   the question counts against `answers`
     reserve    the ledger holds the task's claim, for every purpose of the metric
@@ -29,7 +32,7 @@ from tacit.collect.dap.peer import HttpPeer
 from tacit.collect.dap.settings import read_settings
 from tacit.collect.dap.task import Task
 from tacit.engines.base import ARROW
-from tacit.errors import BudgetError, CollectError, QueryError
+from tacit.errors import CollectError, QueryError
 from tacit.govern.spends import Touched
 from tacit.plan import periods
 from tacit.plan.asked import BUCKET, PERIOD, Asked
@@ -39,7 +42,7 @@ from tacit.privacy.loss import Loss, compose
 from tacit.privacy.mechanism import Claim
 from tacit.project.budget import epochs_of, touched
 from tacit.project.cells import Cells
-from tacit.project.measured import Part, domain, register, turn, withdraw
+from tacit.project.measured import Part, domain, noted, turn, withdraw
 from tacit.project.project import Project
 from tacit.project.settings import FILE
 from tacit.store.atomic import replace_file
@@ -175,21 +178,17 @@ def _collect(asking: _Asking, asked: Asked, span: tuple[int, int]) -> tuple[Coll
     title = fingerprint([asking.name, epoch])
     path = project.state / "answers" / f"{title}.dap"
     period = replace(asked, by=(), grain=None, where=None, since=start, until=end)
-    with turn(project, title):
-        register(project, node, period, title, {"epoch": epoch, "file": path.name})
+    more, paid = {"epoch": epoch, "file": path.name}, (asking.name, epoch)
+    with turn(project, title), noted(project, node, period, title, more, paid):
         there = path.exists()
-        try:
-            reservation = project.ledger.reserve(
-                tuple(node.spec["purposes"]),
-                asking.name,
-                asking.claim,
-                epoch,
-                touched=_touched(project, node, span),
-                querier=node.declared.owner or "",
-            )
-        except BudgetError:
-            withdraw(project, node, period, title)
-            raise
+        reservation = project.ledger.reserve(
+            tuple(node.spec["purposes"]),
+            asking.name,
+            asking.claim,
+            epoch,
+            touched=_touched(project, node, span),
+            querier=node.declared.owner or "",
+        )
         if not there:
             query = asking.collector.interval(start // SECOND, end // SECOND)
             try:

@@ -21,11 +21,8 @@ import fcntl
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import lru_cache
-from hashlib import blake2b
 from itertools import product
 from math import prod
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -36,7 +33,8 @@ from tacit.declare import Table
 from tacit.declare.arguments import plain
 from tacit.declare.expression import parse
 from tacit.engines.base import ARROW
-from tacit.errors import BudgetError, QueryError
+from tacit.errors import QueryError, TacitError
+from tacit.govern.spends import Spend, folded
 from tacit.plan.asked import BUCKET, PERIOD, Asked, condition, keys
 from tacit.plan.graph import Node
 from tacit.plan.sources import retention
@@ -46,6 +44,7 @@ from tacit.project.cells import Cells
 from tacit.project.central import CentralAnswer, CentralQuery, Measure, answer, claim
 from tacit.project.exact import measured_exactly
 from tacit.project.project import Project
+from tacit.project.versions import version
 from tacit.store.atomic import lock_file
 from tacit.values import Type, fingerprint
 
@@ -199,16 +198,39 @@ def _ask(
 
         asking, made = prepared(project, node, asked, query, newcomers)
         own = title
-    file = f"{fingerprint(claim(asking, made).name, own)}.arrow"
-    with turn(project, title):
-        register(
-            project, node, asked, title, {"epoch": epoch, "newcomers": newcomers, "file": file}
-        )
-        try:
-            return answer(asking, made, purpose=asked.purpose, epoch=own)
-        except BudgetError:
+    release = claim(asking, made).name
+    more = {"epoch": epoch, "newcomers": newcomers, "file": f"{fingerprint(release, own)}.arrow"}
+    with turn(project, title), noted(project, node, asked, title, more, (release, own)):
+        return answer(asking, made, purpose=asked.purpose, epoch=own)
+
+
+@contextmanager
+def noted(
+    project: Project,
+    node: Node,
+    asked: Asked,
+    title: str,
+    more: Mapping[str, Any],
+    paid: tuple[str, str],
+) -> Iterator[None]:
+    """Registers a question while it is asked. One that is refused before anything was set aside
+    under `paid`, a release and epoch, was not asked; one that fails later was."""
+    register(project, node, asked, title, more)
+    try:
+        yield
+    except TacitError:
+        if not _stands(project, paid):
             withdraw(project, node, asked, title)
-            raise
+        raise
+
+
+def _stands(project: Project, paid: tuple[str, str]) -> bool:
+    """Whether something is set aside or spent under a release and epoch."""
+    spends: dict[tuple[str, str], Spend] = {}
+    for record in project.control.read("spend", paid[0]):
+        spend = folded(record, spends)
+        spends[spend.release, spend.epoch] = spend
+    return paid in spends and spends[paid].state != "refunded"
 
 
 def _title(node: Node, asked: Asked, epoch: str, newcomers: bool) -> str:
@@ -273,7 +295,7 @@ def _old(project: Project, node: Node, body: Mapping[str, Any]) -> bool:
 
 
 def withdraw(project: Project, node: Node, asked: Asked, title: str) -> None:
-    """Notes that a question was not answered, and cost nothing."""
+    """Notes that a question was not answered, and nothing is set aside for it."""
     body = {"title": title, "asked": asked.to_json(), "withdrawn": True}
     project.control.append(KIND, _key(node), body)
 
@@ -301,34 +323,6 @@ def asked_before(project: Project, node: Node, purpose: str) -> list[Asked]:
     found = [Asked.from_json(b["asked"]) for b in _questions(project, node, purpose).values()]
     known = _questions(project, node, purpose)
     return [asked for asked in found if _title(node, asked, epoch, False) in known]
-
-
-def version(project: Project, node: Node) -> str:
-    """Which rows there are: of a file its bytes, of the lake what was ingested.
-
-    Rows that are erased, or whose retention ends, make no other version: what was answered of them
-    stays as it was, private.
-    """
-    return fingerprint(*(_version(project, name) for name in node.inputs))
-
-
-@lru_cache(maxsize=256)
-def _digest(path: Path, _size: int, _changed: int, _inode: int) -> str:
-    digest = blake2b(digest_size=16)
-    with path.open("rb") as file:
-        while chunk := file.read(1 << 20):
-            digest.update(chunk)
-    return digest.hexdigest()
-
-
-def _version(project: Project, source: str) -> str:
-    if project.in_lake(source):
-        from tacit.project.lake import ingested
-
-        return fingerprint(ingested(project, source))
-    path = project.file(source)
-    told = path.stat()
-    return _digest(path, told.st_size, told.st_mtime_ns, told.st_ino)
 
 
 # ---------------------------------------------------------------------- the answer

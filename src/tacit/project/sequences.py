@@ -28,6 +28,7 @@ from tacit.project.central import CentralQuery, Measure
 from tacit.project.exact import select_rows
 from tacit.project.measured import periods_of
 from tacit.project.project import Project
+from tacit.project.withheld import withheld
 from tacit.store.files import Rows
 from tacit.values import Type
 
@@ -73,17 +74,13 @@ class Prepared(Project):
 def prepared(
     project: Project, node: Node, asked: Asked, query: CentralQuery, newcomers: bool
 ) -> tuple[Prepared, CentralQuery]:
-    """The rows of a conversion, or of newcomers, and what is asked of them."""
-    spec = node.spec
-    if newcomers:
-        measure = spec["measure"]
-        table = _first(_rows(project, node, asked, measure), list(asked.by))
-    else:
-        parts = spec["conversion"]
-        measure = parts["base"]
-        rows = _rows(project, node, asked, measure)
-        after = _rows(project, node, replace(asked, by=(), grain=None), parts["then"], later=True)
-        table = _converted(rows, after, parts["within"])
+    """The rows of a conversion, or of newcomers, and what is asked of them.
+
+    Raises PrivacyError T877 for rows that do not fit.
+    """
+    measure = node.spec["measure"] if newcomers else node.spec["conversion"]["base"]
+    made_of = _newcomers if newcomers else _conversion
+    table = withheld(query.source, lambda: made_of(project, node, asked))
     names = [key[0] for key in query.keys]
     short = {name: f"d{i}" for i, name in enumerate(names)}
     kinds = {short[name]: kind for name, _, kind in keys(asked, node, measure)}
@@ -108,6 +105,17 @@ def prepared(
         max_rows=1,
         person="person",
     )
+
+
+def _newcomers(project: Project, node: Node, asked: Asked) -> pa.Table:
+    return _first(_rows(project, node, asked, node.spec["measure"]), list(asked.by))
+
+
+def _conversion(project: Project, node: Node, asked: Asked) -> pa.Table:
+    parts = node.spec["conversion"]
+    rows = _rows(project, node, asked, parts["base"])
+    after = _rows(project, node, replace(asked, by=(), grain=None), parts["then"], later=True)
+    return _converted(rows, after, parts["within"])
 
 
 def _rows(
