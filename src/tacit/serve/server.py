@@ -306,10 +306,12 @@ class Patient(HttpToolsProtocol):
         """Leaves a client that sends too much that is no body. It is told why, unless the answer
         to an earlier request would be cut in two; what it still sends is dropped for a moment,
         since a connection that is closed over unread bytes is reset."""
-        if self._left or self.transport.is_closing():
+        if self._left:
             return
         self._left = True
         self._done()
+        if self.transport.is_closing():
+            return
         self.direct.app.metrics.refuse("T859")
         if self.cycle is not None and not self.cycle.response_complete:
             self.transport.close()
