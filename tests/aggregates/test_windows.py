@@ -139,9 +139,9 @@ def _one_key(size: int, asked: int) -> float:
     )
     spine = pa.table({"k": np.zeros(asked, np.int64), "at": r.integers(0, size, asked)})
     found = view(("k",), where="w")
-    start = time.perf_counter()
+    start = time.process_time()
     results = windows(found, rows, spine, {w.signal: result_type(found, w) for w in found.windows})
-    seconds = time.perf_counter() - start
+    seconds = time.process_time() - start
     keep = rows["c3"].to_numpy()
     at, values = rows["at"].to_numpy()[keep], rows["c0"].to_numpy()[keep]
     for row in range(0, asked, asked // 5):
