@@ -229,11 +229,11 @@ class Ledger:
         """Whether a purpose's budget is one of each epoch that is touched, and none for ever."""
         if purpose in self._budgets:
             return False
-        subjects = None if reads is None else {each.subject for each in reads}
-        return any(
-            purpose in epochs.purposes and (subjects is None or epochs.subject in subjects)
-            for epochs in self._epochs
-        )
+        renewing = {epochs.subject for epochs in self._epochs if purpose in epochs.purposes}
+        if reads is None:  # it touches all of them
+            return bool(renewing)
+        # Of people without such epochs nothing would be charged at all.
+        return bool(reads) and all(each.subject in renewing for each in reads)
 
     def _pass_epochs(self, new: Spend, where: str) -> None:
         others = [s for s in self._current().values() if s.state != "refunded"]
