@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -141,6 +142,16 @@ def test_a_purpose_with_a_budget_of_each_epoch(ledger: Ledger) -> None:
     assert code(lambda: ask(ledger, "b", 0.1, week(0), purpose="weekly")) == "T501"
     # It has none for ever, so nobody else's data is bounded by it.
     assert code(lambda: ask(ledger, "c", 0.1, [Touched("shop", 0, 9)], purpose="weekly")) == "T560"
+
+
+def test_a_renewing_budget_is_for_people_who_have_it(control: ControlStore) -> None:
+    """Of others nothing would be charged: for what reads them too, the budget for ever counts."""
+    renewing = replace(PEOPLE, purposes={"weekly": (1.0, 1e-6)})
+    ledger = Ledger(control, [], [renewing])
+    mixed = [*week(0), Touched("shop", 0, WEEK)]
+    with pytest.raises(PrivacyError, match="T560"):
+        ledger.reserve("weekly", "a", claim(pure_dp(0.1)), 0, touched=mixed, querier="growth")
+    ledger.reserve("weekly", "a", claim(pure_dp(0.1)), 0, touched=week(0), querier="growth")
 
 
 def test_several_epochs_cost_a_change_of_the_person_twice(ledger: Ledger) -> None:

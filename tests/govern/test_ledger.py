@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 
 from tacit.errors import BudgetError, PrivacyError, StoreError
 from tacit.govern.ledger import Budget, Ledger
-from tacit.privacy.loss import Loss, Term, compose, pure_dp, zcdp
+from tacit.privacy.loss import Loss, Term, compose, gaussian_rho, pure_dp, sigma_for, zcdp
 from tacit.privacy.mechanism import Claim
 from tacit.store.control import ControlStore
 
@@ -449,3 +449,87 @@ def test_a_claim_is_read_only_by_its_fields(ledger: Ledger) -> None:
     other = SimpleNamespace(loss=TENTH.loss, to_json=TENTH.to_json)
     ledger.reserve("recommend", "top", other, 1)  # type: ignore[arg-type]
     assert ledger.reserve("recommend", "top", TENTH, 1).resumed
+
+
+# ---------------------------------------------------------------------- chosen on the way
+
+
+def _worst(asked: list[float], budget: Budget, loss: float) -> float:
+    """E[(1 - exp(ε - L))₊] over randomised responses, from a realised loss on; by enumeration."""
+    spread = {loss: 1.0}
+    for epsilon in asked:
+        after: dict[float, float] = {}
+        for held, weight in spread.items():
+            for sign, odds in ((1, math.exp(epsilon)), (-1, 1.0)):
+                step = round(held + sign * epsilon, 9)
+                after[step] = after.get(step, 0.0) + weight * odds / (1 + math.exp(epsilon))
+        spread = after
+    return sum(w * max(0.0, -math.expm1(budget.epsilon - at)) for at, w in spread.items())
+
+
+def test_an_epsilon_chosen_after_what_was_seen(control: ControlStore) -> None:
+    """14 randomised responses of 0.2, and then, by what they said, one of five plans: each plan
+    is within the budget by loss distributions, their adaptive choice is not."""
+    budget = Budget("p", 3.9476631, 1e-5)
+    plans = [[0.2] * 10, [1.204], [0.627] * 2, [0.451] * 3, [0.31] * 5]
+    ledger = Ledger(control, [budget])
+    for epoch in range(14):
+        ledger.reserve("p", "first", claim(pure_dp(0.2)), epoch).commit(b"")
+    admitted = []
+    for plan in plans:
+        whole = compose([pure_dp(0.2)] * 14 + [pure_dp(epsilon) for epsilon in plan])
+        assert whole.epsilon(1e-5) <= budget.epsilon
+        held = []
+        for epoch, epsilon in enumerate(plan):
+            with contextlib.suppress(BudgetError):
+                held.append(ledger.reserve("p", "then", claim(pure_dp(epsilon)), epoch))
+        admitted.append(plan[: len(held)])
+        for reservation in held:
+            reservation.refund("another branch")
+
+    def adaptive(choices: list[list[float]]) -> float:
+        """δ of the strategy that goes on with the worst choice for what it has seen."""
+        total = 0.0
+        for ones in range(15):
+            odds = math.comb(14, ones) * math.exp(0.2 * ones) / (1 + math.exp(0.2)) ** 14
+            at = 0.2 * (2 * ones - 14)
+            total += odds * max(_worst(plan, budget, at) for plan in choices)
+        return total
+
+    assert adaptive(plans) > 1.6e-5
+    assert 0 < adaptive([*admitted, []]) <= 1e-5
+    assert any(admitted)
+
+
+def test_what_is_declared_fills_the_budget_exactly(control: ControlStore) -> None:
+    """By Gaussian noise, which a filter that keeps half of δ would refuse at the last one."""
+    rho = gaussian_rho(sigma_for(1.0, 1e-6))
+    parts = [zcdp(rho / 2), zcdp(rho / 2)]
+    usual = Ledger(control, [Budget("usual", 1.0, 1e-6)])
+    usual.reserve("usual", "a", claim(parts[0]), 1).commit(b"")
+    with pytest.raises(BudgetError, match=r"its filter would need ε=1\.0"):
+        usual.reserve("usual", "b", claim(parts[1]), 1)
+    usual.reserve("usual", "alone", claim(zcdp(rho / 8)), 1)
+    known = Ledger(control, [Budget("known", 1.0, 1e-6, compose(parts))])
+    known.reserve("known", "e", claim(parts[0]), 1).commit(b"")
+    # The choice stands, whatever is declared since.
+    since = Ledger(control, [Budget("known", 1.0, 1e-6)])
+    since.reserve("known", "f", claim(parts[1]), 1).commit(b"")
+    with pytest.raises(BudgetError):
+        since.reserve("known", "c", claim(pure_dp(1e-3)), 1)
+    failing = Loss(terms=(Term(0.0, 1e-9, 1),))
+    with pytest.raises(BudgetError, match="raise its δ"):  # it keeps no δ for failures
+        since.reserve("known", "d", replace(TENTH, loss=failing), 1)
+
+
+def test_one_release_at_exactly_the_budget_fits_alone(control: ControlStore) -> None:
+    for at, (epsilon, delta) in enumerate([(4.0, 1e-5), (1.0, 1e-6), (0.1, 1e-9), (8.0, 1e-6)]):
+        ledger = Ledger(control, [Budget(f"p{at}", epsilon, delta)])
+        loss = zcdp(gaussian_rho(sigma_for(epsilon, delta)))
+        first = ledger.reserve(f"p{at}", "a", claim(loss), at)
+        with pytest.raises(BudgetError):
+            ledger.reserve(f"p{at}", "b", claim(zcdp(loss.rho / 1000)), at)
+        first.refund("nobody came")
+        # Nothing was published, so the next is the first again, and chooses for itself.
+        failing = compose([zcdp(loss.rho / 4), Loss(terms=(Term(0.0, delta / 3, 1),))])
+        ledger.reserve(f"p{at}", "c", replace(TENTH, loss=failing), at).commit(b"")

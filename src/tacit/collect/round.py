@@ -65,7 +65,7 @@ class Aggregator:
             )
         if len(agreed) < minimum:
             raise PrivacyError(
-                f"{len(agreed)} reports arrived, fewer than the {minimum} that may be summed",
+                f"fewer reports arrived than the {minimum} that may be summed",
                 code="T541",
                 where=f"aggregator {self._index}",
                 fix="wait for more devices; nothing was released",

@@ -17,9 +17,22 @@ same release, epoch and claim again resumes the same reservation, after a crash 
 Two different results under one reservation would be two releases for the price of one; the second
 `commit` is refused (T564). There is no refill by time: a clock that jumps changes nothing.
 
-Composition is that of `privacy.loss`, converted to ε at the budget's δ: the smallest of basic
-composition, Rényi divergences, and privacy loss distributions (`privacy.pld`). Charged is
-`claim.loss`: the loss against everybody who sees the result.
+What is admitted, a filter decides (`privacy.filters`), for what is asked next is chosen after what
+was seen: the ε of a question from code, or of a release declared since. The accountants of
+`privacy.loss` (the best order, loss distributions) are for parameters fixed beforehand, and
+δ(ε) of an adaptive choice can exceed what they say of each of its branches. One filter judges a
+purpose from its first spend on. Before that spend nothing was seen, so it may be made for what is
+declared by then (`_made_for`): it has the usual one, if that holds all that is declared, else the
+one made for exactly that, so that a plan that fills its budget by a Gaussian release is not refused
+for a half of δ that nobody uses. Every reservation writes down what its filter is made for, and the
+next takes it over. *Proof.* Given everything before the first spend of a purpose, other purposes'
+results too, its filter is fixed, and (ε, δ) holds by `privacy.filters`; then also on average. Where
+all spends were refunded, nothing was published, and the next is the first again. ∎ A budget that is
+changed is another promise: it is judged as though it had been the budget from the start.
+
+Charged is `claim.loss`: the loss against everybody who sees the result. Printed is ε at the
+budget's δ as `privacy.loss` converts it, the figure for parameters that were fixed; there may be
+less room in the filter than it leaves.
 
 A purpose's budget is for ever. Where people's time is cut into epochs (`govern.epochs`), a release
 also passes the filter of every epoch that it touches, and the quota of whoever asks.
@@ -30,6 +43,7 @@ tampering and which rollbacks are found, and which are not.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from types import TracebackType
@@ -50,19 +64,19 @@ from tacit.govern.spends import (
     spenders,
     united,
 )
+from tacit.privacy.filters import Filter
 from tacit.privacy.loss import Loss, compose
 from tacit.privacy.mechanism import Claim
 from tacit.privacy.pld import prepare
 from tacit.store.control import ControlStore, Record
 from tacit.values import fingerprint
 
-# Three releases of ε = 0.1 fill a budget of 0.3, though their doubles add up to a little more.
-_ROUNDING = 1e-9
-
 
 @dataclass(frozen=True, slots=True)
 class Budget:
     """What all releases for a purpose may cost one device together: ε at δ, for ever. 0: nothing.
+
+    `declared` is all that is declared to be spent of it, composed; None where nobody knows.
 
     Raises PrivacyError T562 for an ε that is not finite and at least 0, or a δ outside (0, 0.1).
     """
@@ -70,6 +84,7 @@ class Budget:
     purpose: str
     epsilon: float
     delta: float
+    declared: Loss | None = None
 
     def __post_init__(self) -> None:
         if not (number(self.epsilon) and number(self.delta) and 0 < self.delta < 0.1):
@@ -156,8 +171,10 @@ class Ledger:
                 if (held.claim, held.purposes) != (fingerprint(written), purposes):
                     raise _changed(held, where)
                 return Reservation(self, self._extended(held, reads, where), resumed=True)
-            for name in lasting:
-                self._afford(name, release, str(epoch), loss)
+            made = {name: self._made_for(name, loss) for name in lasting}
+            for name, like in made.items():
+                self._afford(name, release, str(epoch), loss, like)
+            body["filters"] = {n: like.to_json() if like else None for n, like in made.items()}
             self._pass_epochs(spend_of(Record(0, "spend", release, 0, body, "", "")), where)
             record = self._control.append("spend", release, body)
         return Reservation(self, spend_of(record), resumed=False)
@@ -212,11 +229,11 @@ class Ledger:
         """Whether a purpose's budget is one of each epoch that is touched, and none for ever."""
         if purpose in self._budgets:
             return False
-        subjects = None if reads is None else {each.subject for each in reads}
-        return any(
-            purpose in epochs.purposes and (subjects is None or epochs.subject in subjects)
-            for epochs in self._epochs
-        )
+        renewing = {epochs.subject for epochs in self._epochs if purpose in epochs.purposes}
+        if reads is None:  # it touches all of them
+            return bool(renewing)
+        # Of people without such epochs nothing would be charged at all.
+        return bool(reads) and all(each.subject in renewing for each in reads)
 
     def _pass_epochs(self, new: Spend, where: str) -> None:
         others = [s for s in self._current().values() if s.state != "refunded"]
@@ -246,24 +263,43 @@ class Ledger:
             )
         return self._budgets[purpose]
 
-    def _afford(self, purpose: str, release: str, epoch: str, loss: Loss) -> None:
+    def _made_for(self, purpose: str, loss: Loss) -> Loss | None:
+        """What a purpose's filter is made for: the standing spends', or this first one's choice."""
+        spends = self._of(purpose)
+        if spends:
+            return next((like for s in spends for n, like in s.filters if n == purpose), None)
+        budget = self._budget(purpose)
+        if not budget.epsilon:
+            return None
+        wholes = (budget.declared or loss, loss)
+        for whole, like in ((wholes[0], None), *((each, each) for each in wholes)):
+            chosen = Filter(budget.epsilon, budget.delta, like)
+            if chosen.holds(whole) and chosen.holds(loss):
+                return like
+        return None
+
+    def _afford(
+        self, purpose: str, release: str, epoch: str, loss: Loss, like: Loss | None
+    ) -> None:
         budget = self._budget(purpose)
         before = self.loss(purpose)
+        after = before + loss
         # (0, δ) is a promise that something tiny can keep; a budget of 0 was meant as none.
-        limit = budget.epsilon * (1 + _ROUNDING)
-        if budget.epsilon > 0 and (before + loss).fits(limit, budget.delta):
+        if budget.epsilon > 0 and Filter(budget.epsilon, budget.delta, like).holds(after):
             return
-        after = (before + loss).epsilon(budget.delta)
         spent = before.epsilon(budget.delta)
+        needed = _needed(after, budget, like)
+        raised = f"the purpose's ε to {needed:.6g}" if math.isfinite(needed) else "its δ"
         raise BudgetError(
             f"the budget of {purpose!r} is ε={budget.epsilon:g} at δ={budget.delta:g}:"
             f" ε={spent:.6g} is spent, ε={max(0.0, budget.epsilon - spent):.6g} is left, and with"
-            f" this release (ε={loss.epsilon(budget.delta):.6g} alone) it would be ε={after:.6g}",
+            f" this release (ε={loss.epsilon(budget.delta):.6g} alone) its filter would need"
+            f" ε={needed:.6g}",
             code="T501",
             where=f"release {release}, epoch {epoch}",
             path=(*spenders(self._of(purpose), budget.delta), f"purpose {purpose}"),
             fix="release with more noise, refund what was reserved and never published, or raise"
-            f" the purpose's ε to {after:.6g}; nothing was released",
+            f" {raised}; nothing was released",
         )
 
     def _of(self, purpose: str) -> list[Spend]:
@@ -380,6 +416,22 @@ class Reservation:
 
 _CONTRADICTIONS = ({"refunded", "commit"}, {"committed", "refund"})
 _PAST = {"commit": "committed", "refund": "refunded"}
+
+
+def _needed(loss: Loss, budget: Budget, like: Loss | None) -> float:
+    """About the least ε whose filter holds a loss, from above; infinite where δ forbids it."""
+    low, high = max(budget.epsilon, 1e-9), loss.pure + loss.epsilon(budget.delta) + 1.0
+    for _ in range(8):
+        if math.isfinite(high) and Filter(high, budget.delta, like).holds(loss):
+            break
+        high *= 2
+    else:
+        return math.inf
+    while high - low > 1e-4 * high:
+        middle = (low + high) / 2
+        held = Filter(middle, budget.delta, like).holds(loss)
+        low, high = (low, middle) if held else (middle, high)
+    return high
 
 
 def _other(held: Spend, spend: Spend) -> str:

@@ -29,7 +29,8 @@ class Touched(NamedTuple):
 class Spend:
     """One line of the ledger. `sequence` and `at` are those of its reservation's record.
 
-    `touched` is None where it did not say; `querier` is the team that asked, or "".
+    `touched` is None where it did not say; `querier` is the team that asked, or "". `filters` says
+    what the filter of each purpose is made for; purposes that it does not name have the usual one.
     """
 
     sequence: int
@@ -45,12 +46,14 @@ class Spend:
     adjacency: str = ""
     touched: tuple[Touched, ...] | None = None
     querier: str = ""
+    filters: tuple[tuple[str, Loss | None], ...] = ()
 
 
 def spend_of(record: Record) -> Spend:
     """The spend that a reservation's record opens."""
     body = record.body
     claim = body["claim"]
+    made = body.get("filters", {}).items()
     return Spend(
         sequence=record.sequence,
         at=record.at,
@@ -64,6 +67,7 @@ def spend_of(record: Record) -> Spend:
         adjacency=str(claim.get("adjacency", "")),
         touched=touched_of(body),
         querier=str(body.get("querier", "")),
+        filters=tuple((name, like and Loss.from_json(like)) for name, like in made),
     )
 
 

@@ -34,6 +34,14 @@ end the argument fails, and each would have to pay for being looked at. α is th
 releases of zCDP get most out of the capacity, hence for them nothing is lost but the half of δ.
 Privacy loss distributions would be tighter still, and hold for fixed parameters only.
 
+The proof needs of α and of the split of δ that they are fixed before the first release, given all
+that is known by then; neither δ/2 nor the order is special. A filter made for a loss (`like`)
+takes the order at which that loss leaves most room, keeps exactly that loss's own Σ δ_i =: f for
+releases' failures, and B is of (ε, δ - f). Then basic composition and the best order say of that
+loss what the filter says of it, so whoever declares beforehand all that will be released loses
+nothing. After the first release another `like` would be another filter, and the failures of both
+would add: whoever keeps the books must keep the first (`govern.ledger`).
+
 **Epochs.** Time is cut into epochs, and the unit of protection is one person's rows of one epoch:
 neighbours differ in whether these were recorded. A release that reads no row of an epoch is the
 same on both: it costs that epoch nothing, and releases of different epochs compose in parallel.
@@ -54,6 +62,7 @@ epoch in which it is dated: a clock that is wrong moves what is charged and what
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
@@ -90,12 +99,16 @@ class Cost:
 class Filter:
     """A capacity of (ε, δ). An ε of 0 lets nothing pass.
 
+    `like` is the loss that it is made for, fixed before the first release; see the module. Without
+    one it is made for zCDP, with half of δ for releases' own failures.
+
     Raises PrivacyError T520 for an ε that is not finite and 0 or more, a δ outside (0, 1), and
     numbers that are subnormal.
     """
 
     epsilon: float
     delta: float
+    like: Loss | None = None
 
     def __post_init__(self) -> None:
         least = 2.3e-308
@@ -112,16 +125,16 @@ class Filter:
     @property
     def order(self) -> float:
         """The Rényi order α of rule B."""
-        return _order(self.epsilon, self.delta)[0]
+        return _order(self.epsilon, self.delta, self.like)[0]
 
     @property
     def bound(self) -> float:
         """The divergence B at that order."""
-        return _order(self.epsilon, self.delta)[1]
+        return _order(self.epsilon, self.delta, self.like)[1]
 
     def cost(self, loss: Loss) -> Cost:
         """What a release of this loss costs."""
-        alpha, _ = _order(self.epsilon, self.delta)
+        alpha = self.order
         responses = sum(
             (Fraction(response_renyi(e, alpha, alpha - 1)) * n for e, _, n in loss.terms if e),
             Fraction(0),
@@ -133,6 +146,10 @@ class Filter:
             renyi=Fraction(alpha) * Fraction(loss.rho) + responses,
         )
 
+    def holds(self, loss: Loss) -> bool:
+        """Whether releases of this loss together pass."""
+        return self.fits(self.cost(loss))
+
     def fits(self, total: Cost) -> bool:
         """Whether releases that cost this together pass."""
         return self.epsilon > 0 and self.share(total) <= 1 + _ROUNDING
@@ -143,29 +160,48 @@ class Filter:
             return Fraction(0)
         if not self.epsilon:
             return Fraction(2)
-        _, bound = _order(self.epsilon, self.delta)
-        by_renyi = total.renyi / Fraction(bound)
+        failures = _failures(self.delta, self.like)
+        if total.failure > failures:
+            # A filter made for releases that never fail has no room for one that may.
+            return total.failure / failures if failures else Fraction(2)
+        by_renyi = total.renyi / Fraction(self.bound) if self.bound else Fraction(2)
         by_sum = by_renyi if total.rho else total.pure / Fraction(self.epsilon)
-        return max(total.failure / (Fraction(self.delta) / 2), min(by_renyi, by_sum))
+        by_failure = total.failure / failures if failures else Fraction(0)
+        return max(by_failure, min(by_renyi, by_sum))
+
+
+def _failures(delta: float, like: Loss | None) -> Fraction:
+    """What of δ is for the failures of releases themselves."""
+    return Fraction(delta) / 2 if like is None else Fraction(like.failure)
 
 
 @lru_cache(maxsize=1024)
-def _order(epsilon: float, delta: float) -> tuple[float, float]:
-    """α and B: of a fixed grid of orders, the one with the greatest B/α. Every one would be sound.
+def _order(epsilon: float, delta: float, like: Loss | None) -> tuple[float, float]:
+    """α and B: the order with the greatest B / D_α(like). Every one would be sound.
 
-    B is made smaller by more than its rounding. At a huge order B is next to ε, so there is one.
+    For zCDP it is of a fixed grid; for a loss it is sought between, to its last digits. B is made
+    smaller by more than its rounding, and is 0 where failures leave no δ. At a huge order B is
+    next to ε, so there is one.
     """
-    if not epsilon:
+    rest = Fraction(delta) - _failures(delta, like)
+    if not epsilon or rest <= 0:
         return 2.0, 0.0
-    log_inverse = math.log(2) - math.log(delta)
+    log_inverse = math.log(2) - math.log(delta) if like is None else -math.log(rest)
 
     def bound(alpha: float) -> float:
         over = alpha - 1
         terms = (epsilon, -math.log1p(-1 / alpha), -log_inverse / over, math.log(alpha) / over)
         return math.fsum(terms) - _WIDEN * sum(map(abs, terms))
 
-    orders = [1 + math.exp(step / 16) for step in range(-64, 33 * 16)]
-    found = max(orders, key=lambda alpha: bound(alpha) / alpha)
+    def room(step: float) -> float:
+        alpha = 1 + math.exp(step / 16)
+        return bound(alpha) / (alpha if like is None else _divergence(like, alpha))
+
+    steps: list[float] = [float(step) for step in range(-64, 33 * 16)]
+    best = max(steps, key=room)
+    if like is not None:
+        best = _between(room, best - 1, best + 1)
+    found = 1 + math.exp(best / 16)
     if not bound(found) > 0:
         raise PrivacyError(
             f"epsilon = {epsilon} at delta = {delta} is too little for a filter",
@@ -173,6 +209,21 @@ def _order(epsilon: float, delta: float) -> tuple[float, float]:
             fix="give a larger epsilon or delta",
         )
     return found, bound(found)
+
+
+def _divergence(loss: Loss, alpha: float) -> float:
+    """A bound of D_α, above 0; of a loss that only fails, that of zCDP."""
+    parts = [n * response_renyi(e, alpha, alpha - 1) for e, _, n in loss.terms if e]
+    return math.fsum((alpha * loss.rho, *parts)) or alpha
+
+
+def _between(function: Callable[[float], float], low: float, high: float) -> float:
+    """Where a function of one peak is greatest, by golden section."""
+    golden = (math.sqrt(5.0) - 1.0) / 2.0
+    for _ in range(40):
+        c, d = high - golden * (high - low), low + golden * (high - low)
+        low, high = (low, d) if function(c) > function(d) else (c, high)
+    return (low + high) / 2
 
 
 def of_one_epoch(loss: Loss, adjacency: str, *, several: bool) -> Loss:

@@ -18,6 +18,8 @@ P[M(x) in S] <= exp(ε) P[M(x') in S] + δ for every S; pure if δ = 0.
   randomized response (`response_renyi`).
 - An (ε, δ)-DP release is, but for an event of probability δ, ε-DP (Kairouz, Oh, Viswanath 2017,
   theorem 3.1): the δ of all such releases are taken off first, and the rest counts as pure.
+- Converting at the best α, as below, is for releases whose parameters were fixed before. For those
+  chosen on the way the order must be fixed first: see `privacy.filters`.
 - Several pure releases compose more tightly by their privacy loss distributions: see `privacy.pld`,
   and there what it assumes.
 

@@ -7,8 +7,9 @@ random variables; `dp_accounting` convolves them on a grid, rounded pessimistica
 (Koskela, Jälkö and Honkela 2020; Meiser and Mohammadi 2018).
 
 The bound is for parameters that were fixed before: an ε chosen because of an earlier result is
-outside the theorem (Rogers, Roth, Ullman and Vadhan 2016, section 5). The Rényi bounds of
-`privacy.loss` hold for those too.
+outside the theorem (Rogers, Roth, Ullman and Vadhan 2016, section 5), and so it is of the Rényi
+bounds of `privacy.loss`, whose order is chosen at the end. What is spent for releases that are
+chosen on the way is admitted by `privacy.filters`.
 """
 
 from __future__ import annotations

@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tacit.declare import Entity, Events, Purpose
+from tacit.errors import Refused
 from tacit.govern.epochs import Epochs
 from tacit.govern.ledger import Budget, Ledger
 from tacit.govern.spends import Touched
+from tacit.privacy.loss import Loss, compose
 from tacit.project.terms import people_columns, row_retention
 from tacit.values import DAY, duration
 
@@ -19,7 +21,16 @@ if TYPE_CHECKING:
 def ledger_of(project: Project) -> Ledger:
     """The privacy ledger over the budgets of purposes and the epochs of people."""
     purposes = project.declarations.of(Purpose)
-    lasting = [Budget(n, p.epsilon, p.delta) for n, p in purposes.items() if not p.per_epoch]
+    try:
+        bill = project.plan.bill
+    except Refused:  # its books can be read all the same
+        bill = ()
+    declared = {n: compose(c.loss for c in bill if n in c.purposes) for n in purposes}
+    lasting = [
+        Budget(n, p.epsilon, p.delta, None if declared[n] == Loss() else declared[n])
+        for n, p in purposes.items()
+        if not p.per_epoch
+    ]
     return Ledger(project.control, lasting, epochs_of(project.declarations))
 
 
