@@ -44,7 +44,7 @@ from __future__ import annotations
 import os
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -208,7 +208,8 @@ def new_task(
         text = _table(head) + "\n[[keys]]\n" + _table(key) + "\n[[tasks]]\n" + _table(own[party])
         text += "\n" + _task_table(task)
         if budget is not None and party == "collector":
-            text += "\n[tasks.budget]\n" + _table(asdict(budget))
+            said = ("purpose", "epsilon", "delta")
+            text += "\n[tasks.budget]\n" + _table({name: getattr(budget, name) for name in said})
         _write(folder / f"{party}.toml", text, 0o600)
     if budget is not None:
         ControlStore.create(folder / LEDGER).close()
