@@ -5,6 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 SPARK := $(VENV)/.spark
 FLINK := $(VENV)/flink
+SLOW ?= slow or hypothesis
 DEMO := $(if $(DATA),--data $(DATA)) $(if $(DEVICES),--devices $(DEVICES)) $(if $(EPSILON),--epsilon $(EPSILON)) $(ARGS)
 
 .PHONY: demo test test-slow bench bench-signals bench-last-item bench-live bench-live-engines \
@@ -17,7 +18,7 @@ test: $(READY)          ## the default tests, about five minutes
 	$(BIN)/python -m pytest -m "not slow" -n 2 $(ARGS)
 
 test-slow: $(SPARK) $(FLINK)/.ready ## the slow ones, all examples of every law; Spark and Flink want Java 17
-	TACIT_EXAMPLES=all $(BIN)/python -m pytest -m "slow or hypothesis" -n 2 --dist loadfile $(ARGS)
+	TACIT_EXAMPLES=all $(BIN)/python -m pytest -m "$(SLOW)" -n 2 --dist loadfile $(ARGS)
 
 lint: $(READY)          ## style and types
 	$(BIN)/ruff check .
