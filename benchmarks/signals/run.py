@@ -43,11 +43,15 @@ def size_name(events: int) -> str:
 
 
 def once(system: str, folder: Path) -> list[Run]:
-    """One run; none when it failed, as for want of memory."""
+    """One run; none when it failed, as for want of memory, or took half an hour."""
     target = BUILD / f"{system}.parquet"
     script = HERE / "systems" / SYSTEMS[system].script
     command = [SYSTEMS[system].python(), "-W", "ignore", script, folder, target]
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
+    try:
+        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, timeout=1800, check=False)
+    except subprocess.TimeoutExpired:
+        print(f"  {system} on {folder.name}: not done in half an hour", flush=True)
+        return []
     if done.returncode:
         print(f"  {system} on {folder.name}: failed with {done.returncode}", flush=True)
         return []
@@ -156,7 +160,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="*", choices=SYSTEMS, help="these systems alone")
     parser.add_argument("--without", nargs="*", default=[], choices=SYSTEMS)
     parser.add_argument(
-        "--sizes", nargs="*", type=float, default=[5, 20, 100], help="millions of events"
+        "--sizes", nargs="*", type=float, default=[1, 5, 20, 100], help="millions of events"
     )
     parser.add_argument("--no-skew", action="store_true", help="neither few keys nor a long spine")
     parser.add_argument("--no-picture", action="store_true")

@@ -67,7 +67,7 @@ SYSTEMS: Mapping[str, System] = {
     "floor_polars": System(
         "floor_polars.py", ("polars>=1.30",), "polars", most=20 * MILLION, against=False
     ),
-    "spark": System("spark_best.py", ("pyspark>=4.1,<5",), "spark", most=5 * MILLION, once=True),
+    "spark": System("spark_best.py", ("pyspark>=4.1,<5",), "spark", most=MILLION, once=True),
 }
 REPORTED = ("duckdb", "duckdb_windows", "polars", "spark")
 """Those of which the last line always tells the ratio; null for one that did not run. Feast, which
