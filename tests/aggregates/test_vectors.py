@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import math
 from fractions import Fraction
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -16,6 +19,9 @@ from tacit.engines.local import Local
 from tacit.engines.reference import Reference
 from tacit.operations import Computed, Join, View, Window
 from tacit.values import Type
+
+if TYPE_CHECKING:
+    from tacit.engines.spark import Spark
 
 ELEMENTS = st.floats(width=32, allow_nan=False, allow_infinity=False)
 
@@ -109,12 +115,8 @@ def close(ours: Any, theirs: Any) -> bool:
     return len(ours) == len(theirs) and all(map(close, ours, theirs))
 
 
-@given(cases())
-@settings(max_examples=25, deadline=None)
-def test_the_engines_agree(case: tuple[dict[str, pa.Table], pa.Table]) -> None:
-    tables, spine = case
-    ours = Local().features([view()], tables, spine)
-    theirs = Reference().features([view()], tables, spine)
+def check(ours: pa.Table, theirs: pa.Table) -> None:
+    """The last exactly, sums and means up to rounding."""
     assert ours.schema == theirs.schema
     for window in view().windows:
         found, wanted = ours[window.signal].to_pylist(), theirs[window.signal].to_pylist()
@@ -122,6 +124,54 @@ def test_the_engines_agree(case: tuple[dict[str, pa.Table], pa.Table]) -> None:
             assert found == wanted, window
         else:
             assert all(map(close, found, wanted)), (window, found, wanted)
+
+
+@given(cases())
+@settings(max_examples=25, deadline=None)
+def test_the_engines_agree(case: tuple[dict[str, pa.Table], pa.Table]) -> None:
+    tables, spine = case
+    ours = Local().features([view()], tables, spine)
+    check(ours, Reference().features([view()], tables, spine))
+
+
+@pytest.mark.slow
+@given(cases())
+@settings(max_examples=5, deadline=None)
+def test_spark_agrees(spark: Spark, case: tuple[dict[str, pa.Table], pa.Table]) -> None:
+    tables, spine = case
+    ours = spark.features([view()], tables, spine)
+    check(ours, Reference().features([view()], tables, spine))
+
+
+@pytest.mark.slow
+def test_spark_reads_vectors_of_every_width_from_files(spark: Spark, tmp_path: Path) -> None:
+    """Doubles are rounded to 32 bits; one that becomes an infinity makes its vector none."""
+    values = [[0.1, 0.2], None, [1e39, 0.0], [0.5, None], [3.0, 4.0, 5.0], [-0.0, 2.5]]
+    own = {"doubles": pa.list_(pa.float64()), "fixed": pa.list_(pa.float32(), 2)}
+    for name, kind in own.items():
+        fitting = [v for v in values if v is None or len(v) == 2]
+        given = values if name == "doubles" else fitting
+        events = pa.table(
+            {
+                "user": ["a"] * len(given),
+                "item": ["x"] * len(given),
+                "at": pa.array(range(len(given)), pa.int64()),
+                "own": pa.array(given, kind),
+                "ok": [True] * len(given),
+            }
+        )
+        items = pa.table({"id": ["x"], "vector": pa.array([[1.0, 2.0]], pa.list_(pa.float32()))})
+        files = {}
+        for table, rows in (("events", events), ("items", items)):
+            pq.write_table(rows, tmp_path / f"{name}.{table}.parquet")
+            files[table] = [tmp_path / f"{name}.{table}.parquet"]
+        spine = pa.table({"user": ["a", "b", "a"], "at": pa.array([99, 7, 3], pa.int64())})
+        found = spark.features([view()], files, spine)
+        check(found, Reference().features([view()], {"events": events, "items": items}, spine))
+        spark.write([view()], files, spine, tmp_path / name)
+        parts = sorted((tmp_path / name).glob("*.parquet"))
+        written = pa.concat_tables(pq.read_table(part) for part in parts)
+        assert written.to_pylist() == found.to_pylist()
 
 
 def test_a_long_history_of_embeddings_is_the_same_to_the_bit() -> None:

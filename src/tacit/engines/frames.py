@@ -15,6 +15,7 @@ from tacit.values import Type
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
+    from pyspark.sql.types import DataType
 
 _AS_NAMED: Mapping[str, str] = {
     "mergeSchema": "true",  # of files that were written before a column was declared
@@ -27,6 +28,7 @@ TYPES: Mapping[Type, str] = {
     Type.FLOAT: "double",
     Type.TEXT: "string",
     Type.BOOL: "boolean",
+    Type.VECTOR: "array<float>",
 }
 
 
@@ -109,12 +111,13 @@ _ARROW_OF: Mapping[str, pa.DataType] = {
 
 def arrow(frame: DataFrame) -> pa.Schema:
     """The columns of a DataFrame as Arrow types; what has no declared type is binary."""
-    return pa.schema(
-        [
-            (field.name, _ARROW_OF.get(field.dataType.typeName(), pa.binary()))
-            for field in frame.schema.fields
-        ]
-    )
+    return pa.schema([(field.name, _arrow(field.dataType)) for field in frame.schema.fields])
+
+
+def _arrow(kind: DataType) -> pa.DataType:
+    if kind.typeName() == "array" and kind.elementType.typeName() in ("float", "double"):
+        return ARROW[Type.VECTOR]
+    return _ARROW_OF.get(kind.typeName(), pa.binary())
 
 
 def files_frame(session: SparkSession, files: Files) -> DataFrame:

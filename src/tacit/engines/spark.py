@@ -52,7 +52,6 @@ from tacit.engines.frames import (
 from tacit.engines.scan import Files, ParquetScan
 from tacit.errors import EngineError
 from tacit.operations import Derived, Total, View
-from tacit.plan.place import VECTORS
 from tacit.plan.sql import SPARK, view_select
 from tacit.plan.stability import sensitivities
 from tacit.plan.total_sql import total_select
@@ -93,7 +92,7 @@ class Spark:
     """A Spark session, given or made on first use. Holds nothing else between calls."""
 
     name = "spark"
-    supports = frozenset((*REGISTRY, *FAMILIES)) - VECTORS
+    supports = frozenset((*REGISTRY, *FAMILIES))
 
     def __init__(
         self,

@@ -70,9 +70,8 @@ ENGINES: Mapping[str, Capability] = {
     "local": Capability(Place.CLOUD, EVERY_AGGREGATE, ("Arrow tables", "Parquet files")),
     "spark": Capability(
         Place.CLOUD,
-        EVERY_AGGREGATE - VECTORS,
+        EVERY_AGGREGATE,
         ("Arrow tables", "Parquet files", "Parquet wherever Spark reads it", "Spark DataFrames"),
-        lacks=dict.fromkeys(VECTORS, "vectors have not been brought through Spark yet"),
     ),
 }
 
