@@ -11,6 +11,7 @@ import pyarrow as pa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from examples import examples
 from tacit.aggregates.algebra import REGISTRY
 from tacit.engines.local import Local
 from tacit.engines.reference import Reference
@@ -110,7 +111,7 @@ def close(ours: Any, theirs: Any) -> bool:
 
 
 @given(cases())
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=examples(25), deadline=None)
 def test_the_engines_agree(case: tuple[dict[str, pa.Table], pa.Table]) -> None:
     tables, spine = case
     ours = Local().features([view()], tables, spine)

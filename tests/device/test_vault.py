@@ -24,6 +24,7 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from examples import examples
 from tacit.device.rows import SKEW
 from tacit.device.vault import Vault
 from tacit.errors import DataError, PrivacyError, StoreError, TacitError, VaultError
@@ -90,7 +91,7 @@ def test_arrow_tables_in_every_unit_of_time(vault: Vault, unit: str, factor: int
         max_size=8,
     )
 )
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 def test_round_trip_of_anything(rows: list[tuple[object, ...]]) -> None:
     with _scratch() as vault:
         given_rows = [dict(zip(TABLES["plays"], row, strict=True)) for row in rows]
