@@ -17,7 +17,7 @@ unexport PYTHONDONTWRITEBYTECODE
 demo: $(READY)          ## the whole of it on a synthetic population, or on DATA=events.parquet
 	$(BIN)/tacit demo $(DEMO)
 
-test: $(READY)          ## the default tests, about five minutes
+test: $(READY)          ## the default tests, under five minutes
 	$(BIN)/python -m pytest -m "not slow" -n 2 --dist worksteal $(ARGS)
 
 test-slow: $(SPARK) $(FLINK)/.ready ## the slow ones, all examples of every law; Spark and Flink want Java 17

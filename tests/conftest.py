@@ -67,6 +67,10 @@ def pytest_collection_finish() -> None:
     gc.freeze()
 
 
+def pytest_sessionfinish() -> None:
+    gc.unfreeze()
+
+
 @pytest.fixture
 def tmp_path() -> Iterator[Path]:
     """In memory where it can be: stores, ledgers and vaults sync, and disks are slow at it."""
