@@ -18,34 +18,14 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from ledger_world import BUDGETS, TENTH, claim, race
 
+from examples import examples
 from tacit.errors import BudgetError, PrivacyError, StoreError
 from tacit.govern.ledger import Budget, Ledger
 from tacit.privacy.loss import Loss, Term, compose, gaussian_rho, pure_dp, sigma_for, zcdp
-from tacit.privacy.mechanism import Claim
 from tacit.store.control import ControlStore
 
-BUDGETS = (Budget("recommend", 1.0, 1e-6), Budget("measure", 0.3, 1e-6))
-
-
-def claim(loss: Loss, name: str = "top") -> Claim:
-    return Claim(
-        mechanism="vector_sum",
-        name=name,
-        adjacency="one device",
-        units="plays",
-        sensitivity=1.0,
-        sigma=30.0,
-        delta=1e-6,
-        loss=loss,
-        epsilon=loss.epsilon(1e-6),
-        aggregator_loss=loss,
-        aggregator_epsilon=loss.epsilon(1e-6),
-        trust=("nobody",),
-    )
-
-
-TENTH = claim(pure_dp(0.1))
 RHO = claim(zcdp(0.002))
 
 
@@ -324,7 +304,7 @@ def test_a_block_that_rolled_back_is_not_remembered(control: ControlStore, ledge
         max_size=25,
     )
 )
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=examples(30), deadline=None)
 def test_never_past_the_budget_whatever_happens(
     tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[str, str, int, float]]
 ) -> None:
@@ -361,25 +341,11 @@ def test_never_past_the_budget_whatever_happens(
 # ---------------------------------------------------------------------- processes
 
 
-def _racer(path: str, name: str, barrier: Any, results: Any) -> None:
-    with ControlStore.open(path) as control:
-        ledger = Ledger(control, BUDGETS)
-        barrier.wait()
-        won = 0
-        for epoch in range(12):
-            try:
-                ledger.reserve("recommend", name, TENTH, epoch).commit(b"")
-                won += 1
-            except BudgetError:
-                pass
-        results.put(won)
-
-
 def test_processes_never_overspend_together(control: ControlStore, path: Path) -> None:
     spawn = multiprocessing.get_context("spawn")
     barrier, results = spawn.Barrier(3), spawn.Queue()
     racers = [
-        spawn.Process(target=_racer, args=(str(path), f"r{i}", barrier, results)) for i in range(3)
+        spawn.Process(target=race, args=(str(path), f"r{i}", barrier, results)) for i in range(3)
     ]
     for racer in racers:
         racer.start()
@@ -396,7 +362,7 @@ import sys
 from tacit.govern.ledger import Budget, Ledger
 from tacit.store.control import ControlStore
 sys.path.insert(0, sys.argv[2])
-from test_ledger import BUDGETS, TENTH
+from ledger_world import BUDGETS, TENTH
 with ControlStore.open(sys.argv[1]) as control:
     with Ledger(control, BUDGETS).reserve("measure", "top", TENTH, int(sys.argv[3])) as reservation:
         print(reservation.state, flush=True)

@@ -17,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from live_cases import NOW, SCHEMA, check, crash_feed, events, feed, online, small, table
 
+from examples import examples
 from tacit.errors import DataError, StoreError
 from tacit.live import scan
 from tacit.live.baseline import begin
@@ -64,7 +65,7 @@ def test_a_push_counts_once_by_its_batch_and_events_by_their_ids(tmp_path: Path)
 
 
 def test_many_runs_of_ids_stay_few(tmp_path: Path) -> None:
-    store = online(tmp_path, feed())
+    store = online(tmp_path, crash_feed())
     row = dict.fromkeys(SCHEMA) | {"user": "ann", "at": NOW - 1}
     for i in range(100):
         store.push("events", [row], now=NOW, ids=[i])
@@ -431,7 +432,7 @@ except StoreError as error:
 
 
 @given(st.lists(st.floats(allow_nan=False, allow_infinity=False), max_size=30))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 def test_sums_and_means_are_rounded_once(values: list[float]) -> None:
     """Compiled sums and means are the exact ones, or say that they do not know."""
     from fractions import Fraction

@@ -14,6 +14,7 @@ from mpmath import mp
 from noise_oracle import gaussian_exponent, masses
 from scipy import stats
 
+from examples import examples
 from tacit.errors import PrivacyError
 from tacit.privacy import loss
 from tacit.privacy.loss import Loss, compose, pure_dp, sigma_for, zcdp, zcdp_delta, zcdp_epsilon
@@ -138,7 +139,7 @@ def hockey_stick(epsilons: list[float], at: float) -> float:
 
 
 @given(st.lists(st.floats(0.01, 1.5), min_size=2, max_size=9), st.sampled_from([1e-9, 1e-6, 1e-3]))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=examples(25), deadline=None)
 def test_composition_is_a_bound_and_hardly_more(epsilons: list[float], delta: float) -> None:
     found = compose(map(pure_dp, epsilons)).epsilon(delta)
     assert hockey_stick(epsilons, found) <= delta + 1e-15
@@ -147,7 +148,7 @@ def test_composition_is_a_bound_and_hardly_more(epsilons: list[float], delta: fl
 
 
 @given(st.lists(st.floats(0.01, 2), min_size=1, max_size=6), st.floats(0.001, 0.5))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=examples(25), deadline=None)
 def test_pure_with_concentrated_is_a_bound(epsilons: list[float], rho: float) -> None:
     """Against randomized responses beside a continuous Gaussian of that ρ, on a grid."""
     found = (compose(map(pure_dp, epsilons)) + zcdp(rho)).epsilon(1e-5)

@@ -469,7 +469,7 @@ def test_a_crash_costs_nothing_more(tmp_path: Path, at: str) -> None:
 def test_two_who_ask_at_once_pay_once(tmp_path: Path) -> None:
     root = small(tmp_path).root
     found: list[Any] = []
-    gate = threading.Barrier(4)
+    gate = threading.Barrier(4, timeout=120)
 
     def ask() -> None:
         asked = Project.load(root)

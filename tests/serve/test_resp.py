@@ -26,6 +26,7 @@ from servers import binary
 from test_serve_given import GIVEN, REFUSALS, record
 from test_serve_trust import Authority
 
+from examples import examples
 from tacit.errors import ServeError, TacitError
 from tacit.project import Project
 from tacit.serve.keys import add_key, revoke_key
@@ -246,7 +247,9 @@ def test_what_is_malformed_ends_the_connection(server: Running, key: str, wrong:
     b"*3\r\n$4\r\nHGET\r\n$9\r\nperson:p1\r\n$5\r\nlooks\r\n", b"HGETALL person:p1\r\n",
 ])), max_size=8))  # fmt: skip
 @settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=examples(60),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 def test_no_bytes_hurt_the_server(server: Running, key: str, parts: list[bytes]) -> None:
     said = server.said(login(key) + b"".join(parts))
