@@ -32,7 +32,7 @@ from tacit.operations import (
     Total,
     Where,
 )
-from tacit.plan.total_sql import HASH_DIGITS, hash_sql
+from tacit.plan.total_sql import HASH_DIGITS, salted_sql
 from tacit.values import Type
 
 
@@ -110,14 +110,23 @@ def _hashes(
             return None
         coded = coded.chunk(0)
     values = coded.dictionary
+    hashes = hashes_of(connection, values, salt)
+    return None if hashes is None else (hashes.take(coded.indices), hashes, values)
+
+
+def hashes_of(
+    connection: duckdb.DuckDBPyConnection, values: pa.Array, salt: str
+) -> pa.Array | None:
+    """h of distinct values, in their order; None where two of them share one."""
     connection = connection.cursor()  # of this thread
     connection.register("0values", pa.table({"i": np.arange(len(values)), "v": values}))
-    select = f"CAST('0x' || LEFT({hash_sql(salt, 'v')}, {HASH_DIGITS}) AS BIGINT)"
-    ordered = connection.sql(f'SELECT {select} AS h FROM "0values" ORDER BY i')  # noqa: S608
-    hashes = ordered.to_arrow_table()["h"].combine_chunks()
-    if pc.count_distinct(hashes).as_py() < len(hashes):
-        return None
-    return hashes.take(coded.indices), hashes, values
+    select = f"md5_number_upper({salted_sql(salt, 'v')})"  # the first eight bytes, little-endian
+    found = connection.sql(f'SELECT i, {select} AS h FROM "0values"').to_arrow_table()  # noqa: S608
+    first = found["h"].to_numpy().byteswap()
+    hashes = np.empty(len(values), np.int64)
+    hashes[found["i"].to_numpy()] = first >> (64 - 4 * HASH_DIGITS)
+    made = pa.array(hashes)
+    return made if pc.count_distinct(made).as_py() == len(made) else None
 
 
 def _grouping(total: Total, types: Mapping[str, Type]) -> Iterator[tuple[str, str]]:
