@@ -21,7 +21,7 @@ import pyarrow.compute as pc
 from sqlglot import exp
 
 from tacit.engines.coded import Coded, hashes_of
-from tacit.engines.few_kernel import PRIME, keep, ordered
+from tacit.engines.few_kernel import PRIME, by_person, keep, ordered
 from tacit.operations import LimitGroups, PerPerson, Rows, Step, Total
 from tacit.plan.sql import DUCKDB
 from tacit.plan.stability import facts_of
@@ -81,7 +81,9 @@ def few(
     if found.num_rows > _MOST_ROWS or any(found.column(name).null_count for name in names):
         return None
     asked = [
-        pool.submit(_key, connection, found.column(i), name in coded.hashed, limit.salt)
+        pool.submit(_coded, found.column(i), coded.keys[name][1])
+        if name in coded.keys
+        else pool.submit(_key, connection, found.column(i), limit.salt)
         for i, name in enumerate(names)
     ]
     keys = [each.result() for each in asked]
@@ -102,20 +104,22 @@ def _limit(total: Total) -> LimitGroups | None:
     return None
 
 
-def _key(
-    connection: duckdb.DuckDBPyConnection, column: pa.ChunkedArray, hashed: bool, salt: str
-) -> _Key | None:
+def _coded(column: pa.ChunkedArray, hashes: pa.Array) -> _Key:
+    """A column that holds codes already, which stand for hashes."""
+    return _Key(column.to_numpy().astype(np.int32), hashes, hashes.to_numpy())
+
+
+def _key(connection: duckdb.DuckDBPyConnection, column: pa.ChunkedArray, salt: str) -> _Key | None:
     """A column without nulls, coded; None where two values share a hash."""
     coded = pc.dictionary_encode(column).unify_dictionaries().combine_chunks()
     if isinstance(coded, pa.ChunkedArray):
         if not coded.num_chunks:
             return None
         coded = coded.chunk(0)
-    values = coded.dictionary
-    hashes = values if hashed else hashes_of(connection, values, salt)
+    hashes = hashes_of(connection, coded.dictionary, salt)
     if hashes is None:
         return None
-    return _Key(coded.indices.to_numpy(), values, hashes.to_numpy())
+    return _Key(coded.indices.to_numpy(), coded.dictionary, hashes.to_numpy())
 
 
 def _kept(
@@ -126,14 +130,14 @@ def _kept(
     group, members = _groups([key.codes for _, key in rest], [len(key.values) for _, key in rest])
     ranked, ranks = _ranks([keys[name] for name in limit.by], members[: len(limit.by)])
     rows = ordered(group, len(members[0]), np.arange(found.num_rows, dtype=np.int32))
-    rows = ordered(people.codes, len(people.values), rows)
+    starts, rows, groups = by_person(people.codes, len(people.values), rows, group)
     values = np.empty((len(sums), found.num_rows), np.int64)
     for place, name in enumerate(sums):
         values[place] = found.column(name).fill_null(0).to_numpy()
     out_person, out_group = np.empty(len(rows), np.int32), np.empty(len(rows), np.int32)
     added = np.empty_like(values)
     count = keep(
-        rows, people.codes, group, ranked, people.hashes % PRIME, ranks, limit.most,
+        starts, rows, groups, ranked, people.hashes % PRIME, ranks, limit.most,
         values, out_person, out_group, added,
     )  # fmt: skip
     taken = out_group[:count]

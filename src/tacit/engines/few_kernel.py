@@ -32,10 +32,30 @@ def ordered(codes: Codes, count: int, rows: Codes) -> Codes:
 
 
 @njit(cache=True)
+def by_person(codes: Codes, count: int, rows: Codes, group: Codes) -> tuple[Integers, Codes, Codes]:
+    """Rows that are in the order of their group, in that of person and group: where each person's
+    begin (count + 1,), and by place the row (n,) and its group (n,). `ordered`, which also brings
+    what is read next to where it is read."""
+    starts = np.zeros(count + 1, np.int64)
+    for code in codes:
+        starts[code + 1] += 1
+    for code in range(count):
+        starts[code + 1] += starts[code]
+    place = starts[:-1].copy()
+    out, groups = np.empty(len(rows), np.int32), np.empty(len(rows), np.int32)
+    for row in rows:
+        code = codes[row]
+        at = place[code]
+        out[at], groups[at] = row, group[row]
+        place[code] = at + 1
+    return starts, out, groups
+
+
+@njit(cache=True)
 def keep(
+    starts: Integers,
     rows: Codes,
-    person: Codes,
-    group: Codes,
+    groups: Codes,
     ranked: Codes,
     people: Integers,
     ranks: Integers,
@@ -47,44 +67,46 @@ def keep(
 ) -> int:
     """Sums `values` (s, n) by person and group; of each person the groups of `most` ranks at most.
 
-    `rows` (n,) are in the order of `person` and `group`, which are codes by row. `ranked` says by
-    group which rank it has: groups of one rank are kept, or not, together. A person's ranks are
-    ordered by people[person] · ranks[rank] mod PRIME, ties by rank; both factors are below PRIME.
-    Writes the first rows of `out_person`, `out_group` and `sums` (s, …) and returns their number.
+    `starts`, `rows` and `groups` are those of `by_person`. `ranked` says by group which rank it
+    has: groups of one rank are kept, or not, together. A person's ranks are ordered by
+    people[person] · ranks[rank] mod PRIME, ties by rank; both factors are below PRIME. Writes the
+    first rows of `out_person`, `out_group` and `sums` (s, …) and returns their number.
 
     A sum is exact in two words of 32 bits and then held within 2^62: no number of rows below 2^31
     overflows them.
     """
-    count, width = len(rows), values.shape[0]
+    width = values.shape[0]
     high, low = np.zeros(width, np.int64), np.zeros(width, np.int64)
-    places = np.empty(count, np.int64)
-    done = begun = 0
-    for at in range(count):
-        row = rows[at]
-        for j in range(width):
-            high[j] += values[j, row] >> 32
-            low[j] += values[j, row] & _LOW
-        last = at + 1 == count or person[rows[at + 1]] != person[row]
-        if not last and group[rows[at + 1]] == group[row]:
-            continue
-        out_person[done], out_group[done] = person[row], group[row]
-        for j in range(width):
-            top = high[j] + (low[j] >> 32)
-            if top >= _SATURATED >> 32:
-                sums[j, done] = _SATURATED
-            elif top < -(_SATURATED >> 32):
-                sums[j, done] = -_SATURATED
-            else:
-                sums[j, done] = (top << 32) + (low[j] & _LOW)
-            high[j] = low[j] = 0
-        rank = ranked[group[row]]
-        place = people[person[row]] * ranks[rank] % PRIME
-        places[done] = (place << 31) | rank
-        done += 1
-        if last:
-            if done - begun > most:
-                done = _cut(places, begun, done, most, out_person, out_group, sums)
-            begun = done
+    longest = 0
+    for person in range(len(starts) - 1):
+        longest = max(longest, starts[person + 1] - starts[person])
+    places = np.empty(longest, np.int64)
+    done = 0
+    for person in range(len(starts) - 1):
+        begun, end = done, starts[person + 1]
+        for at in range(starts[person], end):
+            for j in range(width):
+                value = values[j, rows[at]]
+                high[j] += value >> 32
+                low[j] += value & _LOW
+            if at + 1 < end and groups[at + 1] == groups[at]:
+                continue
+            out_person[done], out_group[done] = person, groups[at]
+            for j in range(width):
+                top = high[j] + (low[j] >> 32)
+                if top >= _SATURATED >> 32:
+                    sums[j, done] = _SATURATED
+                elif top < -(_SATURATED >> 32):
+                    sums[j, done] = -_SATURATED
+                else:
+                    sums[j, done] = (top << 32) + (low[j] & _LOW)
+                high[j] = low[j] = 0
+            done += 1
+        if done - begun > most:
+            for at in range(begun, done):
+                rank = ranked[out_group[at]]
+                places[at - begun] = (people[person] * ranks[rank] % PRIME << 31) | rank
+            done = _cut(places, begun, done, most, out_person, out_group, sums)
     return done
 
 
@@ -98,8 +120,9 @@ def _cut(
     out_group: Codes,
     sums: Integers,
 ) -> int:
-    """Drops of one person's groups, from `begun` on, those whose place is not among the least."""
-    own = places[begun:done].copy()
+    """Drops of one person's groups, those from `begun` on, all whose place is not among the least;
+    `places` are theirs, from 0 on."""
+    own = places[: done - begun].copy()
     if len(own) <= _FEW:
         for i in range(1, len(own)):
             moved, j = own[i], i
@@ -118,7 +141,7 @@ def _cut(
             distinct += 1
     kept = begun
     for at in range(begun, done):
-        if places[at] <= limit:
+        if places[at - begun] <= limit:
             out_person[kept], out_group[kept] = out_person[at], out_group[at]
             for j in range(sums.shape[0]):
                 sums[j, kept] = sums[j, at]

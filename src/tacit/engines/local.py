@@ -200,13 +200,16 @@ def _total(
     """One tree's sums. Keys that are only grouped by are numbers meanwhile (`engines.coded`), and
     what each person has is made few before DuckDB sums it (`engines.few`)."""
     coded = encode(connection, total, types, tables, pool)
+    rows = view_select(leaf(coded.total).view, coded.types, DUCKDB)
     for name, table in {**tables, **coded.tables}.items():
         connection.register(name, table)
-    rows = view_select(leaf(coded.total).view, coded.types, DUCKDB)
     kept = few(connection, coded, rows, _ROWS, pool)
     held = None if kept is None else (kept.step, _FEW)
     if kept is not None:
         connection.register(_FEW, kept.table)
+    else:
+        for name, table in coded.in_full().tables.items():
+            connection.register(name, table)
     select = total_select(coded.total, _ROWS, coded.types, DUCKDB, coded.hashed, held)
     if kept is None:
         prepared = exp.to_identifier(_ROWS, quoted=True)
