@@ -148,6 +148,40 @@ def test_refunds(ledger: Ledger) -> None:
     assert [line.spend.state for line in ledger.statement()] == ["refunded", "committed"]
 
 
+def test_what_is_drawn_is_never_given_back(control: ControlStore, ledger: Ledger) -> None:
+    held = ledger.reserve("recommend", "top", TENTH, 1)
+    held.drawing()
+    held.drawing()
+    assert held.state == "drawing"
+    assert ledger.spent("recommend") == pytest.approx(0.1)
+    with pytest.raises(PrivacyError) as caught:
+        held.refund("it failed")
+    assert code(caught) == "T563"
+    # Another process sees the mark, and so does one that starts after a crash.
+    again = Ledger(control, BUDGETS).reserve("recommend", "top", TENTH, 1)
+    assert (again.resumed, again.state) == (True, "drawing")
+    again.commit(b"kept")
+    held.commit(b"kept")
+    with pytest.raises(PrivacyError) as caught:
+        held.drawing()
+    assert code(caught) == "T564"
+    assert ledger.spent("recommend") == pytest.approx(0.1)
+    gone = ledger.reserve("recommend", "top", TENTH, 2)
+    gone.refund("nobody came")
+    with pytest.raises(PrivacyError) as caught:
+        gone.drawing()
+    assert code(caught) == "T563"
+    assert ledger.held("top", 2) is None
+    assert ledger.held("top", 1) is not None
+
+
+def test_a_line_that_is_not_known_is_not_passed_over(control: ControlStore, ledger: Ledger) -> None:
+    ledger.reserve("recommend", "top", TENTH, 1)
+    control.append("spend", "top", {"event": "borrow", "epoch": "1", "reserve": 1})
+    with pytest.raises(StoreError, match="T708"):
+        Ledger(control, BUDGETS).spent("recommend")
+
+
 def test_leaving_the_block_keeps_it_reserved(ledger: Ledger) -> None:
     with pytest.raises(ZeroDivisionError), ledger.reserve("measure", "top", TENTH, 1):
         _ = 1 / 0

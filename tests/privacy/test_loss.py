@@ -16,7 +16,7 @@ from scipy import stats
 
 from examples import examples
 from tacit.errors import PrivacyError
-from tacit.privacy import loss
+from tacit.privacy import gaussian, loss
 from tacit.privacy.loss import Loss, compose, pure_dp, sigma_for, zcdp, zcdp_delta, zcdp_epsilon
 
 RHOS = st.floats(1e-8, 50)
@@ -44,7 +44,7 @@ def test_conversion_is_never_below_the_formula_on_a_fine_grid(rho: float, delta:
 @given(st.floats(0.05, 20), st.floats(1e-10, 1e-2))
 def test_zcdp_covers_the_exact_gaussian_but_not_by_much(sigma: float, delta: float) -> None:
     claimed = zcdp_epsilon(loss.gaussian_rho(sigma), delta)
-    exact = loss.gaussian_epsilon(delta, sigma)
+    exact = gaussian.gaussian_epsilon(delta, sigma)
     assert exact <= claimed * (1 + 1e-9)
     assert claimed <= 1.6 * exact + 0.5
 
@@ -69,7 +69,7 @@ def test_bad_numbers_are_refused(bad: float) -> None:
         lambda: sigma_for(1.0, 1e-6, bad),
         lambda: loss.gaussian_rho(bad),
         lambda: zcdp_epsilon(1.0, bad),
-        lambda: loss.gaussian_delta(1.0, bad),
+        lambda: gaussian.gaussian_delta(1.0, bad),
     ):
         with pytest.raises(PrivacyError, match="T520"):
             call()
@@ -214,7 +214,9 @@ def test_exact_gaussian_against_its_definition(eps: float, sigma: float, delta_2
     """P[L > ε] under the one, minus exp(ε) times under the other, by the normal privacy loss."""
     cut = sigma * eps / delta_2 * sigma + delta_2 / 2  # log ratio exceeds ε beyond this point
     direct = stats.norm.sf(cut, delta_2, sigma) - math.exp(eps) * stats.norm.sf(cut, 0, sigma)
-    assert loss.gaussian_delta(eps, sigma, delta_2) == pytest.approx(direct, rel=1e-7, abs=1e-14)
+    assert gaussian.gaussian_delta(eps, sigma, delta_2) == pytest.approx(
+        direct, rel=1e-7, abs=1e-14
+    )
 
 
 @pytest.mark.parametrize("variance", [Fraction(1, 4), Fraction(2, 5), Fraction(1), Fraction(3)])

@@ -12,8 +12,8 @@ from scipy import stats
 
 from examples import examples
 from tacit.errors import PrivacyError
+from tacit.privacy.gaussian import gaussian_delta
 from tacit.privacy.histogram import Histogram
-from tacit.privacy.loss import gaussian_delta
 from tacit.privacy.mechanism import Mechanism, Report, mechanism
 from tacit.privacy.pairs import PairLayout, PairSum
 from tacit.privacy.randomness import Randomness, unsafe_seeded
