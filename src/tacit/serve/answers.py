@@ -13,7 +13,7 @@ Purposes are decided when something is asked, from the plan's decision table, no
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, TypeAlias
 
@@ -21,9 +21,10 @@ from tacit.declare import Place
 from tacit.errors import ServeError, StoreError
 from tacit.live.lasting import Trace
 from tacit.live.reader import Table, Values
+from tacit.live.released import Released, deliveries_of
 from tacit.plan.views import formulas_of, given_of
 from tacit.project import Project
-from tacit.project.serving import Serving, ready
+from tacit.project.serving import Serving, ready, type_of
 from tacit.serve.decisions import Decisions, decide
 from tacit.serve.encode import Encoder, floats_of
 from tacit.serve.kept import Entry, Kept
@@ -68,7 +69,7 @@ class Asked:
         self.signals = tuple(signals)
         self.purpose = purpose
         self.allowed = list(allowed)
-        self.types = tuple(project.plan.nodes[name].columns[0].type for name in self.signals)
+        self.types = tuple(type_of(project.plan, name) for name in self.signals)
         self.encode = Encoder(self.signals, self.types)
         self._guard = None
         read, may = list(self.signals), list(self.allowed)
@@ -80,14 +81,11 @@ class Asked:
                 read.append(self._guard.signal)
                 may.append(True)
             may[self._guard.place] = True
-        self.serving: Serving = ready(project, read)
+        self.serving: Serving = ready(project, read, purpose)
         self._refusing = None if self._guard is None else ready(project, [self._guard.signal])
         self._own = refusals.entities if refusals is not None else ()
         self.given = self.serving.given
-        self.entities: dict[str, Type] = {}
-        for view in self.serving.lookup.views:
-            names = [name for name, _ in view.form.view.keys]
-            self.entities |= dict(zip(names, view.form.types, strict=True))
+        self.entities = dict(self.serving.keys)
         self._allowed = None if all(may) else may
         self._backend = project.online.backend
         self._kept = kept
@@ -234,9 +232,11 @@ class Answers:
     """All that a project can be asked; `open` makes it.
 
     Attributes:
-        names: signals and formulas of the cloud that the online store keeps, as declared.
+        names: signals and formulas of the cloud that the online store keeps, as declared, and
+            metrics that are delivered to it.
         entities: of each name, the entities whose keys it needs, in order.
         given: of each formula over what arrives with a read, its names and types.
+        released: those metrics, by the purposes for which they are.
         decisions: which purpose may see which.
         kept: answers that are kept while they stand, up to ``room`` bytes.
     """
@@ -262,6 +262,8 @@ class Answers:
                 if all(name in kept for name in inputs):
                     self.entities[node.id] = kept[inputs[0]]
                     self.given[node.id] = given
+        self.released = tuple(deliveries_of(plan).values())
+        self.entities |= {each.metric: (each.entity,) for each in self.released}
         self.names = tuple(self.entities)
         self.decisions: Decisions = decide(plan, self.names)
         self.refusals = {
@@ -362,7 +364,7 @@ class Answers:
             for source in self.project.online.sources.values()
             for segments in source.segments
             for (name, _), kind in zip(segments.form.view.keys, segments.form.types, strict=True)
-        }
+        } | {each.entity: each.type for each in self.released}
 
     def catalog(self) -> list[dict[str, Any]]:
         """What is served: names, types, entities and sentences, as JSON has them."""
@@ -370,13 +372,24 @@ class Answers:
         return [
             {
                 "name": name,
-                "type": nodes[name].columns[0].type,
+                "type": type_of(self.project.plan, name),
                 "entities": list(needs),
                 "inputs": {given: str(kind) for given, kind in self.given.get(name, {}).items()},
                 "doc": nodes[name].declared.doc,
             }
             for name, needs in self.entities.items()
         ]
+
+    def standing(self, purposes: Collection[str]) -> dict[str, dict[str, Any]]:
+        """Metric → purpose → its release that stands, as JSON has it: when it was released, from
+        when on it is stale (µs), its largest standard error. Raises as the store does."""
+        found: dict[str, dict[str, Any]] = {}
+        wanted = [each for each in self.released if each.purpose in purposes]
+        if wanted:
+            with self.project.online.backend.read() as store:
+                for each, stands in Released(wanted).standing(store):
+                    found.setdefault(each.metric, {})[each.purpose] = stands.to_json()
+        return found
 
     def _check(self, names: Sequence[str]) -> None:
         for name in names:

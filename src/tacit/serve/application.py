@@ -76,7 +76,7 @@ class Application:
         self.read = Route("/v1/features/{entity}/{key}", "GET", resources.read, waits=waits)
         self.routes: dict[str, tuple[Route, ...]] = {
             "/v1/features": (Route("/v1/features", "POST", resources.ask, body=True, waits=waits),),
-            "/v1/signals": (Route("/v1/signals", "GET", resources.signals),),
+            "/v1/signals": (Route("/v1/signals", "GET", resources.signals, waits=waits),),
             "/openapi.json": (Route("/openapi.json", "GET", resources.description),),
             "/metrics": (Route("/metrics", "GET", resources.metrics, waits=waits),),
             "/healthz": (Route("/healthz", "GET", resources.alive, anybody=True),),

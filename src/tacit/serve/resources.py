@@ -258,6 +258,10 @@ class Resources:
             {**each, "purposes": [p for p in mine if each["name"] in allowed.get(p, ())]}
             for each in self.answers.catalog()
         ]
+        released = self.answers.standing(mine)
+        for each in told:
+            if each["name"] in released:
+                each["released"] = released[each["name"]]
         return Answer(200, [(b"content-type", JSON)], msgspec.json.encode({"signals": told}))
 
     def description(self, request: Request) -> Answer:
@@ -271,7 +275,12 @@ class Resources:
             progress = self.online.standing(name).progress
             if progress > -(2**63):
                 ages[name] = max(0.0, (now - progress) / 1e6)
-        return Answer(200, [(b"content-type", TEXT)], self.metered.text(ages))
+        released = {
+            (metric, purpose): max(0.0, (now - stands["at"]) / 1e6)
+            for metric, each in self.answers.standing(self.answers.decisions.allowed).items()
+            for purpose, stands in each.items()
+        }
+        return Answer(200, [(b"content-type", TEXT)], self.metered.text(ages, released))
 
     def alive(self, request: Request) -> Answer:
         """`GET /healthz`: the process answers."""
