@@ -185,10 +185,12 @@ class Online:
         ``ids`` names the column that identifies an event, or gives the ids: one that was seen is
         a duplicate. ``batch`` identifies the whole push. ``taken`` says how far a stream is taken,
         ``rejected`` what of it were no rows. Raises DataError T391 for a table that does not fit,
-        T392 for an unknown source; StoreError as the backend's `change`.
+        T348 for times of another unit, T392 for an unknown source; StoreError as the backend's
+        `change`.
         """
         source = self.source(name)
-        accepted = accept(source.feed, rows)
+        # A stream goes on past rows of another unit, which wait in quarantine; a push is refused.
+        accepted = accept(source.feed, rows, unit=source.feed.unit, refuse=taken is None)
         marks = self._ids(name, rows, accepted, ids)
         with self.backend.change() as store:
             standing = Standing.read(store, name)

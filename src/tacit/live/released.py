@@ -3,18 +3,21 @@
 ::
 
     r METRIC PURPOSE               what stands of a delivery (`Standing`)
+    t METRIC PURPOSE               the version that is being written
     d METRIC PURPOSE VERSION KEY   a cell: the number and its standard error, two doubles
 
 What was not released, or was withheld because too few people stand behind it, has no cell: nothing
 in the store tells the two apart, nor from a key that there never was. A reader looks at what stands
-and at its cells in one trip, and so sees one version or another, never some of both.
+and at its cells in one trip, and so sees one version or another, never some of both. Versions have
+names by chance, and whoever writes one says so first: of two that do so at once, the first stops.
 """
 
 from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, NamedTuple
@@ -28,12 +31,13 @@ from tacit.live.place import digest
 from tacit.live.reader import Status, check_key
 from tacit.plan import Plan
 from tacit.plan.sources import retention
-from tacit.store.online.base import Backend, Reading, unreachable
+from tacit.privacy.randomness import system
+from tacit.store.online.base import Backend, Changing, Reading, unreachable
 from tacit.values import Type
 
 _CELL = struct.Struct("<dd")
-_HEAD = struct.Struct(">Iqqq")
-_STANDS = b"r"
+_HEAD = struct.Struct(">8sqqq")
+_STANDS, _WRITTEN = b"r", b"t"
 _BATCH = 10_000  # cells that are written in one change
 _PATIENCE = 8  # times that what stands is looked at again because it changed meanwhile
 
@@ -68,6 +72,11 @@ class Delivery:
         return b"d" + self._digest
 
     @property
+    def written(self) -> bytes:
+        """Where it is stored which version is being written."""
+        return _WRITTEN + self._digest
+
+    @property
     def _digest(self) -> bytes:
         return digest(f"{self.metric}\0{self.purpose}")  # no source has a name like it
 
@@ -76,7 +85,7 @@ class Standing(NamedTuple):
     """What stands of a delivery: a version, when it was released (µs), from when on it is stale,
     until when it may be kept; its meaning, and of which time it is."""
 
-    version: int
+    version: bytes
     released: int
     stale: int
     gone: int
@@ -203,7 +212,7 @@ class Released:
             found = Standing.load(raw)
             stands.append(found if found is not None and found.meaning == each.meaning else None)
         prefixes = [
-            None if stand is None else _version(each, stand.version)
+            None if stand is None else each.cells + stand.version
             for each, stand in zip(self.deliveries, stands, strict=True)
         ]
         return raws, prefixes, stands
@@ -254,36 +263,45 @@ def deliver(
     of before are removed. Raises DataError T390 for a key that is none, StoreError as the backend's
     `change`, T721 where another process delivers at the same time.
     """
-    with backend.read() as store:
-        before = store.get([delivery.place])[0]
-    stood = Standing.load(before)
     gone = MOST if delivery.keep is None else released + delivery.keep
-    version = 1 if stood is None else stood.version + 1
-    new = Standing(
-        version, released, MOST if stale is None else stale, gone, delivery.meaning, told
-    )
-    if stood is not None and stood._replace(version=version) == new:
-        return False
-    _clear(backend, delivery.cells, None if stood is None else stood.version)  # a crash's
-    prefix, kind = _version(delivery, version), delivery.type
+    version, later = system().bytes(8), MOST if stale is None else stale
+    new = Standing(version, released, later, gone, delivery.meaning, told)
+    with backend.change() as change:
+        stood = Standing.load(change.get([delivery.place])[0])
+        if stood is not None and stood._replace(version=version) == new:
+            return False
+        change.put([(delivery.written, version)])
+    _clear(backend, delivery.place)  # what a crash left
+    kind = delivery.type
     cells = (
-        (prefix + key_parts([kind], [check_key(delivery.entity, kind, key)])[0], _CELL.pack(*each))
+        (
+            delivery.cells + version + key_parts([kind], [check_key(delivery.entity, kind, key)])[0],
+            _CELL.pack(*each),
+        )
         for key, each in numbers.items()
     )
     while batch := list(islice(cells, _BATCH)):
-        with backend.change() as change:
+        with _writing(backend, delivery, version) as change:
             change.put(batch)
+    with _writing(backend, delivery, version) as change:
+        change.put([(delivery.place, new.dump())])
+        change.delete([delivery.written])
+    _clear(backend, delivery.place)
+    return True
+
+
+@contextmanager
+def _writing(backend: Backend, delivery: Delivery, version: bytes) -> Iterator[Changing]:
+    """A change of a version that is being written. Raises StoreError T721 once another is."""
     with backend.change() as change:
-        if change.get([delivery.place])[0] != before:
+        if change.get([delivery.written])[0] != version:
             raise StoreError(
                 f"another process delivers {delivery.metric!r} too",
                 code="T721",
                 where=delivery.metric,
                 fix="run one `tacit run` at a time",
             )
-        change.put([(delivery.place, new.dump())])
-    _clear(backend, delivery.cells, version)
-    return True
+        yield change
 
 
 def sweep(backend: Backend, deliveries: Collection[Delivery], now: int) -> int:
@@ -299,17 +317,17 @@ def sweep(backend: Backend, deliveries: Collection[Delivery], now: int) -> int:
     ]
     for place in gone:
         with backend.change() as change:
-            change.delete([place])  # first, so that nobody reads what is being removed
-        _clear(backend, b"d" + place[len(_STANDS) :], None)
+            # First, so that nobody reads what is being removed.
+            change.delete([place, _WRITTEN + place[len(_STANDS) :]])
+        _clear(backend, place)
     return len(gone)
 
 
-def _clear(backend: Backend, prefix: bytes, but: int | None) -> None:
-    """Removes the cells of all versions but one."""
-    own = None if but is None else prefix + but.to_bytes(4, "big")
+def _clear(backend: Backend, place: bytes) -> None:
+    """Removes the cells of all versions but that which stands, and that which is being written."""
+    name = place[len(_STANDS) :]
+    prefix = b"d" + name
     for store, batch in in_batches(backend, prefix, _BATCH):
-        store.delete([key for key, _ in batch if own is None or not key.startswith(own)])
-
-
-def _version(delivery: Delivery, version: int) -> bytes:
-    return delivery.cells + version.to_bytes(4, "big")
+        stands, written = store.get([place, _WRITTEN + name])
+        kept = {written, None if stands is None else stands[:8]}
+        store.delete([key for key, _ in batch if key[len(prefix) :][:8] not in kept])

@@ -341,7 +341,8 @@ class Noised(Serving):
 def open_online(project: Project, backend: Backend) -> Online:
     """See `Project.online`."""
     where = project.settings.online
-    feeds = feeds_of(project.plan, lambda table: project.rows(table).table, where.baseline)
+    units = {name: binding.unit for name, binding in project.settings.sources.items()}
+    feeds = feeds_of(project.plan, lambda table: project.rows(table).table, where.baseline, units)
     return Online(backend, feeds, Settings(stale=where.stale))
 
 

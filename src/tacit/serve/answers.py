@@ -12,7 +12,7 @@ Purposes are decided when something is asked, from the plan's decision table, no
 
 from __future__ import annotations
 
-import difflib
+import threading
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, TypeAlias
@@ -28,6 +28,7 @@ from tacit.project.serving import Serving, ready, type_of
 from tacit.serve.decisions import Decisions, decide
 from tacit.serve.encode import Encoder, floats_of
 from tacit.serve.kept import Entry, Kept
+from tacit.serve.problems import nearest
 from tacit.serve.refusals import Refusals
 from tacit.values import Type
 
@@ -82,7 +83,11 @@ class Asked:
                 may.append(True)
             may[self._guard.place] = True
         self.serving: Serving = ready(project, read, purpose)
-        self._refusing = None if self._guard is None else ready(project, [self._guard.signal])
+        self._refusing = None
+        if self._guard is not None:
+            self._refusing = ready(project, [self._guard.signal])
+            self._refusing.lookup.stale = None  # a refusal stands, also where nothing was heard
+        self._ahead = project.online.settings.skew + 1  # rows that are kept are dated before it
         self._own = refusals.entities if refusals is not None else ()
         self.given = self.serving.given
         self.entities = dict(self.serving.keys)
@@ -98,10 +103,13 @@ class Asked:
         found = self.serving.one(keys, moment, now=read, allowed=self._allowed, given=given)
         if self._guard is None or self._refusing is None:
             return found
-        if moment == now:
-            return self._guard.one(found)
         own = {name: keys[name] for name in self._own}
-        return self._guard.one(found, self._refusing.one(own, now).values[0])
+        by_now: bool | None = False
+        if self._refusing.one(own, now + self._ahead).values[0]:
+            by_now = True  # a refusal that is dated ahead counts at once
+        elif moment != now:
+            by_now = self._refusing.one(own, now).values[0]
+        return self._guard.one(found, by_now)
 
     def many(
         self,
@@ -119,14 +127,20 @@ class Asked:
         )
         if self._guard is None or self._refusing is None:
             return found
-        by_now = None
-        if moment != now:
-            size = len(found.status)
-            own = {
-                name: k if isinstance(k := keys[name], list) else [k] * size for name in self._own
-            }
-            by_now = self._refusing.many(own, now).columns[0]
+        size = len(found.status)
+        own = {name: k if isinstance(k := keys[name], list) else [k] * size for name in self._own}
+        later = [Trace() for _ in traces or ()]
+        ahead = self._refusing.many(own, now + self._ahead, traces=later).columns[0]
+        for trace, each in zip(traces or (), later, strict=True):
+            self._until(trace, each)
+        then = [False] * size if moment == now else self._refusing.many(own, now).columns[0]
+        by_now = [True if no else told for no, told in zip(ahead, then, strict=True)]
         return self._guard.many(found, self.signals, by_now)
+
+    def _until(self, trace: Trace, later: Trace) -> None:
+        """Has a trace say what records that are dated ahead are made of, too."""
+        trace.heads = {**later.heads, **trace.heads}
+        trace.by(later.until - self._ahead)
 
     def json(self, keys: Keys) -> bytes:
         """The JSON body of one key, now; one that was made before, if it still stands. For signals
@@ -183,8 +197,14 @@ class Asked:
                 return entry
             asked = keys() if asked is None else asked
             found, trace = self.serving.traced(store, asked, at, allowed=self._allowed)
+            ahead = False
+            if self._guard is not None and self._refusing is not None:
+                own = {name: asked[name] for name in self._own}
+                told, later = self._refusing.traced(store, own, at + self._ahead)
+                ahead = bool(told.values[0])
+                self._until(trace, later)
         if self._guard is not None:
-            found = self._guard.one(found)
+            found = self._guard.one(found, ahead)
             ages = trace.ages.items()
             trace.ages = {k: since for k, since in ages if found.values[k] is not None}
         return self._keep(known, Entry(moment, at, trace, *make(found, trace)))
@@ -272,6 +292,7 @@ class Answers:
         }
         self.kept = Kept(project.settings.serve.remember if room is None else room)
         self._asked: dict[tuple[tuple[str, ...], str], Asked] = {}
+        self._making = threading.Lock()
 
     @classmethod
     def open(cls, project: Project, room: int | None = None) -> Answers:
@@ -292,9 +313,10 @@ class Answers:
             found = Asked(
                 self.project, names, purpose, allowed, self.kept, self.refusals.get(purpose)
             )
-            if len(self._asked) >= _MOST:
-                self._asked.pop(next(iter(self._asked)))
-            self._asked[names, purpose] = found
+            with self._making:  # several threads may come here at once
+                if len(self._asked) >= _MOST:
+                    self._asked.pop(next(iter(self._asked)))
+                found = self._asked.setdefault((names, purpose), found)
         return found
 
     def of(self, entity: str) -> tuple[str, ...]:
@@ -406,13 +428,13 @@ class Answers:
 
 def unknown(what: str, name: str, known: Sequence[str], code: str) -> ServeError:
     """A name that nothing served has, with the nearest that something has."""
-    close = difflib.get_close_matches(name, known, 1)
+    close = nearest(name, known)
     listed = ", ".join(known[:12]) + (", …" if len(known) > 12 else "")
     return ServeError(
         f"{name[:80]!r} is not a {what} that is served",
         code=code,
         where=what,
-        fix=f"did you mean {close[0]!r}?"
+        fix=f"did you mean {close!r}?"
         if close
         else f"use {listed or 'none: nothing is served'}",
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -73,6 +74,7 @@ class Resources:
         self.kinds = answers.key_types()
         self.remote = answers.project.settings.online.redis is not None
         self._ready: dict[tuple[str, bytes, frozenset[str]], Ready] = {}
+        self._preparing = threading.Lock()
         self._accepted: dict[bytes | None, bytes] = {None: JSON}
         self._description = msgspec.json.encode(describe(answers, batch))
 
@@ -85,9 +87,10 @@ class Resources:
         ready = self._ready.get(known)
         if ready is None:
             ready = self._prepare(request)
-            if len(self._ready) >= _MOST:
-                self._ready.pop(next(iter(self._ready)))
-            self._ready[known] = ready
+            with self._preparing:  # several threads may come here at once
+                if len(self._ready) >= _MOST:
+                    self._ready.pop(next(iter(self._ready)))
+                self._ready[known] = ready
         key = key_of(request.key, ready.kind, request.name)
         return self._one(ready.asked, {request.name: key}, ready.at, form)
 
