@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from live_cases import SCHEMA, feed, online
 from servers import redis_server
 
 from tacit.errors import DataError, StoreError
 from tacit.live import released as module
 from tacit.live.lasting import Trace
+from tacit.live.online import Online
 from tacit.live.reader import Lookup, Status
 from tacit.live.released import Delivery, Released, deliver, sweep
 from tacit.store.online.base import Backend
@@ -228,3 +230,19 @@ def test_what_goes(backend: Backend) -> None:
     with backend.read() as store:
         assert list(store.scan(b"")) == [] or isinstance(backend, Redis)
         assert list(store.scan(PLAYS.cells)) == list(store.scan(b"r")) == []
+
+
+def test_who_opens_a_store_waits_for_no_writer(backend: Backend) -> None:
+    """A server starts also while another copies the store, or where one that was killed holds the
+    lease: to read takes no change."""
+    online(backend, feed())
+    opened: list[Online] = []
+    with backend.change():
+        opening = threading.Thread(target=lambda: opened.append(online(backend, feed())))
+        opening.start()
+        opening.join(60)
+        assert not opening.is_alive()
+    rows = [dict.fromkeys(SCHEMA) | {"user": "ann", "at": NOW - 1, "item": "i0"}]
+    opened.pop().push("events", rows, now=NOW)
+    again = online(backend, feed())
+    assert again.lookup(["count.c2.None"]).one({"user": "ann"}, NOW).values == [1]
