@@ -179,7 +179,7 @@ def test_what_is_kept_knows_of_refusals_ahead(
     come, begin and leave their window meanwhile."""
     rng, clock = random.Random(3), [NOW]
     monkeypatch.setattr(Project, "now", lambda self: clock[0])
-    short = GIVEN.replace("where=\"purpose = 'discover'\")", "\"20m\")")
+    short = GIVEN.replace("where=\"purpose = 'discover'\")", '"20m")')
     shop = filled(tmp_path, short, REFUSALS)
     answers, people = Answers.open(shop), ["p1", "p2"]
     asked = answers.ask(["looks"], "discover")

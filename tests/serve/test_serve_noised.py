@@ -275,7 +275,9 @@ def test_what_was_withheld_is_as_what_never_was(shop: Project) -> None:
     with running(shop) as server:
         client = server.client(password=key)
         assert client.mget([f"thing:{each}" for each in hidden]) == [None] * 4
-        told = {tuple(client.hmget(f"thing:{each}", ["viewers", "viewers:status"])) for each in hidden}
+        told = {
+            tuple(client.hmget(f"thing:{each}", ["viewers", "viewers:status"])) for each in hidden
+        }
         assert told == {(None, b"missing")}
     # No byte of the store, nor of what a run keeps to fill it, says that there was such a cell.
     cells = stored(shop)
@@ -285,7 +287,9 @@ def test_what_was_withheld_is_as_what_never_was(shop: Project) -> None:
     assert pa.parquet.read_table(file)["thing"].to_pylist() == ["i1", "i2"]
 
 
-def test_a_withheld_cell_is_read_as_any_other(shop: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_withheld_cell_is_read_as_any_other(
+    shop: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """What a reader asks of the store does not depend on what is there: as many trips, of as many
     keys, of names as long."""
     asked = Answers.open(shop).ask(["viewers"], "discover")
@@ -355,10 +359,13 @@ def test_what_cannot_be_delivered(tmp_path: Path, old: str, new: str, code: str,
 
 
 def test_a_real_server_serves_what_a_run_delivers(tmp_path: Path) -> None:
-    shop = project(tmp_path, more="\n[serve]\npatience = \"60s\"\n")
+    shop = project(tmp_path, more='\n[serve]\npatience = "60s"\n')
     headers = key_for(shop, "discover", push=("visits",))
     shop.online.backend.close()
-    with serving(tmp_path) as process, httpx.Client(base_url=process.url, headers=headers, timeout=60) as client:
+    with (
+        serving(tmp_path) as process,
+        httpx.Client(base_url=process.url, headers=headers, timeout=60) as client,
+    ):
         path = "/v1/features/thing/i1?signals=viewers,seen"
         row = {"person": "p1", "thing": "i1", "at": NOW - MINUTE}
         named = {"idempotency-key": "1"}

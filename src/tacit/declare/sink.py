@@ -13,7 +13,6 @@ from tacit.declare.formula import Formula
 from tacit.declare.metric import GRAINS, AnyMetric
 from tacit.declare.signal import Signal
 
-
 Delivered: TypeAlias = Signal | Formula | AnyMetric
 
 

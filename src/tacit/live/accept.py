@@ -36,9 +36,7 @@ class Accepted:
     rejected: list[Rejected]
 
 
-def accept(
-    feed: Feed, rows: Pushed, *, unit: str | None = None, refuse: bool = False
-) -> Accepted:
+def accept(feed: Feed, rows: Pushed, *, unit: str | None = None, refuse: bool = False) -> Accepted:
     """Rows as a table of the declared columns; other columns are left out.
 
     A table must have every column, of its type: DataError T391 otherwise. Of rows as mappings,
@@ -168,9 +166,7 @@ def _moment(value: Any) -> int:
     return int(pc.cast(scalar, pa.timestamp("us", scalar.type.tz)).cast(pa.int64()).as_py())
 
 
-def _one_by_one(
-    feed: Feed, rows: Sequence[Mapping[str, Any]], unit: str | None
-) -> Accepted:
+def _one_by_one(feed: Feed, rows: Sequence[Mapping[str, Any]], unit: str | None) -> Accepted:
     tables, places, rejected = [], [], []
     for place, row in enumerate(rows):
         try:

@@ -224,9 +224,7 @@ class Released:
         return [key_parts([kind], [check_key(delivery.entity, kind, key)])[0] for key in each]
 
 
-def _told(
-    stand: Standing | None, cells: Sequence[bytes | None], at: int, now: int
-) -> Cells:
+def _told(stand: Standing | None, cells: Sequence[bytes | None], at: int, now: int) -> Cells:
     """Before it was released, and once it may be kept no longer, nothing is known of it."""
     if stand is None or at < stand.released or now > stand.gone:
         cells = [None] * len(cells)
@@ -275,7 +273,9 @@ def deliver(
     kind = delivery.type
     cells = (
         (
-            delivery.cells + version + key_parts([kind], [check_key(delivery.entity, kind, key)])[0],
+            delivery.cells
+            + version
+            + key_parts([kind], [check_key(delivery.entity, kind, key)])[0],
             _CELL.pack(*each),
         )
         for key, each in numbers.items()

@@ -95,7 +95,7 @@ def _check_time(draft: Draft, sink: Sink, node: Node) -> None:
                 sink,
                 f"does not say how often the metric {node.id!r} is released"
                 if sink.every is None
-                else f"releases the metric {node.id!r} each {sink.every}, which is none of its grains",
+                else f"releases the metric {node.id!r} each {sink.every}, none of its grains",
                 code="T132",
                 fix=f"write every={shared[0]!r}: each period is an answer of its answers=…"
                 if shared

@@ -125,9 +125,7 @@ def _release(
     """Asks for the numbers, and keeps them in a file; the ε that was paid."""
     how = sink.spec["released"][delivery.metric]
     by = (how["by"],) if how["by"] else ()
-    asked = Wanted(
-        delivery.metric, by, purpose=delivery.purpose, since=span[0], until=span[1]
-    )
+    asked = Wanted(delivery.metric, by, purpose=delivery.purpose, since=span[0], until=span[1])
     answer = query(project, asked)
     released = _released(project, project.plan.nodes[delivery.metric])
     told = {

@@ -434,7 +434,5 @@ def unknown(what: str, name: str, known: Sequence[str], code: str) -> ServeError
         f"{name[:80]!r} is not a {what} that is served",
         code=code,
         where=what,
-        fix=f"did you mean {close!r}?"
-        if close
-        else f"use {listed or 'none: nothing is served'}",
+        fix=f"did you mean {close!r}?" if close else f"use {listed or 'none: nothing is served'}",
     )

@@ -93,9 +93,7 @@ class Guard:
             values[k], status[k] = None, Status.DENIED
         return Values(values, status)
 
-    def many(
-        self, found: Table, signals: tuple[str, ...], by_now: Sequence[bool | None]
-    ) -> Table:
+    def many(self, found: Table, signals: tuple[str, ...], by_now: Sequence[bool | None]) -> Table:
         """The same of many."""
         refused = list(map(_either, found.columns[self.place], by_now))
         status = found.status[:, : self.size].copy()
