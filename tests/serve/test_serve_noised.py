@@ -315,38 +315,39 @@ def test_a_withheld_cell_is_read_as_any_other(
 
 # ---------------------------------------------------------------------- what the plan refuses
 
-REFUSED = [
-    ("every=\"1d\"", "keep=\"10d\"", "T132", "does not say how often"),
-    ('every="1d"', 'every="1mo"', "T132", "none of its grains"),
-    ('dimensions=["thing"]', 'dimensions={"early": "at < 0"}', "T114", "one must be a key"),
-    ('dimensions=["thing"]', 'dimensions={"a": "thing", "b": "thing"}', "T114", "a, b"),
-    ("[looks, seen, both, viewers]", "[looks, seen, both]", "T116", "takes no metric"),
-    ("[looks, seen, both, viewers]", "[how_many]", "T350", "no mechanism"),
-    ('purposes=[measure],\n    region="eu", keep="10d",', 'purposes=[discover], signals=[viewers],\n    region="eu", keep="10d", every="1d",', "T350", "as the sink 'page' does"),
-    ('to="online", place="cloud", purposes=[measure]', 'to="training", place="cloud", purposes=[measure]', "T116", "joined to no rows"),
-    ('signals=[seen], to="online", place="cloud", purposes=[measure],\n    region="eu", keep="10d",', 'signals=[viewers], to="online", place="cloud", purposes=[measure],\n    region="eu", keep="10d", every="1d",', "T203", "discover"),
-    ('keep="10d", every', 'keep="200d", every', "T204", "90d"),
-]  # fmt: skip
-CONTENT = """
+MORE = """\
 how_many = Metric(
     "How many there are.", measure=Measure.count(things), dimensions=["thing"], purposes=[discover]
 )
-"""
+so_far = CumulativeMetric("To date.", metric=viewers)
+page ="""
+ASIDE = SIGNALS[SIGNALS.index("signals=[seen]") : -2]
+VIEWERS = 'signals=[viewers], to="{to}", place="cloud", purposes=[{of}], region="eu", keep="10d"'
+REFUSED = {
+    "no period": (', every="1d"', "", "T132", "does not say how often"),
+    "another grain": ('["thing"],', '["thing"], grains=["1h"],', "T132", "none of its grains"),
+    "periods that add up": ("both, viewers]", "both, so_far]", "T132", "adds up over periods"),
+    "no key": ('["thing"]', """{"early": "thing < 'm'"}""", "T114", "one must be a key: none"),
+    "two keys": ('["thing"]', '{"a": "thing", "b": "thing"}', "T114", "one must be a key: a, b"),
+    "nothing to release": ("both, viewers]", "both]", "T116", "takes no metric"),
+    "no noise": ("both, viewers]", "both, how_many]", "T350", "no mechanism"),
+    "twice": (
+        ASIDE, VIEWERS.format(to="online", of="discover") + ', every="1d"', "T350", "as the sink",
+    ),
+    "to learn from": (
+        ASIDE, VIEWERS.format(to="training", of="discover"), "T116", "joined to no rows",
+    ),
+    "another purpose": (
+        ASIDE, VIEWERS.format(to="online", of="measure") + ', every="1d"', "T203", "for measure",
+    ),
+    "for too long": ('keep="10d", every', 'keep="200d", every', "T204", "90d"),
+}  # fmt: skip
 
 
-@pytest.mark.parametrize(("old", "new", "code", "says"), REFUSED)
-def test_what_cannot_be_delivered(tmp_path: Path, old: str, new: str, code: str, says: str) -> None:
-    head, page = (SIGNALS.replace('"1d"', '"1d"')).split("page = ")
-    module = head + CONTENT.lstrip() + "page = " + page
-    module = module.replace('grains="none"', "")
-    if says == "none of its grains":
-        module = module.replace('dimensions=["thing"],', 'dimensions=["thing"], grains=["1d"],')
-    if says == "joined to no rows":
-        module = module.replace("signals=[seen]", "signals=[viewers]")
-    if says == "as the sink 'page' does":
-        module = module.replace('signals=[seen], to="online"', 'to="online"')
-    if "does not say" in says:
-        old, new = ', every="1d"', ""
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_cannot_be_delivered(tmp_path: Path, case: str) -> None:
+    old, new, code, says = REFUSED[case]
+    module = SIGNALS.replace("page =", MORE)
     assert old in module
     with pytest.raises(Refused) as refused:
         project(tmp_path, signals=module.replace(old, new)).plan  # noqa: B018

@@ -17,7 +17,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tacit.errors import StoreError
+from tacit.errors import StoreError, TacitError
 from tacit.live.released import Delivery, deliver, deliveries_of, sweep
 from tacit.plan import Node, periods
 from tacit.plan.asked import Wanted, leaves
@@ -52,35 +52,42 @@ class Delivered:
     anew: bool
 
 
-def deliver_released(project: Project, sink: Node) -> list[Delivered]:
-    """Has what a sink delivers of metrics stand in the online store.
+def deliver_released(project: Project) -> list[Delivered]:
+    """Has what sinks deliver of metrics stand in the online store, and removes what none does any
+    more, or what was kept for as long as it may be.
 
-    Raises what `Project.query` does where a metric must be asked, StoreError as the store does.
+    A metric that cannot be asked does not hold up the others. Raises the first error then, as
+    `Project.query` does, and StoreError as the store does.
     """
-    found = []
-    for (metric, purpose), delivery in deliveries_of(project.plan).items():
-        if metric in sink.spec.get("released", {}) and purpose in sink.spec["purposes"]:
-            told = _deliver(project, sink, delivery)
-            found += [told] if told is not None else []
+    found, failed = [], list[TacitError]()
+    deliveries = deliveries_of(project.plan)
+    for sink in project.plan.of("sink"):
+        for metric, purpose in _files(project, sink):
+            try:
+                told = _deliver(project, sink, deliveries[metric, purpose])
+            except TacitError as error:
+                failed.append(error)
+            else:
+                found += [told] if told is not None else []
+    _sweep(project, deliveries)
+    if failed:
+        raise failed[0]
     return found
 
 
-def sweep_released(project: Project) -> int:
-    """Removes from the online store what is delivered no more, or kept for as long as it may be;
-    how many releases that were. The files go with them."""
-    deliveries = deliveries_of(project.plan)
-    folder = project.state / "sinks"
+def _sweep(project: Project, deliveries: Mapping[tuple[str, str], Delivery]) -> None:
+    files = list((project.state / "sinks").glob("*.released"))
+    if files or deliveries:
+        sweep(project.online.backend, list(deliveries.values()), project.now())
     kept = {path for sink in project.plan.of("sink") for path in _files(project, sink).values()}
-    for path in folder.glob("*.released"):
-        told, now = _read(path)[0], project.now()
-        if path not in kept or (told["gone"] is not None and now > told["gone"]):
+    for path in files:
+        gone = _read(path)[0]["gone"]
+        if path not in kept or (gone is not None and project.now() > gone):
             path.unlink(missing_ok=True)
-    if project.settings.online.redis is None and not (project.state / "online").is_dir():
-        return 0
-    return sweep(project.online.backend, list(deliveries.values()), project.now())
 
 
 def _files(project: Project, sink: Node) -> dict[tuple[str, str], Path]:
+    """(metric, purpose) → where what a sink delivers of it is kept."""
     return {
         (metric, purpose): project.state / "sinks" / f"{metric}.{purpose}.released"
         for metric in sink.spec.get("released", {})

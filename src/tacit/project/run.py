@@ -19,7 +19,7 @@ from tacit.errors import PrivacyError
 from tacit.learn.content import similarity
 from tacit.learn.learners import LEARNERS, Learned
 from tacit.plan import Node
-from tacit.project.delivering import Delivered, deliver_released, sweep_released
+from tacit.project.delivering import Delivered, deliver_released
 from tacit.project.project import Project
 from tacit.project.ready import check_ready
 from tacit.project.release import Released, Step, collect, silent
@@ -74,9 +74,7 @@ def run(project: Project, step: Step = silent) -> Results:
             path = deliver(project, node)
             if path is not None:
                 results.sinks[node.id] = path
-        for node in plan.of("sink"):
-            results.delivered += deliver_released(project, node)
-        sweep_released(project)
+        results.delivered = deliver_released(project)
         project.apply()
     return results
 
