@@ -138,7 +138,9 @@ def _listed(feed: Feed, rows: Iterable[Mapping[str, Any]], unit: str | None) -> 
             if unit not in (None, "us"):
                 given = (row.get(name) for row in held)
                 pairs = zip(values, given, strict=True)
-                values = [_of_unit(v, unit) if type(g) is int else v for v, g in pairs]
+                values = [
+                    v if v is None or type(g) is not int else _of_unit(v, unit) for v, g in pairs
+                ]
         if kind in (Type.INT, Type.TIME) and any(type(v) not in _WHOLE for v in values):
             raise TypeError(f"{name} is {kind}")
         arrays.append(pa.array(values, ARROW[kind]))

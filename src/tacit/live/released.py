@@ -106,7 +106,8 @@ class Standing(NamedTuple):
         if raw is None:
             return None
         told = json.loads(raw[_HEAD.size :])
-        return cls(*_HEAD.unpack_from(raw), told.pop("meaning"), told)
+        version, released, stale, gone = _HEAD.unpack_from(raw)
+        return cls(version, released, stale, gone, told.pop("meaning"), told)
 
 
 def deliveries_of(plan: Plan) -> dict[tuple[str, str], Delivery]:
