@@ -8,6 +8,7 @@ import shutil
 import struct
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from noised_cases import PEOPLE, SIGNALS, project, rows
 from resp_cases import running
 from serve_cases import NOW
 from serve_client import Caller, key_for, serving
+from servers import redis_server
 
 from tacit.errors import DataError, QueryError, Refused
 from tacit.live.reader import Status
@@ -361,7 +363,29 @@ def test_what_cannot_be_delivered(tmp_path: Path, case: str) -> None:
     assert all(error.fix for error in found)
 
 
-# ---------------------------------------------------------------------- a real server
+# ---------------------------------------------------------------------- real servers
+
+
+def test_a_fleet_reads_it_from_a_redis(tmp_path: Path) -> None:
+    (tmp_path / "redis").mkdir()
+    store = redis_server(tmp_path / "redis")
+    try:
+        online = f'\n[online]\nredis = "redis://127.0.0.1:{store.port}/0"\n'
+        shop = project(tmp_path / "shop", more=online)
+        ask = Answers.open(shop).ask(["viewers", "seen"], "discover")
+        assert json.loads(ask.json({"thing": "i1"}))["status"] == ["missing", "missing"]
+        run(shop)
+        shop.push("visits", [{"person": "p1", "thing": "i1", "at": NOW - MINUTE}], batch="1")
+        for _ in range(2):
+            found = json.loads(ask.json_all({"thing": ["i1", "few", "i2"]}, 3))
+            assert [row[0] for row in found["status"]] == ["noised", "missing", "noised"]
+            assert near(json.loads(ask.json({"thing": "i2"}))["values"][0], "i2")
+        key = add_key(shop.control, "reader", ["discover"], [], None)
+        with running(shop, readers=ThreadPoolExecutor(2)) as server:
+            assert near(json.loads(server.client(password=key).get("thing:i1"))["viewers"], "i1")
+        assert near(statuses(project(tmp_path / "shop", NOW + DAY, more=online))[0][0], "i1")
+    finally:
+        store.stop()
 
 
 def test_a_real_server_serves_what_a_run_delivers(tmp_path: Path) -> None:
