@@ -59,7 +59,7 @@ class Baseline:
         return kept
 
     def _add(self, rows: pa.Table, now: int, ids: str | None) -> int:
-        table = accept(self._source.feed, rows).table
+        table = accept(self._source.feed, rows, unit="us").table  # as rows are, once read
         with self.online.backend.change() as store:
             self._standing(store)
             if ids is not None:

@@ -31,6 +31,7 @@ class Feed:
         people: the columns that hold keys of people, by entity.
         keep: how long each signal's rows may be kept, µs; None is for ever.
         baseline: whether a baseline must be there before anything is answered.
+        unit: of moments that come as whole numbers; None where it is not said, and is the µs.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Feed:
     people: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     keep: Mapping[str, int | None] = field(default_factory=dict)
     baseline: bool = False
+    unit: str | None = None
 
     @property
     def required(self) -> tuple[str, ...]:

@@ -38,7 +38,7 @@ from tacit.live.seen import Seen, digests
 from tacit.live.writer import Written, cut_of, seal, write
 from tacit.privacy.randomness import system
 from tacit.store.files import SKEW
-from tacit.store.online.base import Backend, Changing
+from tacit.store.online.base import Backend, Changing, Reading
 from tacit.values import DAY, HOUR
 
 PUSHED = "push"
@@ -135,11 +135,20 @@ class Online:
             )
             for feed in feeds
         }
-        with backend.change() as store:
-            for name in self.sources:
-                self._begin(store, name)
+        # Who opens a store that is there changes nothing, and waits for nobody who does: a copy, a
+        # long push, or the lease of a process that was killed.
+        with backend.read() as store:
+            begun = all(self._first(store, name) is None for name in self.sources)
+        if not begun:
+            with backend.change() as store:
+                first = (self._first(store, name) for name in self.sources)
+                store.put([item for item in first if item is not None])
 
     def _salt(self) -> bytes:
+        with self.backend.read() as reading:
+            found = reading.get([SALT])[0]
+        if found is not None:
+            return found
         with self.backend.change() as store:
             found = store.get([SALT])[0]
             if found is None:
@@ -147,13 +156,14 @@ class Online:
                 store.put([(SALT, found)])
             return found
 
-    def _begin(self, store: Changing, name: str) -> None:
-        """A source that needs no baseline has a first version at once."""
+    def _first(self, store: Reading, name: str) -> tuple[bytes, bytes] | None:
+        """A source that needs no baseline has a first version at once: what is stored of it then;
+        None where it needs one, or has one."""
         feed = self.source(name).feed
         standing = Standing.read(store, name)
-        if not standing.version and not feed.baseline:
-            standing = replace(standing, version=1, meaning=feed.meaning)
-            store.put([standing.item(name)])
+        if standing.version or feed.baseline:
+            return None
+        return replace(standing, version=1, meaning=feed.meaning).item(name)
 
     def source(self, name: str) -> _Source:
         """A source of the store. Raises DataError T392 for one that it does not take."""
@@ -185,10 +195,12 @@ class Online:
         ``ids`` names the column that identifies an event, or gives the ids: one that was seen is
         a duplicate. ``batch`` identifies the whole push. ``taken`` says how far a stream is taken,
         ``rejected`` what of it were no rows. Raises DataError T391 for a table that does not fit,
-        T392 for an unknown source; StoreError as the backend's `change`.
+        T348 for times of another unit, T392 for an unknown source; StoreError as the backend's
+        `change`.
         """
         source = self.source(name)
-        accepted = accept(source.feed, rows)
+        # A stream goes on past rows of another unit, which wait in quarantine; a push is refused.
+        accepted = accept(source.feed, rows, unit=source.feed.unit, refuse=taken is None)
         marks = self._ids(name, rows, accepted, ids)
         with self.backend.change() as store:
             standing = Standing.read(store, name)

@@ -12,6 +12,7 @@
     d SOURCE VERSION VIEW h KEY          a head
     d SOURCE VERSION VIEW i KEY          the index of a heavy key
     d SOURCE VERSION VIEW s KEY NAME     a segment of one
+    r, t METRIC PURPOSE  released numbers; with d, their cells (`live.released`)
     s                    the store's salt
 
 Names of sources, streams and views are digests of 6 bytes, versions and numbers big-endian.

@@ -209,7 +209,8 @@ class Lookup:
             for w in view.ages
         )
         # From the order of the windows to that of the signals, when one view has all of them.
-        back = sorted(range(len(self.places[0])), key=self.places[0].__getitem__)
+        first = self.places[0] if self.places else []
+        back = sorted(range(len(first)), key=first.__getitem__)
         self._order = itemgetter(*back) if len(back) > 1 else None
         self._local = threading.local()
 

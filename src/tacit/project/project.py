@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from tacit.live.online import Online, Receipt
     from tacit.live.place import Mark
     from tacit.project.query import Answer
-    from tacit.project.serving import Serving
+    from tacit.project.serving import Asked, Serving
     from tacit.project.training import AsOf, Labels, Names
     from tacit.store.control import ControlStore
     from tacit.store.files import Rows
@@ -360,13 +360,14 @@ class Project:
         return open_online(self, self._backend())
 
     def lookup(
-        self, signals: Names, *, sink: str | None = None, purpose: str | Purpose | None = None
+        self, signals: Asked, *, sink: str | None = None, purpose: str | Purpose | None = None
     ) -> Serving:
-        """Signals and formulas of the cloud, or one, ready to be read from the online store.
+        """Signals and formulas of the cloud, and metrics that an online sink delivers, or one of
+        these, ready to be read from the online store.
 
         Where sinks `to="online"` are declared, one of them must clear what is asked: the one named,
         or for that purpose, or the only one. Where none is, the reader is this project's own code,
-        and a `sink` or `purpose` is refused.
+        and a `sink` or `purpose` is refused. Metrics are read for one purpose.
 
         Raises DataError T313 for what is not in the cloud, T375 for an outcome, T378 for what no
         sink clears, T393 for a signal that the online store does not keep, or for none.

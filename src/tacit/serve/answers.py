@@ -12,8 +12,8 @@ Purposes are decided when something is asked, from the plan's decision table, no
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import threading
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, TypeAlias
 
@@ -21,12 +21,14 @@ from tacit.declare import Place
 from tacit.errors import ServeError, StoreError
 from tacit.live.lasting import Trace
 from tacit.live.reader import Table, Values
+from tacit.live.released import Released, deliveries_of
 from tacit.plan.views import formulas_of, given_of
 from tacit.project import Project
-from tacit.project.serving import Serving, ready
+from tacit.project.serving import Serving, ready, type_of
 from tacit.serve.decisions import Decisions, decide
 from tacit.serve.encode import Encoder, floats_of
 from tacit.serve.kept import Entry, Kept
+from tacit.serve.problems import nearest
 from tacit.serve.refusals import Refusals
 from tacit.values import Type
 
@@ -68,7 +70,7 @@ class Asked:
         self.signals = tuple(signals)
         self.purpose = purpose
         self.allowed = list(allowed)
-        self.types = tuple(project.plan.nodes[name].columns[0].type for name in self.signals)
+        self.types = tuple(type_of(project.plan, name) for name in self.signals)
         self.encode = Encoder(self.signals, self.types)
         self._guard = None
         read, may = list(self.signals), list(self.allowed)
@@ -80,14 +82,15 @@ class Asked:
                 read.append(self._guard.signal)
                 may.append(True)
             may[self._guard.place] = True
-        self.serving: Serving = ready(project, read)
-        self._refusing = None if self._guard is None else ready(project, [self._guard.signal])
+        self.serving: Serving = ready(project, read, purpose)
+        self._refusing = None
+        if self._guard is not None:
+            self._refusing = ready(project, [self._guard.signal])
+            self._refusing.lookup.stale = None  # a refusal stands, also where nothing was heard
+        self._ahead = project.online.settings.skew + 1  # rows that are kept are dated before it
         self._own = refusals.entities if refusals is not None else ()
         self.given = self.serving.given
-        self.entities: dict[str, Type] = {}
-        for view in self.serving.lookup.views:
-            names = [name for name, _ in view.form.view.keys]
-            self.entities |= dict(zip(names, view.form.types, strict=True))
+        self.entities = dict(self.serving.keys)
         self._allowed = None if all(may) else may
         self._backend = project.online.backend
         self._kept = kept
@@ -100,10 +103,13 @@ class Asked:
         found = self.serving.one(keys, moment, now=read, allowed=self._allowed, given=given)
         if self._guard is None or self._refusing is None:
             return found
-        if moment == now:
-            return self._guard.one(found)
         own = {name: keys[name] for name in self._own}
-        return self._guard.one(found, self._refusing.one(own, now).values[0])
+        by_now: bool | None = False
+        if self._refusing.one(own, now + self._ahead).values[0]:
+            by_now = True  # a refusal that is dated ahead counts at once
+        elif moment != now:
+            by_now = self._refusing.one(own, now).values[0]
+        return self._guard.one(found, by_now)
 
     def many(
         self,
@@ -121,14 +127,20 @@ class Asked:
         )
         if self._guard is None or self._refusing is None:
             return found
-        by_now = None
-        if moment != now:
-            size = len(found.status)
-            own = {
-                name: k if isinstance(k := keys[name], list) else [k] * size for name in self._own
-            }
-            by_now = self._refusing.many(own, now).columns[0]
+        size = len(found.status)
+        own = {name: k if isinstance(k := keys[name], list) else [k] * size for name in self._own}
+        later = [Trace() for _ in traces or ()]
+        ahead = self._refusing.many(own, now + self._ahead, traces=later).columns[0]
+        for trace, each in zip(traces or (), later, strict=True):
+            self._until(trace, each)
+        then = [False] * size if moment == now else self._refusing.many(own, now).columns[0]
+        by_now = [True if no else told for no, told in zip(ahead, then, strict=True)]
         return self._guard.many(found, self.signals, by_now)
+
+    def _until(self, trace: Trace, later: Trace) -> None:
+        """Has a trace say what records that are dated ahead are made of, too."""
+        trace.heads = {**later.heads, **trace.heads}
+        trace.by(later.until - self._ahead)
 
     def json(self, keys: Keys) -> bytes:
         """The JSON body of one key, now; one that was made before, if it still stands. For signals
@@ -185,8 +197,14 @@ class Asked:
                 return entry
             asked = keys() if asked is None else asked
             found, trace = self.serving.traced(store, asked, at, allowed=self._allowed)
+            ahead = False
+            if self._guard is not None and self._refusing is not None:
+                own = {name: asked[name] for name in self._own}
+                told, later = self._refusing.traced(store, own, at + self._ahead)
+                ahead = bool(told.values[0])
+                self._until(trace, later)
         if self._guard is not None:
-            found = self._guard.one(found)
+            found = self._guard.one(found, ahead)
             ages = trace.ages.items()
             trace.ages = {k: since for k, since in ages if found.values[k] is not None}
         return self._keep(known, Entry(moment, at, trace, *make(found, trace)))
@@ -234,9 +252,11 @@ class Answers:
     """All that a project can be asked; `open` makes it.
 
     Attributes:
-        names: signals and formulas of the cloud that the online store keeps, as declared.
+        names: signals and formulas of the cloud that the online store keeps, as declared, and
+            metrics that are delivered to it.
         entities: of each name, the entities whose keys it needs, in order.
         given: of each formula over what arrives with a read, its names and types.
+        released: those metrics, by the purposes for which they are.
         decisions: which purpose may see which.
         kept: answers that are kept while they stand, up to ``room`` bytes.
     """
@@ -262,6 +282,8 @@ class Answers:
                 if all(name in kept for name in inputs):
                     self.entities[node.id] = kept[inputs[0]]
                     self.given[node.id] = given
+        self.released = tuple(deliveries_of(plan).values())
+        self.entities |= {each.metric: (each.entity,) for each in self.released}
         self.names = tuple(self.entities)
         self.decisions: Decisions = decide(plan, self.names)
         self.refusals = {
@@ -270,6 +292,7 @@ class Answers:
         }
         self.kept = Kept(project.settings.serve.remember if room is None else room)
         self._asked: dict[tuple[tuple[str, ...], str], Asked] = {}
+        self._making = threading.Lock()
 
     @classmethod
     def open(cls, project: Project, room: int | None = None) -> Answers:
@@ -290,9 +313,10 @@ class Answers:
             found = Asked(
                 self.project, names, purpose, allowed, self.kept, self.refusals.get(purpose)
             )
-            if len(self._asked) >= _MOST:
-                self._asked.pop(next(iter(self._asked)))
-            self._asked[names, purpose] = found
+            with self._making:  # several threads may come here at once
+                if len(self._asked) >= _MOST:
+                    self._asked.pop(next(iter(self._asked)))
+                found = self._asked.setdefault((names, purpose), found)
         return found
 
     def of(self, entity: str) -> tuple[str, ...]:
@@ -362,7 +386,7 @@ class Answers:
             for source in self.project.online.sources.values()
             for segments in source.segments
             for (name, _), kind in zip(segments.form.view.keys, segments.form.types, strict=True)
-        }
+        } | {each.entity: each.type for each in self.released}
 
     def catalog(self) -> list[dict[str, Any]]:
         """What is served: names, types, entities and sentences, as JSON has them."""
@@ -370,13 +394,24 @@ class Answers:
         return [
             {
                 "name": name,
-                "type": nodes[name].columns[0].type,
+                "type": type_of(self.project.plan, name),
                 "entities": list(needs),
                 "inputs": {given: str(kind) for given, kind in self.given.get(name, {}).items()},
                 "doc": nodes[name].declared.doc,
             }
             for name, needs in self.entities.items()
         ]
+
+    def standing(self, purposes: Collection[str]) -> dict[str, dict[str, Any]]:
+        """Metric → purpose → its release that stands, as JSON has it: when it was released, from
+        when on it is stale (µs), its largest standard error. Raises as the store does."""
+        found: dict[str, dict[str, Any]] = {}
+        wanted = [each for each in self.released if each.purpose in purposes]
+        if wanted:
+            with self.project.online.backend.read() as store:
+                for each, stands in Released(wanted).standing(store):
+                    found.setdefault(each.metric, {})[each.purpose] = stands.to_json()
+        return found
 
     def _check(self, names: Sequence[str]) -> None:
         for name in names:
@@ -393,13 +428,11 @@ class Answers:
 
 def unknown(what: str, name: str, known: Sequence[str], code: str) -> ServeError:
     """A name that nothing served has, with the nearest that something has."""
-    close = difflib.get_close_matches(name, known, 1)
+    close = nearest(name, known)
     listed = ", ".join(known[:12]) + (", …" if len(known) > 12 else "")
     return ServeError(
         f"{name[:80]!r} is not a {what} that is served",
         code=code,
         where=what,
-        fix=f"did you mean {close[0]!r}?"
-        if close
-        else f"use {listed or 'none: nothing is served'}",
+        fix=f"did you mean {close!r}?" if close else f"use {listed or 'none: nothing is served'}",
     )

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import struct
 import sys
+import threading
 from collections.abc import Hashable
 from typing import Any
 
@@ -75,6 +76,9 @@ class Entry:
 class Kept:
     """Entries by key, in two generations: the older goes when the younger is full, or is `turned`.
 
+    Used from several threads: what is found among the young waits for no other; what changes the
+    generations does.
+
     Args:
         room: bytes, of both together.
     """
@@ -84,21 +88,33 @@ class Kept:
         self._young: dict[Any, Entry] = {}
         self._old: dict[Any, Entry] = {}
         self._size = 0
+        self._lock = threading.Lock()
 
     def get(self, key: Any) -> Entry | None:
         found = self._young.get(key)
-        if found is None and (found := self._old.pop(key, None)) is not None:
-            self.put(key, found)
+        if found is None and key in self._old:
+            with self._lock:
+                found = self._old.pop(key, None)
+                if found is not None:
+                    self._put(key, found)
         return found
 
     def put(self, key: Any, entry: Entry) -> None:
-        size = entry.size + sum(sys.getsizeof(each) for each in key if isinstance(each, str))
-        self._size += size
-        if self._size > self._half:
-            self.turn()
-            self._size = size
-        self._young[key] = entry
+        with self._lock:
+            self._put(key, entry)
 
     def turn(self) -> None:
         """Lets go of what was not asked for since the last time."""
+        with self._lock:
+            self._turn()
+
+    def _put(self, key: Any, entry: Entry) -> None:
+        size = entry.size + sum(sys.getsizeof(each) for each in key if isinstance(each, str))
+        self._size += size
+        if self._size > self._half:
+            self._turn()
+            self._size = size
+        self._young[key] = entry
+
+    def _turn(self) -> None:
         self._old, self._young, self._size = self._young, {}, 0
