@@ -22,7 +22,8 @@ from tacit.errors import DataError, warn
 from tacit.live.feeds import feeds_of, fresh_window
 from tacit.live.lasting import Trace
 from tacit.live.online import Online, Settings
-from tacit.live.reader import Lookup, Status, Table, Values
+from tacit.live.reader import Lookup
+from tacit.live.values import Status, Table, Values
 from tacit.operations import Derived
 from tacit.plan.views import formulas_of, given_of, served, views_of
 from tacit.project.sinks import cleared, purpose_of
@@ -150,7 +151,8 @@ class Serving:
             columns, status = self._told(found.columns, found.status, allowed, Local(), arrived)
             found = Table(self.signals, columns, status)
         for k, trace in enumerate(traces or ()):
-            self._settle(trace, [column[k] for column in found.columns], at)
+            if trace.ages or not self.lasting:
+                self._settle(trace, [column[k] for column in found.columns], at)
         return found
 
     def _allowed(self, allowed: Sequence[bool] | None) -> list[bool] | None:

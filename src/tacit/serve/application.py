@@ -69,7 +69,8 @@ class Application:
         self.metrics, self.tracing, self._close = metrics, tracing, close
         self.stopping = False
         self._readers = ThreadPoolExecutor(4, "read")
-        self._writer = ThreadPoolExecutor(1, "push")
+        # Those that wait for the disk share what they wait for (`live.together`).
+        self._writer = ThreadPoolExecutor(8, "push")
         self._keeper: asyncio.Task[None] | None = None
         waits = resources.remote
         self._inline = not waits and tracing is None
