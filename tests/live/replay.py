@@ -26,7 +26,7 @@ import redis
 from tacit.engines.reference import Reference
 from tacit.live.inputs.folder import Folder
 from tacit.live.inputs.redis_stream import RedisStream
-from tacit.live.reader import Status
+from tacit.live.values import Status
 from tacit.plan.views import views_of
 from tacit.project import Project
 from tacit.values import DAY, HOUR, MINUTE, SECOND

@@ -19,12 +19,12 @@ from live_cases import NOW, SCHEMA, check, crash_feed, events, feed, online, sma
 
 from examples import examples
 from tacit.errors import DataError, StoreError
-from tacit.live import scan
+from tacit.live import expansion, scan
 from tacit.live.baseline import begin
 from tacit.live.erasing import erase
 from tacit.live.online import PUSHED, Online, Taken
 from tacit.live.place import Mark, Place
-from tacit.live.reader import Status
+from tacit.live.values import Status
 from tacit.store.online.lmdb import Lmdb
 from tacit.values import DAY, HOUR, MINUTE, SECOND
 
@@ -445,12 +445,12 @@ def test_sums_and_means_are_rounded_once(values: list[float]) -> None:
             hard = True
             continue
         exact += Fraction(number)
-        many = scan._add(parts, many, number)
+        many = expansion.add(parts, many, number)
     assert sum(map(Fraction, parts[:many].tolist()), Fraction(0)) == exact
     if hard or many > scan.KEPT:
         return
-    assert scan._rounded(parts, many) == float(exact)
-    mean, certain = scan._quotient(parts, many, max(1, len(values)))
+    assert expansion.rounded(parts, many) == float(exact)
+    mean, certain = expansion.quotient(parts, many, max(1, len(values)))
     if certain:
         assert mean == float(exact / max(1, len(values)))
     assert found[0] == 0

@@ -196,3 +196,26 @@ def test_gets_are_taken_as_any_request(sent: list[list[bytes]], cuts: list[int])
             found.append([broken.code.encode()])
         told.append(found)
     assert told[0] == told[1]
+
+
+@given(st.binary(max_size=50), st.binary(max_size=6), st.booleans())
+@settings(max_examples=300)
+@example(b"person:p1", b"", False)
+@example(b"", b"", False)
+@example(b"a\r\nb", b"", False)
+@example(b"person:p1", b"\r\n", False)
+@example(b"x" * 41, b"", False)
+def test_one_get_alone_is_taken_as_any_request(key: bytes, more: bytes, cut: bool) -> None:
+    """What is told at once is what would be taken; all else is left as it was."""
+    data = frame([b"GET", key]) + more
+    data = data[:-1] if cut else data
+    requests = Requests(LIMITS)
+    found = requests.only(data)
+    assert requests.waiting == 0
+    if found is None:
+        assert more or cut or len(key) > LIMITS.word
+    else:
+        requests.feed(data)
+        assert taken(requests) == [[b"GET", found]]
+        requests.feed(frame([b"PING"])[:5])
+        assert requests.only(data) is None  # something waits

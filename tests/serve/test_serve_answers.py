@@ -10,7 +10,7 @@ import pytest
 from serve_cases import NOW, SIGNALS, filled
 
 from tacit.errors import ServeError
-from tacit.live.reader import Status
+from tacit.live.values import Status
 from tacit.serve.answers import Answers
 from tacit.serve.problems import nearest
 from tacit.serve.questions import read_query

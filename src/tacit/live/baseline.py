@@ -27,7 +27,8 @@ import pyarrow as pa
 
 from tacit.errors import StoreError
 from tacit.live.accept import accept
-from tacit.live.online import PUSHED, Entry, Online, baseline_ids, in_batches
+from tacit.live.journal import Entry
+from tacit.live.online import PUSHED, Online, baseline_ids, in_batches
 from tacit.live.place import Mark, Standing, digest, mark_key, read_mark, versioned
 from tacit.live.seen import digests
 from tacit.store.online.base import Changing

@@ -8,18 +8,30 @@ stands) that is all an answer depends on.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numba import njit
 
 from tacit.aggregates.columns import Array
 from tacit.live.form import HEADER, LEAST, MOST, ROWS
-from tacit.live.heavy import Sealed
 from tacit.live.scan import rows_before
+from tacit.live.sealed import Sealed
 
 
-@dataclass
+class Made(Protocol):
+    """What an answer was made of, as `Trace.made` tells it.
+
+    Attributes:
+        sources: each with its version, and whether it was stale.
+        heads: each stored key with the `header` of what lay there.
+    """
+
+    sources: tuple[tuple[str, tuple[int, bool]], ...]
+    heads: tuple[tuple[bytes, bytes | None], ...]
+
+
+@dataclass(slots=True)
 class Trace:
     """What an answer was made of; it is gathered while it is read.
 
@@ -37,7 +49,13 @@ class Trace:
 
     def by(self, moment: int) -> None:
         """It may be another at this moment."""
-        self.until = min(self.until, moment)
+        if moment < self.until:
+            self.until = moment
+
+
+def header(raw: bytes | None) -> bytes | None:
+    """What tells a head from any other of its key: its checksum, counts, cut and stamp."""
+    return None if raw is None else raw[: 8 * HEADER]
 
 
 @njit(cache=True, nogil=True)

@@ -111,14 +111,9 @@ def standing_key(source: str) -> bytes:
     return b"m" + digest(source)
 
 
-def look(raw: bytes | None) -> tuple[int, int]:
+def glance(raw: bytes | None) -> tuple[int, int]:
     """Version and progress, of what is stored of a source's standing."""
     return (0, -(2**63)) if raw is None else _STANDING.unpack_from(raw)
-
-
-def glance(store: Reading, source: str) -> tuple[int, int]:
-    """Version and progress of a source."""
-    return look(store.get([standing_key(source)])[0])
 
 
 @dataclass(frozen=True, slots=True)

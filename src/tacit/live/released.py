@@ -23,12 +23,13 @@ from itertools import islice
 from typing import Any, NamedTuple
 
 from tacit.errors import StoreError
+from tacit.live.chosen import check_key
 from tacit.live.feed import key_parts
 from tacit.live.form import MOST
 from tacit.live.lasting import Trace
 from tacit.live.online import in_batches
 from tacit.live.place import digest
-from tacit.live.reader import Status, check_key
+from tacit.live.values import Status
 from tacit.plan import Plan
 from tacit.plan.sources import retention
 from tacit.privacy.randomness import system

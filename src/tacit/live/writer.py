@@ -9,9 +9,10 @@ import numpy as np
 from tacit.aggregates.columns import Array
 from tacit.live import heavy, kernels
 from tacit.live.form import EXTRA, HEADER, LEAST, ROWS, SEALED, Form
-from tacit.live.heavy import Sealing, Segments
+from tacit.live.heavy import Segments
 from tacit.live.place import Place
 from tacit.live.prepare import Prepared
+from tacit.live.sealing import Sealing
 from tacit.store.online.base import Changing
 
 

@@ -23,8 +23,9 @@ from tacit.errors import DataError, warn
 from tacit.live.feeds import feeds_of, fresh_window
 from tacit.live.lasting import Trace
 from tacit.live.online import Online, Settings
-from tacit.live.reader import Lookup, Status, Table, Values
+from tacit.live.reader import Lookup
 from tacit.live.released import Released, deliveries_of
+from tacit.live.values import Status, Table, Values
 from tacit.operations import Derived
 from tacit.plan import Plan
 from tacit.plan.views import formulas_of, given_of, served, views_of
@@ -163,7 +164,8 @@ class Serving:
             columns, status = self._told(found.columns, found.status, allowed, Local(), arrived)
             found = Table(self._own, columns, status)
         for k, trace in enumerate(traces or ()):
-            self._settle(trace, [column[k] for column in found.columns], at)
+            if trace.ages or not self.lasting:
+                self._settle(trace, [column[k] for column in found.columns], at)
         return found
 
     def _allowed(self, allowed: Sequence[bool] | None) -> list[bool] | None:

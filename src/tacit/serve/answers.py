@@ -20,8 +20,8 @@ from typing import Any, TypeAlias
 from tacit.declare import Place
 from tacit.errors import ServeError, StoreError
 from tacit.live.lasting import Trace
-from tacit.live.reader import Table, Values
 from tacit.live.released import Released, deliveries_of
+from tacit.live.values import Table, Values
 from tacit.plan.views import formulas_of, given_of
 from tacit.project import Project
 from tacit.project.serving import Serving, ready, type_of
@@ -146,12 +146,15 @@ class Asked:
         """The JSON body of one key, now; one that was made before, if it still stands. For signals
         that want nothing given."""
         at = self.project.now()
-        return self.entry((self, True, *keys.items()), lambda: keys, at, self._text).json(at)
+        known = (self, *map(keys.get, self.entities))
+        entry = self.entry(known, lambda: keys, at, self._row)
+        return self.encode.whole(entry.told(at), entry.rest, at)
 
     def packed(self, keys: Keys) -> bytes:
         """The same as the binary body."""
         at = self.project.now()
-        found = self.entry((self, False, *keys.items()), lambda: keys, at, self._floats)
+        known = (self, False, *map(keys.get, self.entities))
+        found = self.entry(known, lambda: keys, at, self._floats)
         return found.packed(self.encode.head(1, at), at)
 
     def json_all(self, keys: Keys, count: int) -> bytes:
@@ -172,9 +175,6 @@ class Asked:
         told = [(entry.told(at), entry.rest) for entry in entries]
         return self.encode.rows(told, at)
 
-    def _text(self, found: Values, trace: Trace) -> tuple[bytes, bytes]:
-        return self.encode.lasting(found.values, found.status, trace.ages), b""
-
     def _floats(self, found: Values, trace: Trace) -> tuple[bytes, bytes]:
         return b"", self.encode.body(floats_of(found.values), [found.status])
 
@@ -184,18 +184,17 @@ class Asked:
     def entry(self, known: Any, keys: Callable[[], Keys], at: int, make: Make) -> Entry:
         """What was made before of one key, under a name, if it still stands; else made now."""
         entry = self._kept.get(known)
-        moment = self._backend.moment()
-        if entry is not None and entry.begun <= at < entry.trace.until:
-            if moment is not None and moment == entry.moment:
+        if entry is not None:
+            if not entry.begun <= at < entry.until:
+                entry = None
+            elif (moment := self._backend.moment()) is not None and moment == entry.moment:
                 return entry
-        else:
-            entry = None
-        asked = keys() if entry is None else None
         with self._backend.read() as store:
-            if entry is not None and self.serving.lookup.stands(store, entry.trace, at):
+            moment = store.moment()
+            if entry is not None and self.serving.lookup.stand(store, [entry], at)[0]:
                 entry.moment = moment
                 return entry
-            asked = keys() if asked is None else asked
+            asked = keys()
             found, trace = self.serving.traced(store, asked, at, allowed=self._allowed)
             ahead = False
             if self._guard is not None and self._refusing is not None:
@@ -217,14 +216,13 @@ class Asked:
         found = [self._kept.get(each) for each in known]
         unsure: dict[int, Entry] = {}
         for i, entry in enumerate(found):
-            if entry is None or not entry.begun <= at < entry.trace.until:
+            if entry is None or not entry.begun <= at < entry.until:
                 found[i] = None
             elif moment is None or moment != entry.moment:
                 unsure[i] = entry
         if unsure:
             with self._backend.read() as store:
-                traces = [entry.trace for entry in unsure.values()]
-                stand = self.serving.lookup.all_stand(store, traces, at)
+                stand = self.serving.lookup.stand(store, list(unsure.values()), at)
             for (i, entry), stands in zip(unsure.items(), stand, strict=True):
                 entry.moment = moment if stands else None
                 found[i] = entry if stands else None
@@ -243,7 +241,7 @@ class Asked:
         return [entry for entry in found if entry is not None]
 
     def _keep(self, known: Any, entry: Entry) -> Entry:
-        if entry.trace.until > entry.begun:
+        if entry.until > entry.begun:
             self._kept.put(known, entry)
         return entry
 
@@ -351,8 +349,6 @@ class Answers:
             asked.serving.many(
                 {n: [key] for n, key in nobody.items()}, self.project.now(), given=given
             )
-            for view in asked.serving.lookup.views:
-                view.warm_up()
 
     def with_keys(self, entities: Iterable[str], given: Iterable[str] = ()) -> tuple[str, ...]:
         """The names that need no keys but these, and nothing else given.

@@ -71,7 +71,8 @@ class Application:
         self.metrics, self.tracing, self._close = metrics, tracing, close
         self.stopping = False
         self._readers = ThreadPoolExecutor(4, "read")
-        self._writer = ThreadPoolExecutor(1, "push")
+        # Those that wait for the disk share what they wait for (`live.together`).
+        self._writer = ThreadPoolExecutor(8, "push")
         # Each by itself: what hangs (an issuer, a store) keeps nobody waiting but who asks for it.
         self._issuer = ThreadPoolExecutor(2, "issuer")
         self._ring = ThreadPoolExecutor(1, "keys")

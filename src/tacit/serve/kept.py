@@ -2,8 +2,9 @@
 
 An answer stands until the store changes what it was made of, or the clock comes to the moment at
 which a row leaves a window or enters one (`live.lasting`). Both are checked at each read: against
-the number of the store's last change, and if there was one, against the very bytes that it was made
-of. So nothing is ever told that a read would not have found.
+the number of the store's last change, and if there was one, against the headers of the heads that
+it was made of. So nothing is told that a read would not have found, but where another head of the
+same key has the same checksum of 64 bits, counts and cut.
 
 What is kept is personal data in memory, as the store's own pages are: at most so many bytes of it,
 and what is asked for no more is let go when as much again has been asked for, or after a while.
@@ -12,43 +13,45 @@ and what is asked for no more is let go when as much again has been asked for, o
 from __future__ import annotations
 
 import struct
-import sys
 import threading
 from collections.abc import Hashable
 from typing import Any
 
-from tacit.live.lasting import Trace
+from tacit.live.lasting import Trace, header
 
 _EXTRA = 1000
-"""Bytes that an entry takes beside its body and what it was made of, about."""
+"""Bytes that an entry takes beside its body, about."""
 
 
 class Entry:
-    """An answer that may be told again.
+    """An answer that may be told again. Few objects, since many are kept.
 
     Attributes:
         moment: the store's, when it was last found to stand.
         begun: the moment that it was made for: it says nothing of earlier ones.
-        text: JSON to be filled.
-        rest: what needs no filling; or the binary body without its head.
+        until: the first moment that it says nothing of.
+        sources, heads: what it was made of (`live.lasting.Made`).
+        text: JSON of its values, to be filled where some grow with the clock.
+        rest: what needs no filling: JSON of its statuses, which others have too; or the binary
+            body without its head.
     """
 
-    __slots__ = ("_ages", "_places", "begun", "moment", "rest", "text", "trace")
+    __slots__ = (
+        "_ages", "_places", "begun", "heads", "moment", "rest", "sources", "text", "until",
+    )  # fmt: skip
 
     def __init__(
         self, moment: Hashable, begun: int, trace: Trace, text: bytes, rest: bytes
     ) -> None:
-        self.moment, self.begun, self.trace = moment, begun, trace
+        self.moment, self.begun, self.until = moment, begun, trace.until
+        self.sources = tuple(trace.sources.items())
+        self.heads = tuple([(key, header(raw)) for key, raw in trace.heads.items()])
         self.text, self.rest = text, rest
-        places = sorted(trace.ages)
-        self._places = places
-        self._ages = [trace.ages[place] for place in places]
-
-    def json(self, at: int) -> bytes:
-        """The body, at a moment."""
-        if not self._ages:
-            return self.text % at
-        return self.text % (at, *[at - since for since in self._ages])
+        self._places: tuple[int, ...] = ()
+        self._ages: tuple[int, ...] = ()
+        if trace.ages:
+            self._places = tuple(sorted(trace.ages))
+            self._ages = tuple([trace.ages[place] for place in self._places])
 
     def told(self, at: int) -> bytes:
         """The text, at a moment, where it says no moment of itself; as it is if nothing in it
@@ -69,8 +72,8 @@ class Entry:
     @property
     def size(self) -> int:
         """Bytes that it takes, about."""
-        made = sum(len(raw) for raw in self.trace.heads.values() if raw is not None)
-        return len(self.text) + len(self.rest) + made + _EXTRA
+        own = len(self.text) or len(self.rest)
+        return own + 200 * len(self.heads) + _EXTRA
 
 
 class Kept:
@@ -109,7 +112,7 @@ class Kept:
             self._turn()
 
     def _put(self, key: Any, entry: Entry) -> None:
-        size = entry.size + sum(sys.getsizeof(each) for each in key if isinstance(each, str))
+        size = entry.size + sum([len(each) for each in key if isinstance(each, str)])
         self._size += size
         if self._size > self._half:
             self._turn()

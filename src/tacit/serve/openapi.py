@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from tacit import __version__
-from tacit.live.reader import Status
+from tacit.live.values import Status
 from tacit.serve.encode import FLOAT32
 from tacit.serve.problems import STATUS
 from tacit.values import Type

@@ -17,7 +17,7 @@ import numpy as np
 
 from tacit.declare import Basis, Purpose
 from tacit.errors import ServeError
-from tacit.live.reader import Status, Table, Values
+from tacit.live.values import Status, Table, Values
 from tacit.plan import Plan
 from tacit.plan.graph import Port
 from tacit.values import Type

@@ -224,6 +224,12 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if self.closed:
             return
+        if self.session.views is not None and not self._later and not self._full:
+            key = self.requests.only(data)
+            if key is not None:
+                self.server.answered += 1
+                self.transport.write(self._get(key))
+                return
         self.requests.feed(data)
         if not self._later and not self._full:
             self._work()
@@ -250,6 +256,8 @@ class Connection(asyncio.Protocol):
                     gets = self.requests.gets(_ONCE - len(out))
                     if gets:
                         out += self._gets(gets)
+                        if not self.requests.waiting:
+                            break
                         continue
                 words = self.requests.take()
                 if words is None:
@@ -316,14 +324,23 @@ class Connection(asyncio.Protocol):
         if not self._ends and not self._full:
             self._go_on()
 
+    def _get(self, key: bytes) -> bytes:
+        """The reply to a GET."""
+        views = self.session.views
+        assert views is not None, "who is no stranger has a purpose"
+        try:
+            return views.get(key) or null(self.session.version)
+        except Exception:  # answering it as any request says what it is
+            return self.answer([b"GET", key])
+
     def _gets(self, keys: list[bytes]) -> list[bytes]:
         """The replies to GETs in a row, by one look at the store; where something is wrong with one
         of them, each by itself."""
         views, version = self.session.views, self.session.version
         assert views is not None, "who is no stranger has a purpose"
+        if len(keys) == 1:
+            return [self._get(keys[0])]
         try:
-            if len(keys) == 1:
-                return [views.get(keys[0]) or null(version)]
             return [found or null(version) for found in views.get_all(keys)]
         except Exception:  # answering it by itself says what it is
             return [self.answer([b"GET", key]) for key in keys]

@@ -9,7 +9,7 @@ import msgspec
 
 from tacit.errors import ServeError
 from tacit.live.lasting import Trace
-from tacit.live.reader import Status, Values
+from tacit.live.values import Status, Values
 from tacit.serve.answers import Answers
 from tacit.serve.kept import Entry
 from tacit.serve.resp_frames import bulk

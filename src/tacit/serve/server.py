@@ -44,6 +44,9 @@ HEAD = 64 << 10
 """Bytes of a request's head; and of what is no body once the head is read."""
 _READERS = 8
 """Threads that read for Redis clients where the store is on another machine."""
+_GARBAGE = (2000, 10, 1000)
+"""What has to come before garbage is looked for. Answers that are kept are many and no garbage: all
+of them are looked through seldom, since everybody waits meanwhile."""
 _LINGER = 1.0
 """Seconds for which a client that is left may read why."""
 
@@ -105,15 +108,18 @@ def serve(project: Project, settings: Service) -> None:
     set_up()
     app = application(project, settings)
     app.resources.answers.warm_up()
+    before = gc.get_threshold()
     # What is there by now stays: collecting garbage need not look at it each time.
     gc.collect()
     gc.freeze()
+    gc.set_threshold(*_GARBAGE)
     server = Server(config(app, settings), app)
     try:
         server.run(sockets=shared(settings) if settings.shared else None)
     except SystemExit:  # it does not start
         raise _taken(settings.host, settings.port) from None
     finally:
+        gc.set_threshold(*before)
         gc.unfreeze()  # libraries tell of what is not let go of when the process ends
 
 
