@@ -142,6 +142,7 @@ class Connection(asyncio.Protocol):
         self.transport: Any = None
         self.token = ""
         self._full = self._later = self._ends = self._held = self._away = self.closed = False
+        self._over = False  # the client sends no more
         self._waits: asyncio.TimerHandle | None = None
 
     # ------------------------------------------------------------------ its life
@@ -236,9 +237,16 @@ class Connection(asyncio.Protocol):
         if self._held or self.requests.waiting:
             self._regulate()
 
+    def eof_received(self) -> bool:
+        """A client that sends no more gets the answers to what it sent, before it is let go."""
+        self._over = True
+        return self._away or self._later or self._full
+
     def _go_on(self) -> None:
         self._work()
         self._regulate()
+        if self._over and not (self._away or self._later or self._full or self.closed):
+            self.close()
 
     def _work(self) -> None:
         """Answers what is there, so much at a time."""
