@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 import resource
 import subprocess
@@ -454,3 +455,43 @@ def test_sums_and_means_are_rounded_once(values: list[float]) -> None:
     if certain:
         assert mean == float(exact / max(1, len(values)))
     assert found[0] == 0
+
+
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+@pytest.mark.parametrize(
+    ("high", "low", "count"),
+    [
+        (962.5, 2.842170943040401e-14, 6),
+        (811.6, -2.842170943040401e-14, 6),
+        (196.9, -7.105427357601002e-15, 3),
+        (833.5, 1.4210854715202004e-14, 5),
+        (792.9, 1.4210854715202004e-14, 5),
+    ],
+)
+def test_a_mean_half_way_between_two_goes_to_even(
+    high: float, low: float, count: int, sign: float
+) -> None:
+    from fractions import Fraction
+
+    parts = np.array([low * sign, high * sign])
+    exact = (Fraction(low) + Fraction(high)) / count * int(sign)
+    mean, certain = expansion.quotient(parts, 2, count)
+    assert certain
+    assert mean == float(exact)
+    assert abs(Fraction(mean) - exact) * 2 == Fraction(math.ulp(mean))
+
+
+@pytest.mark.parametrize("marked", [True, False])
+def test_others_notice_at_once_that_a_store_was_compacted(tmp_path: Path, marked: bool) -> None:
+    if not marked:  # as an older Tacit left it
+        (tmp_path / "current").write_text("data-1")
+    reader, other = Lmdb(tmp_path), Lmdb(tmp_path)
+    with other.change() as store:
+        store.put([(b"a", b"b")])
+    for number in (2, 3):
+        assert reader.moment() == (f"data-{number - 1}", 1)
+        other.compact()
+        assert reader.moment() == (f"data-{number}", 1)
+        with reader.read() as reading:
+            assert reading.moment() == (f"data-{number}", 1)
+            assert reading.get([b"a"]) == [b"b"]

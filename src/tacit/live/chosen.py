@@ -87,8 +87,8 @@ class Chosen:
             (self.ops[:, 0], self.ops[:, 1], self.lengths, self.hops, self.keeps), self.all,
         )  # fmt: skip
         size = len(self.windows)
-        self._pick = [w + size * (kind == FLOAT) for w, kind in enumerate(self.kinds)]
-        self._picked = itemgetter(*self._pick) if size > 1 else None
+        self.pick = [w + size * (kind == FLOAT) for w, kind in enumerate(self.kinds)]
+        self._picked = itemgetter(*self.pick) if size > 1 else None
         self._local = threading.local()
         self.text = len(self.keys) == 1 and form.types[0] is Type.TEXT
         self.blank = [fold.finish(slot, fold.nothing(slot), 0) for slot in self.slots]
@@ -104,7 +104,13 @@ class Chosen:
     def plain(self, sheet: Sheet) -> list[Any]:
         """The results of all windows as numbers, by their kinds."""
         both: list[Any] = sheet.results.tolist() + sheet.floats.tolist()
-        return [both[self._pick[0]]] if self._picked is None else list(self._picked(both))
+        return [both[self.pick[0]]] if self._picked is None else list(self._picked(both))
+
+    @staticmethod
+    def missing(sheet: Sheet) -> list[int]:
+        """The windows that have no value."""
+        found: list[int] = np.flatnonzero(sheet.states == scan.NONE).tolist()
+        return found
 
     def key(self, keys: Mapping[str, object]) -> bytes:
         """The bytes of a key. Raises DataError T390 for one that is missing or of another type."""

@@ -24,7 +24,7 @@ import pyarrow as pa
 from tacit.aggregates.columns import Array
 from tacit.live import kernels
 from tacit.live.chosen import check_key
-from tacit.live.feed import key_parts, owner_word, split_key
+from tacit.live.feed import key_parts, owner_words, split_key
 from tacit.live.form import CUT, HEADER, ROWS, SEALED, Form
 from tacit.live.heavy import Segments, damaged
 from tacit.live.journal import Entry
@@ -105,7 +105,7 @@ def _erase_view(
         with online.backend.change() as store:
             found.keys += sum(_remove(store, segments, place, key) for key in parts)
         return
-    owners = np.array([owner_word(online.salt, person) for person in people], np.int64)
+    owners = np.array(owner_words(online.salt, people), np.int64)
     owned = set(parts)
     hold = any(owner in columns for owner in form.owners)
     if not named and not hold:

@@ -54,12 +54,23 @@ def rounded(parts: Any, count: int) -> Any:
 
 
 @njit(cache=True, nogil=True)
+def _even(q: float, fraction: float, exponent: int, away: bool) -> Any:
+    """Of q and its neighbour, that whose last bit is 0."""
+    units = math.ldexp(fraction, 53)
+    if units % 2.0 == 0.0:
+        return q
+    found = math.ldexp(units + 1.0 if away else units - 1.0, exponent - 53)
+    return found if q > 0.0 else -found
+
+
+@njit(cache=True, nogil=True)
 def quotient(parts: Any, many: int, count: int) -> Any:
     """The sum of an expansion over a count, rounded once; whether that is certain.
 
     A candidate q is right when the exact rest of the sum after q·count is less than half a unit of
     q times count. The rest comes from an exact product (Dekker 1971), but for a relative error of
-    about 2^-50; what lies that close to the half is not certain. Tiny and huge sums are not either.
+    about 2^-50; what lies that close to the half is not certain, unless no step was rounded: then
+    the half is a tie, which goes to even. Tiny and huge sums are not certain either.
     """
     total = rounded(parts, many)
     n = np.float64(count)
@@ -79,16 +90,19 @@ def quotient(parts: Any, many: int, count: int) -> Any:
         n_low = n - n_high
         product = q * n
         error = ((q_high * n_high - product) + q_high * n_low + q_low * n_high) + q_low * n_low
-        rest = 0.0
-        for j in range(many - 1, -1, -1):
-            if j == many - 1:
-                rest = (parts[j] - product) - error
-            else:
-                rest += parts[j]
+        rest, lost = parts[many - 1], 0.0
+        for j in range(many + 1):  # the product, its error, the other parts
+            y = -product if j == 0 else (-error if j == 1 else parts[many - j])
+            x = rest
+            rest = x + y
+            back = rest - x
+            lost += abs((x - (rest - back)) + (y - back))
         fraction, exponent = math.frexp(abs(q))
         half = math.ldexp(1.0, exponent - 54) * n
         if fraction == 0.5:  # beneath a power of two the units are half as large
             half *= 0.5
+        elif lost == 0.0 and abs(rest) == half:  # a tie: to even
+            return _even(q, fraction, exponent, (rest > 0.0) == (q > 0.0)), True
         if abs(rest) < half * (1.0 - 1e-9):
             return q, True
         q = q + rest / n

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from hashlib import blake2b
@@ -115,9 +115,11 @@ def split_key(key: bytes, parts: int) -> list[bytes]:
     return found
 
 
-def owner_word(salt: bytes, value: object) -> int:
-    """64 bits that stand for a person in rows whose key does not name them; never 0."""
-    raw = f"{type(value).__name__}:{value}".encode()
-    return (
-        int.from_bytes(blake2b(raw, key=salt, digest_size=8).digest(), "little", signed=True) or 1
-    )
+def owner_words(salt: bytes, values: Iterable[object]) -> list[int]:
+    """Of each, 64 bits that stand for a person in rows whose key does not name them; never 0."""
+    started, found = blake2b(key=salt, digest_size=8), []
+    for value in values:
+        word = started.copy()
+        word.update(f"{type(value).__name__}:{value}".encode())
+        found.append(int.from_bytes(word.digest(), "little", signed=True) or 1)
+    return found

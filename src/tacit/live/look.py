@@ -33,7 +33,9 @@ ABSENT, LIGHT, HEAVY, BAD, ALIEN, EARLY = range(6)
 """What a key is: unknown, answered here, in segments, damaged, of another meaning, asked too far
 in the past."""
 _WIDTH, _STAMP, _RESTLESS, _COLUMNS, _GROUPS, _WINDOWS, _WHOLE = range(7)
-_TOLD: Final = 3  # words that lead a sheet: what the key is, until when, windows without a value
+_TOLD: Final = 4
+"""Words that lead a sheet: what the key is, until when, how many windows have no value, and of how
+many it is left to the algebra."""
 
 
 def program(
@@ -100,10 +102,11 @@ def one(words: Any, program: Any, sheet: Any, at: int, now: int) -> None:
         words, program, at, earliest, floor, starts, gathered, results, states,
         np.zeros(KEPT, np.float64), np.zeros(1, np.int64),
     )  # fmt: skip
-    odd = 0
+    odd = hard = 0
     for w in range(count):
         odd += states[w] != VALUE
-    sheet[0], sheet[1], sheet[2] = entity, until, odd
+        hard += states[w] > VALUE
+    sheet[0], sheet[1], sheet[2], sheet[3] = entity, until, odd, hard
 
 
 @njit(cache=True, nogil=True)

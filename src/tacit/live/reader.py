@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from operator import itemgetter
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -18,9 +18,9 @@ from tacit.errors import DataError, StoreError
 from tacit.live import fold, look, scan
 from tacit.live.chosen import Chosen
 from tacit.live.feed import Feed
-from tacit.live.form import BOOL, SEALED, TEXT, Form, raw_text
+from tacit.live.form import BOOL, MOST, SEALED, TEXT, Form, raw_text
 from tacit.live.heavy import Segments, damaged
-from tacit.live.lasting import Made, Trace, header, sealed_lasts
+from tacit.live.lasting import Heads, Made, Sources, Trace, header, sealed_lasts
 from tacit.live.look import Sheet
 from tacit.live.place import Place, glance, standing_key
 from tacit.live.sealed import Sealed
@@ -29,6 +29,32 @@ from tacit.live.values import Status, Table, Values
 from tacit.store.online.base import Backend, Reading
 
 _PATIENCE = 8  # times that a heavy key is read again because it changed meanwhile
+
+
+class Numbers(NamedTuple):
+    """Values of one key and their statuses, in the order in which signals were asked for; until
+    when, and what they were made of (`lasting.Made`)."""
+
+    values: Sequence[Any]
+    status: bytes
+    until: int
+    sources: Sources
+    heads: Heads
+
+
+class _Stands(NamedTuple):
+    """What stands of a source as it is read: where, which version, whether it is stale, and until
+    when it is not."""
+
+    name: str
+    place: Place
+    version: int
+    stale: bool
+    until: int
+
+    def tell(self, trace: Trace) -> None:
+        trace.sources[self.name] = (self.version, self.stale)
+        trace.by(self.until)
 
 
 class Lookup:
@@ -68,6 +94,11 @@ class Lookup:
         first = self.places[0] if self.places else []
         back = sorted(range(len(first)), key=first.__getitem__)
         self._order = itemgetter(*back) if len(back) > 1 else None
+        self._status = [bytes([each] * len(signals)) for each in (Status.FRESH, Status.STALE)]
+        view = self.views[0]
+        whole = len(self.views) == 1 and len(back) == len(self.signals) > 1
+        self._only = view if whole and not (view.odd or view.ages or view.restless) else None
+        self._numbers = itemgetter(*(view.pick[w] for w in back)) if whole else None
 
     # ------------------------------------------------------------------ one key
 
@@ -103,6 +134,32 @@ class Lookup:
         trace = Trace()
         return self._one(store, keys, at, at, allowed, trace), trace
 
+    def numbers(self, store: Reading, keys: Mapping[str, object], at: int) -> Numbers | None:
+        """The same where all are numbers that the head of one key tells, as most are, with no more
+        made on the way than must be; None elsewhere."""
+        view = self._only
+        if view is None or self._numbers is None:
+            return None
+        stands = self._standing(store, view, at)
+        head = stands.place.head(view.key(keys))
+        raw = store.get([head])[0]
+        if raw is None:
+            return None
+        sheet = view.sheet
+        look.one(np.frombuffer(raw, np.int64), view.program, sheet.words, at, at)
+        entity, until, odd, hard = sheet.told.tolist()
+        if entity != look.LIGHT or hard:
+            return None
+        values: Sequence[Any] = self._numbers(sheet.results.tolist() + sheet.floats.tolist())
+        status = self._status[stands.stale]
+        if odd:
+            found, told, places = list(values), bytearray(status), self.places[0]
+            for w in view.missing(sheet):
+                found[places[w]], told[places[w]] = None, Status.MISSING
+            values, status = found, bytes(told)
+        sources = ((view.feed.name, (stands.version, stands.stale)),)
+        return Numbers(values, status, min(until, stands.until), sources, ((head, header(raw)),))
+
     def stand(self, store: Reading, several: Sequence[Made], at: int) -> list[bool]:
         """Of each of several answers, whether what it was made of is still what the store holds.
         How long it lasts is for who asks to see. One trip to the store.
@@ -135,7 +192,10 @@ class Lookup:
         for view, places in zip(self.views, self.places, strict=True):
             if allowed is not None and not any(allowed[i] for i in places):
                 continue
-            place, stale = self._place(store, view, at, *(() if trace is None else (trace,)))
+            stands = self._standing(store, view, at)
+            place, stale = stands.place, stands.stale
+            if trace is not None:
+                stands.tell(trace)
             key = view.key(keys)
             found, known, whole = self._values(store, view, place, key, at, now, trace)
             fresh = Status.STALE if stale else Status.FRESH
@@ -159,7 +219,8 @@ class Lookup:
     def _ordered(self, found: list[Any]) -> list[Any]:
         return found if self._order is None else list(self._order(found))
 
-    def _place(self, store: Reading, view: Chosen, at: int, *traces: Trace) -> tuple[Place, bool]:
+    def _standing(self, store: Reading, view: Chosen, at: int) -> _Stands:
+        """Raises StoreError T728 where there is nothing yet."""
         version, progress = glance(store.get([view.standing])[0])
         if not version:
             raise StoreError(
@@ -168,16 +229,15 @@ class Lookup:
                 where=view.feed.name,
                 fix="build its baseline, or push events to a source that needs none",
             )
-        stale = self.stale is not None and at - progress > self.stale
-        for trace in traces:
-            trace.sources[view.feed.name] = (version, stale)
-            if self.stale is not None and not stale:
-                trace.by(progress + self.stale + 1)
+        stale, until = False, MOST
+        if self.stale is not None:
+            stale = at - progress > self.stale
+            until = MOST if stale else progress + self.stale + 1
         place = view.places.get(version)
         if place is None:
             place = Place.of(view.feed.name, version, view.form.view.name)
             view.places = {version: place}
-        return place, stale
+        return _Stands(view.feed.name, place, version, stale, until)
 
     def _values(
         self,
@@ -195,7 +255,7 @@ class Lookup:
             raw = store.get([head])[0]
             words = _EMPTY if raw is None else np.frombuffer(raw, np.int64)
             look.one(words, view.program, sheet.words, at, now)
-            entity, until, odd = sheet.told.tolist()
+            entity, until, odd, hard = sheet.told.tolist()
             if entity > look.HEAVY:
                 _check(view, entity, at)
             if trace is not None:
@@ -203,8 +263,11 @@ class Lookup:
                 trace.by(until)
             if entity == look.ABSENT:
                 return list(view.blank), False, False
-            if entity == look.LIGHT and not odd and not view.odd:
-                return view.plain(sheet), True, True
+            if entity == look.LIGHT and not hard and not view.odd:
+                found = view.plain(sheet)
+                for w in view.missing(sheet) if odd else ():
+                    found[w] = None
+                return found, True, not odd
             sealed = None
             if entity == look.HEAVY:
                 sealed = self._sealed(store, view, place, key, words, at, trace)
@@ -345,7 +408,10 @@ class Lookup:
             for view, places in zip(self.views, self.places, strict=True):
                 if allowed is not None and not any(allowed[i] for i in places):
                     continue
-                place, stale = self._place(store, view, at, *(traces or ()))
+                stands = self._standing(store, view, at)
+                place, stale = stands.place, stands.stale
+                for trace in traces or ():
+                    stands.tell(trace)
                 asked = view.every_key(keys, count)
                 found, known = self._many(store, view, place, asked, at, moment, traces)
                 for w in view.ages:

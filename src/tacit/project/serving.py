@@ -48,6 +48,7 @@ class Serving:
         signals: what is read, in order.
         keys: whose keys that needs, and their types.
         lasting: whether no formula is over what grows with the clock.
+        plain: whether what the store tells is what is asked, with nothing to be made of it.
 
     Args:
         lookup: of the signals, of those that formulas are over, and of what tells their freshness.
@@ -83,7 +84,7 @@ class Serving:
             for signal, place in self._place.items()
             if (told := fresh_window(signal)) in self._place
         }
-        self._plain = not self.formulas and not self._fresh and lookup.signals == self.signals
+        self.plain = not self.formulas and not self._fresh and lookup.signals == self.signals
         inputs_of = {place for signal in inputs for place in inputs[signal]}
         self.lasting = lookup.aging.isdisjoint(inputs_of)
         self._ages = {
@@ -137,7 +138,7 @@ class Serving:
     def _of_one(
         self, found: Values, allowed: Sequence[bool] | None, given: Mapping[str, pa.Array]
     ) -> Values:
-        if self._plain:
+        if self.plain:
             return found
         read = [[value] for value in found.values]
         each = np.array([found.status], np.uint8)
@@ -160,7 +161,7 @@ class Serving:
 
         found = self.lookup.many(keys, at, now=now, allowed=self._allowed(allowed), traces=traces)
         arrived = self._given(given, len(found.status))
-        if not self._plain:
+        if not self.plain:
             columns, status = self._told(found.columns, found.status, allowed, Local(), arrived)
             found = Table(self._own, columns, status)
         for k, trace in enumerate(traces or ()):

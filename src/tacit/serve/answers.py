@@ -37,9 +37,12 @@ Keys = Mapping[str, Any]
 Given = Mapping[str, Any]
 """What arrives with a read, by its declared name; of a batch, a list or one for all."""
 
-Make: TypeAlias = Callable[[Values, Trace], tuple[bytes, bytes]]
-"""What is kept of an answer: bytes that ages may be filled into, and the rest."""
+Ages: TypeAlias = Mapping[int, int]
+Make: TypeAlias = Callable[[Sequence[Any], Sequence[int], Ages], tuple[bytes, bytes]]
+"""What is kept of an answer, by values, statuses, and which values are ages: bytes that ages may be
+filled into, and the rest."""
 
+_NO_AGES: Ages = {}
 _MOST = 1024  # different questions that are kept ready
 
 
@@ -92,6 +95,9 @@ class Asked:
         self.given = self.serving.given
         self.entities = dict(self.serving.keys)
         self._allowed = None if all(may) else may
+        # Released numbers stand beside what is plain.
+        self._plain = self.serving.plain and self.serving.signals == self.serving.lookup.signals
+        self._plain &= self._guard is None and self._allowed is None
         self._backend = project.online.backend
         self._kept = kept
 
@@ -147,7 +153,7 @@ class Asked:
         that want nothing given."""
         at = self.project.now()
         known = (self, *map(keys.get, self.entities))
-        entry = self.entry(known, lambda: keys, at, self._row)
+        entry = self.again(known, at) or self.entry(known, lambda: keys, at, self._row)
         return self.encode.whole(entry.told(at), entry.rest, at)
 
     def packed(self, keys: Keys) -> bytes:
@@ -175,11 +181,20 @@ class Asked:
         told = [(entry.told(at), entry.rest) for entry in entries]
         return self.encode.rows(told, at)
 
-    def _floats(self, found: Values, trace: Trace) -> tuple[bytes, bytes]:
-        return b"", self.encode.body(floats_of(found.values), [found.status])
+    def _floats(
+        self, values: Sequence[Any], status: Sequence[int], ages: Ages
+    ) -> tuple[bytes, bytes]:
+        return b"", self.encode.body(floats_of(values), [list(status)])
 
-    def _row(self, found: Values, trace: Trace) -> tuple[bytes, bytes]:
-        return self.encode.row(found.values, trace.ages), self.encode.statuses(found.status)
+    def _row(self, values: Sequence[Any], status: Sequence[int], ages: Ages) -> tuple[bytes, bytes]:
+        return self.encode.row(values, ages), self.encode.statuses(status)
+
+    def again(self, known: Any, at: int) -> Entry | None:
+        """What was made before of one key, under a name, if the store has not changed since."""
+        entry = self._kept.get(known)
+        if entry is None or not entry.begun <= at < entry.until or entry.moment is None:
+            return None
+        return entry if entry.moment == self._backend.moment() else None
 
     def entry(self, known: Any, keys: Callable[[], Keys], at: int, make: Make) -> Entry:
         """What was made before of one key, under a name, if it still stands; else made now."""
@@ -195,18 +210,24 @@ class Asked:
                 entry.moment = moment
                 return entry
             asked = keys()
+            if self._plain:
+                plain = self.serving.lookup.numbers(store, asked, at)
+                if plain is not None:
+                    told = make(plain.values, plain.status, _NO_AGES)
+                    return self._keep(known, Entry(moment, at, plain.until, plain, _NO_AGES, told))
             found, trace = self.serving.traced(store, asked, at, allowed=self._allowed)
             ahead = False
             if self._guard is not None and self._refusing is not None:
                 own = {name: asked[name] for name in self._own}
-                told, later = self._refusing.traced(store, own, at + self._ahead)
-                ahead = bool(told.values[0])
+                refused, later = self._refusing.traced(store, own, at + self._ahead)
+                ahead = bool(refused.values[0])
                 self._until(trace, later)
         if self._guard is not None:
             found = self._guard.one(found, ahead)
             ages = trace.ages.items()
             trace.ages = {k: since for k, since in ages if found.values[k] is not None}
-        return self._keep(known, Entry(moment, at, trace, *make(found, trace)))
+        told = make(found.values, found.status, trace.ages)
+        return self._keep(known, Entry(moment, at, trace.until, trace.made(), trace.ages, told))
 
     def entries(
         self, known: Sequence[Any], keys: Callable[[Sequence[int]], Keys], at: int, make: Make
@@ -232,12 +253,13 @@ class Asked:
             table = self.many(keys(lacking), at, traces=made)
             values = zip(*table.columns, strict=True)
             status = table.status.tolist()
-            for i, trace, row, told in zip(lacking, made, values, status, strict=True):
+            for i, trace, row, each in zip(lacking, made, values, status, strict=True):
                 if self._guard is not None:
                     ages = trace.ages.items()
                     trace.ages = {k: since for k, since in ages if row[k] is not None}
-                text, rest = make(Values(list(row), told), trace)
-                found[i] = self._keep(known[i], Entry(moment, at, trace, text, rest))
+                told = make(row, each, trace.ages)
+                entry = Entry(moment, at, trace.until, trace.made(), trace.ages, told)
+                found[i] = self._keep(known[i], entry)
         return [entry for entry in found if entry is not None]
 
     def _keep(self, known: Any, entry: Entry) -> Entry:

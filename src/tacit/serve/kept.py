@@ -14,12 +14,12 @@ from __future__ import annotations
 
 import struct
 import threading
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
 from typing import Any
 
-from tacit.live.lasting import Trace, header
+from tacit.live.lasting import Made
 
-_EXTRA = 1000
+_EXTRA = 600
 """Bytes that an entry takes beside its body, about."""
 
 
@@ -41,17 +41,22 @@ class Entry:
     )  # fmt: skip
 
     def __init__(
-        self, moment: Hashable, begun: int, trace: Trace, text: bytes, rest: bytes
+        self,
+        moment: Hashable,
+        begun: int,
+        until: int,
+        made: Made,
+        ages: Mapping[int, int],
+        told: tuple[bytes, bytes],
     ) -> None:
-        self.moment, self.begun, self.until = moment, begun, trace.until
-        self.sources = tuple(trace.sources.items())
-        self.heads = tuple([(key, header(raw)) for key, raw in trace.heads.items()])
-        self.text, self.rest = text, rest
+        self.moment, self.begun, self.until = moment, begun, until
+        self.sources, self.heads = made.sources, made.heads
+        self.text, self.rest = told
         self._places: tuple[int, ...] = ()
         self._ages: tuple[int, ...] = ()
-        if trace.ages:
-            self._places = tuple(sorted(trace.ages))
-            self._ages = tuple([trace.ages[place] for place in self._places])
+        if ages:
+            self._places = tuple(sorted(ages))
+            self._ages = tuple([ages[place] for place in self._places])
 
     def told(self, at: int) -> bytes:
         """The text, at a moment, where it says no moment of itself; as it is if nothing in it

@@ -14,7 +14,8 @@ for the disk settles all changes that were made by then.
 
 `compact` copies what is there to a new environment and removes the old one: only then are the bytes
 of what was deleted out of the store's files. Other processes notice, at their next reading or
-change, that `current` names another folder.
+change, that `current` names another folder: the file that was replaced is marked, and they have it
+mapped.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ import time
 import weakref
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from mmap import PROT_READ, mmap
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -41,7 +43,9 @@ LIMIT = 1 << 38
 
 
 _LOOK = 0.02
-"""Seconds between looks at `current`, for who asks for the moment alone."""
+"""Seconds between looks at `current`, beside its mark: who compacted may have died before it."""
+_STANDS, _LEFT = b" ", b"\n"
+"""The mark of `current`, its last byte: while it stands, and once another has replaced it."""
 
 
 _OPENED: weakref.WeakValueDictionary[str, Any] = weakref.WeakValueDictionary()
@@ -131,13 +135,16 @@ class Lmdb:
         self._settling = threading.Lock()
         self._made = self._settled = 0  # changes of this object: that ended, that are on the disk
         self._pointer = self.folder / "current"
+        self._mark: Any = b""
         if not self._pointer.exists():
-            replace_file(self._pointer, [b"data-1"])
+            replace_file(self._pointer, [b"data-1", _STANDS])
         self._open()
 
     def _open(self) -> None:
         self._seen = self._stamp()
-        name = self._pointer.read_text()
+        with self._pointer.open("rb") as file:
+            name = file.read().decode().strip()
+            self._mark = mmap(file.fileno(), 0, prot=PROT_READ)
         try:
             env = self._environment(str(make_folder(self.folder / name)))
         except lmdb.Error as error:
@@ -172,10 +179,13 @@ class Lmdb:
 
     def current(self) -> tuple[Any, str]:
         """The environment that `current` names, and its folder."""
-        if self._stamp() != self._seen:
-            with self._lock:
-                if self._stamp() != self._seen:
-                    self._open()
+        clock = time.monotonic()
+        if clock > self._look or self._mark[-1:] != _STANDS:
+            if self._stamp() != self._seen:
+                with self._lock:
+                    if self._stamp() != self._seen:
+                        self._open()
+            self._look = clock + _LOOK
         found: tuple[Any, str] = self._opened
         return found
 
@@ -230,16 +240,8 @@ class Lmdb:
             inner.abort()  # somebody compacted while this waited
 
     def moment(self) -> tuple[str, int]:
-        """The folder and the number of the last change in it.
-
-        That another process has compacted the store is seen after `_LOOK` at the latest; until
-        then what is found stands as it stood then.
-        """
-        clock = time.monotonic()
-        if clock > self._look:
-            self.current()
-            self._look = clock + _LOOK
-        env, name = self._opened
+        """The folder and the number of the last change in it."""
+        env, name = self.current()
         try:
             inner = env.begin()
         except lmdb.Error as error:
@@ -258,7 +260,11 @@ class Lmdb:
                 descriptor = os.open(self.folder / name / "data.mdb", os.O_RDONLY)
                 os.fsync(descriptor)
                 os.close(descriptor)
-                replace_file(self._pointer, [name.encode()])
+                with self._pointer.open("r+b") as before:
+                    replace_file(self._pointer, [name.encode(), _STANDS])
+                    if before.read()[-1:] == _STANDS:  # not that of an older Tacit
+                        before.seek(-1, os.SEEK_END)
+                        before.write(_LEFT)
             except lmdb.Error as error:
                 shutil.rmtree(self.folder / name, ignore_errors=True)
                 raise self.refusal(error) from None
