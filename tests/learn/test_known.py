@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from examples import examples
+from examples import WHOLE, examples
 from tacit.aggregates.algebra import REGISTRY
 from tacit.engines.local import Local
 from tacit.engines.reference import Reference
@@ -164,7 +164,7 @@ def test_by_the_oracle_too(seed: int) -> None:
     check(Reference(), seed, *case(seed))
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(4 if WHOLE else 2))
 def test_portions_are_put_together_again(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Copies come in portions; a window larger than one is a portion by itself."""
     monkeypatch.setattr(known, "PORTION", 7)
