@@ -123,14 +123,16 @@ def test_what_is_kept_is_counted_right_by_several_threads() -> None:
             key = ("k", str(rng.randrange(300)))
             found = kept.get(key)
             if found is None:
-                kept.put(key, Entry(None, 0, Trace(), b"x" * rng.randrange(400), b""))
+                kept.put(
+                    key, Entry(None, 0, 1, Trace().made(), {}, (b"x" * rng.randrange(400), b""))
+                )
             else:
                 assert found.text.startswith(b"x" * len(found.text))
             if rng.random() < 0.002:
                 kept.turn()
 
     together(work)
-    sizes = {key: entry.size + sum(map(sys.getsizeof, key)) for key, entry in kept._young.items()}
+    sizes = {key: entry.size + sum(map(len, key)) for key, entry in kept._young.items()}
     assert kept._size == sum(sizes.values()) <= 100_000
 
 

@@ -7,7 +7,7 @@ rows and from partial states.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from operator import itemgetter
 from typing import Any, NamedTuple
 
@@ -95,10 +95,12 @@ class Lookup:
         back = sorted(range(len(first)), key=first.__getitem__)
         self._order = itemgetter(*back) if len(back) > 1 else None
         self._status = [bytes([each] * len(signals)) for each in (Status.FRESH, Status.STALE)]
-        view = self.views[0]
-        whole = len(self.views) == 1 and len(back) == len(self.signals) > 1
-        self._only = view if whole and not (view.odd or view.ages or view.restless) else None
-        self._numbers = itemgetter(*(view.pick[w] for w in back)) if whole else None
+        self._only: Chosen | None = None
+        self._numbers: Callable[[list[Any]], tuple[Any, ...]] | None = None
+        if len(self.views) == 1 and len(back) == len(self.signals) > 1:
+            [view] = self.views
+            self._only = None if view.odd or view.ages or view.restless else view
+            self._numbers = itemgetter(*(view.pick[w] for w in back))
 
     # ------------------------------------------------------------------ one key
 
