@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,11 +15,21 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 import pytest
 from hypothesis import HealthCheck, settings
 
+import compiled
+import memory
+from examples import examples
+
 # Machines that run tests are shared: a slow example is no failure, a wrong one is.
 settings.register_profile(
-    "tacit", deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
+    "tacit",
+    deadline=None,
+    max_examples=examples(100),
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 settings.load_profile("tacit")
+
+if os.environ.get("PYTEST_XDIST_WORKER"):
+    compiled.once()
 
 if TYPE_CHECKING:
     from tacit.engines.spark import Spark
@@ -48,6 +59,22 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     ]
     config.hook.pytest_deselected(items=[item for item in items if item not in set(kept)])
     items[:] = kept
+
+
+def pytest_collection_finish() -> None:
+    """Thousands of tests and all that they import stay: no collection need look at them again."""
+    gc.collect()
+    gc.freeze()
+
+
+def pytest_sessionfinish() -> None:
+    gc.unfreeze()
+
+
+@pytest.fixture
+def tmp_path() -> Iterator[Path]:
+    """In memory where it can be: stores, ledgers and vaults sync, and disks are slow at it."""
+    yield from memory.folder()
 
 
 @pytest.fixture(scope="session")

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+LOGS = Path(__file__).resolve().parents[2] / "build" / "live"
 TICK = os.sysconf("SC_CLK_TCK")
 
 
@@ -77,7 +78,8 @@ def served(
     wait: float = 180.0,
 ) -> Iterator[Served]:
     """A server while the block runs. Raises SystemExit where it does not come up."""
-    log = Path(f"/tmp/tacit-bench-{port}.log")
+    LOGS.mkdir(parents=True, exist_ok=True)
+    log = LOGS / f"{Path(command[0]).name}-{port}.log"
     with log.open("wb") as out:
         process = subprocess.Popen(
             [str(part) for part in command],

@@ -1,16 +1,22 @@
 """Freshness, end to end: `pusher.py FOLDER RATE SECONDS`.
 
-This process makes events at a steady rate and pushes what has come every so often; another process
-reads one key, over and over, and says when it saw which of the marks that lie among the events.
-Freshness is from when an event happened until a read holds it: its wait for the push is in it.
+This process makes events at a steady rate and pushes what has come every so often, without waiting
+for what it pushed before, as the clients of a server do: up to `CLIENTS` pushes are under way at a
+time, and come to be made as one where the disk is slow. Another process reads one key of each
+client's, over and over, and says when it saw which of the marks that lie among the events.
+Freshness is from when an event happened until a read holds it: its wait for the push is in it. Told
+beside it: how long pushes took until they were durable, and how long the disk alone takes to have
+4 KiB (`fsync_p99_ms`), since nothing can be durable sooner.
 """
 
 from __future__ import annotations
 
 import json
 import multiprocessing
+import os
 import sys
 import time
+from concurrent.futures import Future, ThreadPoolExecutor
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -21,33 +27,41 @@ from tacit.project import Project
 
 EVERY = 0.02
 """Seconds between pushes."""
-MARK = "mark"
+CLIENTS = 4
+
+
+def mark(client: int) -> str:
+    """The key that a client's events of one push have one of."""
+    return f"mark{client}"
 
 
 def watch(folder: str, said: Connection) -> None:
-    """Says of each new count of the mark when it was first read."""
-    project = Project.load(folder)
+    """Says of each new count of a mark when it was first read."""
+    project = Project.load(Path(folder))
     look = project.lookup(["count_1d"])
-    seen = 0
-    look.one({"listener": MARK}, project.now())
+    marks = {"listener": [mark(client) for client in range(CLIENTS)]}
+    seen = [0] * CLIENTS
+    look.many(marks, project.now())
     said.send("ready")
     while True:
-        count = look.one({"listener": MARK}, project.now()).values[0]
-        if count != seen:
-            said.send((count, time.time()))
-            seen = count
+        counts = look.many(marks, project.now()).columns[0]
+        if counts != seen:
+            said.send((counts, time.time()))
+            seen = counts
         else:
             time.sleep(0.0005)
 
 
-def batch(rng: np.random.Generator, start: float, end: float, rate: int) -> tuple[pa.Table, float]:
-    """The events of a stretch of time, evenly; one of them is the mark, whenever it was."""
+def batch(
+    rng: np.random.Generator, start: float, end: float, rate: int, key: str
+) -> tuple[pa.Table, float]:
+    """The events of a stretch of time, evenly; one of them is of this key, whenever it was."""
     count = max(1, round((end - start) * rate))
     at = np.sort(start + rng.random(count) * (end - start))
     who = (rng.zipf(1.15, count) - 1) % 100_000
     names = np.char.add("u", np.char.zfill(who.astype(str), 12)).tolist()
-    mark = int(rng.integers(count))
-    names[mark] = MARK
+    marked = int(rng.integers(count))
+    names[marked] = key
     table = pa.table(
         {
             "listener": names,
@@ -57,49 +71,114 @@ def batch(rng: np.random.Generator, start: float, end: float, rate: int) -> tupl
             "gain": np.round(rng.normal(-14, 3, count), 2),
         }
     )
-    return table, float(at[mark])
+    return table, float(at[marked])
+
+
+def disk(folder: Path) -> list[float]:
+    """How long the disk takes to have 4 KiB, ms."""
+    path, found = folder / "probe", []
+    with path.open("wb") as file:
+        for _ in range(100):
+            file.write(bytes(4096))
+            file.flush()
+            start = time.perf_counter()
+            os.fdatasync(file.fileno())
+            found.append((time.perf_counter() - start) * 1000)
+    path.unlink()
+    return found
+
+
+class Client:
+    """One that pushes what it is given, and keeps when each of its marks happened."""
+
+    def __init__(self, project: Project, number: int) -> None:
+        self.project, self.key = project, mark(number)
+        self.pool = ThreadPoolExecutor(1)
+        self.marks: list[float] = []
+        self.took: list[float] = []
+        self.last: Future[None] | None = None
+
+    @property
+    def idle(self) -> bool:
+        return self.last is None or self.last.done()
+
+    def push(self, table: pa.Table, at: float) -> None:
+        self.marks.append(at)
+        self.last = self.pool.submit(self._push, table)
+
+    def _push(self, table: pa.Table) -> None:
+        start = time.perf_counter()
+        self.project.push("plays", table)
+        self.took.append((time.perf_counter() - start) * 1000)
+
+
+def run(project: Project, rate: int, seconds: float) -> tuple[list[Client], int, float]:
+    """The clients, how many events they pushed, and how long it took."""
+    rng = np.random.default_rng(11)
+    clients = [Client(project, number) for number in range(CLIENTS)]
+    start = last = time.time()
+    pushed = 0
+    while last < start + seconds:
+        time.sleep(max(0.0, last + EVERY - time.time()))
+        client = next((each for each in clients if each.idle), None)
+        if client is None:  # what comes meanwhile is pushed with the next
+            time.sleep(0.001)
+            continue
+        now = time.time()
+        table, at = batch(rng, last, now, rate, client.key)
+        client.push(table, at)
+        pushed += table.num_rows
+        last = now
+    for client in clients:
+        client.pool.shutdown()
+        assert client.last is not None, "each pushed"
+        client.last.result()
+    return clients, pushed, time.time() - start
+
+
+def delays(seen: list[tuple[list[int], float]], clients: list[Client]) -> list[float]:
+    """Of each mark, ms until it was read. A read that holds n marks of a client's holds its first
+    n: a client's pushes are in order."""
+    found, counted = [], [0] * len(clients)
+    for counts, when in seen:
+        for i, count in enumerate(counts):
+            found += [(when - at) * 1000 for at in clients[i].marks[counted[i] : count]]
+            counted[i] = count
+    assert counted == [len(client.marks) for client in clients], "every mark was read"
+    return found
 
 
 def main() -> None:
     folder, rate, seconds = sys.argv[1], int(sys.argv[2]), float(sys.argv[3])
     project = Project.load(Path(folder))
-    rng = np.random.default_rng(11)
-    warm, _ = batch(rng, time.time() - 60, time.time() - 59, 20_000)
-    names = pa.array([name if name != MARK else "u0" for name in warm["listener"].to_pylist()])
-    project.push("plays", warm.set_column(0, "listener", names))
+    warm, _ = batch(np.random.default_rng(1), time.time() - 60, time.time() - 59, 20_000, "u0")
+    project.push("plays", warm)
+    slow = disk(Path(folder))
     context = multiprocessing.get_context("spawn")
     heard, other = context.Pipe(duplex=False)
     watcher = context.Process(target=watch, args=(folder, other), daemon=True)
     watcher.start()
     assert heard.recv() == "ready"
-    start = last = time.time()
-    marks, pushed = [], 0
-    while last < start + seconds:
-        time.sleep(max(0.0, last + EVERY - time.time()))
-        now = time.time()
-        table, mark = batch(rng, last, now, rate)
-        project.push("plays", table)
-        marks.append(mark)
-        pushed += table.num_rows
-        last = now
-    took = time.time() - start
+    cpu = time.process_time()
+    clients, pushed, took = run(project, rate, seconds)
+    cpu = time.process_time() - cpu
     time.sleep(0.5)
     watcher.terminate()
     seen = []
     while heard.poll():
         seen.append(heard.recv())
-    # A read that holds n marks holds the first n: pushes are in order.
-    delays, counted = [], 0
-    for count, when in seen:
-        delays += [(when - mark) * 1000 for mark in marks[counted:count]]
-        counted = count
-    assert counted == len(marks), "every mark was read"
-    p50, p99 = np.percentile(delays, [50, 99])
+    found = delays(seen, clients)
+    durable = [each for client in clients for each in client.took]
     told = {
-        "fresh_p50_ms": round(float(p50), 1),
-        "fresh_p99_ms": round(float(p99), 1),
+        "fresh_p50_ms": round(float(np.percentile(found, 50)), 1),
+        "fresh_p99_ms": round(float(np.percentile(found, 99)), 1),
         "fresh_events_per_s": round(pushed / took),
-        "fresh_marks": len(marks),
+        "fresh_marks": len(found),
+        "push_p50_ms": round(float(np.percentile(durable, 50)), 1),
+        "push_p99_ms": round(float(np.percentile(durable, 99)), 1),
+        "push_cpu_ms": round(cpu * 1000 / len(durable), 1),
+        "fsync_p50_ms": round(float(np.percentile(slow, 50)), 1),
+        "fsync_p99_ms": round(float(np.percentile(slow, 99)), 1),
     }
     print(json.dumps(told))
 

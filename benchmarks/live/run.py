@@ -4,7 +4,8 @@
   (`of_ceiling`) and beside Feast's Python feature server with the same values in SQLite and in
   Redis (`vs_feast`, the faster of the two, told not to restart every thousand requests). Rounds
   are interleaved. Told beside the rates: CPU time of the servers a request, which a busy machine
-  changes less; and both again where nothing is remembered (`cold`).
+  changes less; and both again where nothing is remembered (`cold`), and where about half of what
+  is asked for is (`some`, `working_set`).
 - RESP: GET by redis-benchmark beside a bare Redis that holds the same answers (`resp_of_redis`).
 - A batch of 100 listeners, each fifty signals, at half of what the server can do, in an open loop.
 - Freshness: events pushed at a rate by one process, while another reads until it sees them.
@@ -78,11 +79,11 @@ def ours(folder: Path, port: int, *options: str) -> Iterator[Served]:
         yield found
 
 
-def forgetful(folder: Path) -> Path:
-    """The same project over the same store, whose server remembers nothing."""
-    found = folder.with_name(folder.name + "-cold")
+def forgetful(folder: Path, remember: int) -> Path:
+    """The same project over the same store, whose server remembers so many bytes."""
+    found = folder.with_name(f"{folder.name}-{remember}")
     shutil.rmtree(found, ignore_errors=True)
-    shop.write(found, shop.module(), SERVE + "remember = 1\n")
+    shop.write(found, shop.module(), SERVE + f"remember = {remember}\n")
     (found / ".tacit").symlink_to(folder / ".tacit")
     return found
 
@@ -186,7 +187,8 @@ def http(given: argparse.Namespace, folder: Path, values: pa.Table) -> dict[str,
     with ExitStack() as stack:
         port = free_port()
         one = stack.enter_context(ours(folder, port))
-        cold = stack.enter_context(ours(forgetful(folder), free_port()))
+        cold = stack.enter_context(ours(forgetful(folder, 1), free_port()))
+        some = stack.enter_context(ours(forgetful(folder, 800 * given.listeners), free_port()))
         body = BUILD / "body.json"
         body.write_bytes(_body(port))
         most = stack.enter_context(ceiling(body))
@@ -197,10 +199,12 @@ def http(given: argparse.Namespace, folder: Path, values: pa.Table) -> dict[str,
         script = reading(given.listeners)
         runs = {
             "ours": (one, script), "ceiling": (most, script), "cold": (cold, script),
+            "some": (some, script),
             "feast": (theirs, asked), "feast_redis": (other, asked),
         }  # fmt: skip
-        for _ in range(3):
-            load.wrk(port, script, seconds=given.seconds)  # remembers whom it reads
+        empty = one.memory()
+        for server in (one, one, some, one):
+            load.wrk(server.port, script, seconds=given.seconds)  # remembers whom it reads
         for _ in range(given.rounds):
             for name, (server, lua) in runs.items():
                 told = of_both(
@@ -223,9 +227,13 @@ def http(given: argparse.Namespace, folder: Path, values: pa.Table) -> dict[str,
         ),
         "of_ceiling_cpu": round(cpu["ceiling"] / cpu["ours"], 3),
         "of_ceiling_cold": round(rps["cold"] / rps["ceiling"], 3),
+        "of_ceiling_cold_cpu": round(cpu["ceiling"] / cpu["cold"], 3),
+        "of_ceiling_working_set": round(rps["some"] / rps["ceiling"], 3),
+        "of_ceiling_working_set_cpu": round(cpu["ceiling"] / cpu["some"], 3),
         "vs_feast": round(rps["ours"] / max(rps["feast"], rps["feast_redis"]), 1),
         "vs_feast_cold": round(rps["cold"] / max(rps["feast"], rps["feast_redis"]), 1),
         "server_mb": round(memory / 1e6),
+        "remembered_mb_per_million_pairs": round((memory - empty) / 50 / given.listeners, 1),
     }  # fmt: skip
 
 

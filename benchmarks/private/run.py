@@ -5,8 +5,9 @@
 Runs `prio3.py`, `local.py`, `dap.py` and, where it is there, `central.py`, each in a process of its
 own; puts beside Prio3's costs the npm client's (`@divviup/prio3`, under Node, on this machine, in
 `build/`) and what libprio-rs published of its own; draws the error of frequency oracles against ε.
-The last line is one JSON object. Times on a machine that does other things too are too long; ratios
-of one run are less so, and what DAP costs is given in processor time as well.
+The last line is one JSON object, with a null for what could not be measured, and under `failed` the
+reason. Times on a machine that does other things too are too long; ratios of one run are less so,
+and what DAP costs is given in processor time as well.
 """
 
 from __future__ import annotations
@@ -82,30 +83,54 @@ KINDS: dict[str, dict[str, Any]] = {
 """The instances of `prio3.py` that the npm client has too, by its names."""
 
 
-def part(name: str, *words: str | Path) -> dict[str, Any]:
-    """The JSON object on the last line of a benchmark; what else it prints passes by."""
-    run = subprocess.run(
-        [sys.executable, HERE / name, *words], stdout=subprocess.PIPE, text=True, check=True
-    )
+KEYS = (
+    "histogram1000_verify_ms",
+    "count_verify_us",
+    "histogram1000_shard_vs_npm",
+    "central_25k_keys_s",
+    "central_vs_opendp",
+    "dap_reports_per_s",
+    "ldp_reports_per_s",
+)
+"""What the last line always has."""
+
+
+def part(name: str, failed: dict[str, str], *words: str | Path) -> dict[str, Any]:
+    """The JSON object on the last line of a benchmark; what else it prints passes by. One that
+    fails stops no other: nothing is found then, and `failed` says why."""
+    run = subprocess.run([sys.executable, HERE / name, *words], capture_output=True, text=True)
     print(f"\n## {name}\n{run.stdout.rstrip()}", flush=True)
-    found: dict[str, Any] = json.loads(run.stdout.splitlines()[-1])
+    try:
+        found: dict[str, Any] = json.loads(run.stdout.splitlines()[-1])
+    except (IndexError, ValueError):
+        found = {}
+    if run.returncode or not found:
+        print(run.stderr[-4000:], flush=True)
+        lines = run.stderr.strip().splitlines() or [f"it ended with {run.returncode}"]
+        failed[name] = lines[-1][:300]
+        return {}
     return found
 
 
-def npm() -> dict[str, float]:
+def npm(failed: dict[str, str]) -> dict[str, float]:
     """Microseconds that the npm client takes to shard, by instance; nothing without Node."""
     if shutil.which("npm") is None:
-        print("npm is not installed: no figures of the npm client")
+        failed["npm"] = "npm is not installed"
         return {}
     BUILD.mkdir(parents=True, exist_ok=True)
-    if not (BUILD / "node_modules" / "@divviup").is_dir():
-        (BUILD / "package.json").write_text('{"type": "module"}')
-        install = ["npm", "install", "--silent", "--no-audit", "--no-fund", "@divviup/prio3@0.8.0"]
-        subprocess.run(install, cwd=BUILD, check=True)
-    (BUILD / "shard.mjs").write_text(NPM)
-    run = ["node", "shard.mjs", json.dumps(KINDS)]
-    out = subprocess.run(run, cwd=BUILD, check=True, capture_output=True, text=True)
-    found: dict[str, float] = json.loads(out.stdout)
+    try:
+        if not (BUILD / "node_modules" / "@divviup").is_dir():
+            (BUILD / "package.json").write_text('{"type": "module"}')
+            quiet = ["--silent", "--no-audit", "--no-fund"]
+            install = ["npm", "install", *quiet, "@divviup/prio3@0.8.0"]
+            subprocess.run(install, cwd=BUILD, check=True)
+        (BUILD / "shard.mjs").write_text(NPM)
+        run = ["node", "shard.mjs", json.dumps(KINDS)]
+        out = subprocess.run(run, cwd=BUILD, check=True, capture_output=True, text=True)
+        found: dict[str, float] = json.loads(out.stdout)
+    except (subprocess.CalledProcessError, OSError, ValueError) as error:
+        failed["npm"] = str(error)[:300]
+        return {}
     return found
 
 
@@ -133,23 +158,26 @@ def compared(variants: dict[str, Any], others: dict[str, float]) -> None:
         print(f"  {name:24}{figures}   ({source})")
 
 
-def picture(errors: dict[str, Any]) -> Path | None:
+def picture(errors: dict[str, Any], failed: dict[str, str]) -> Path | None:
     """Frequency oracles' error against ε, by matplotlib in an environment of its own."""
     home = BUILD / "plot"
-    python = home / "bin" / "python"
-    if not python.exists():
-        subprocess.run([sys.executable, "-m", "venv", home], check=True)
-        install = [python, "-m", "pip", "install", "--quiet", "matplotlib"]
-        if subprocess.run(install).returncode:
-            print("matplotlib cannot be installed: no picture of its")
-            return None
+    python, ready = home / "bin" / "python", home / ".ready"
     drawn, target = BUILD / "errors.json", BUILD / "oracles.svg"
     drawn.write_text(json.dumps(errors))
-    subprocess.run([python, HERE / "picture.py", drawn, target], check=True)
+    try:
+        if not ready.exists():
+            subprocess.run([sys.executable, "-m", "venv", home], check=True)
+            install = [python, "-m", "pip", "install", "--quiet", "matplotlib"]
+            subprocess.run(install, check=True)
+            ready.touch()
+        subprocess.run([python, HERE / "picture.py", drawn, target], check=True)
+    except (subprocess.CalledProcessError, OSError) as error:
+        failed["picture"] = str(error)[:300]
+        return None
     return target
 
 
-def main() -> None:
+def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
         "--quick", action="store_true", help="fewer reports, shorter steps, no OpenDP"
@@ -159,30 +187,29 @@ def main() -> None:
     given = parser.parse_args()
     BUILD.mkdir(parents=True, exist_ok=True)
     seconds = "0.05" if given.quick else "0.3"
-    summary: dict[str, Any] = {}
-    prio3 = part("prio3.py", "--seconds", seconds)
+    summary: dict[str, Any] = dict.fromkeys(KEYS)
+    failed: dict[str, str] = {}
+    prio3 = part("prio3.py", failed, "--seconds", seconds)
     local: list[str | Path] = ["--seconds", seconds, "--out", BUILD / "local.svg"]
-    summary |= part("local.py", *local, *(["--reports", "200000"] if given.quick else []))
-    summary |= part("dap.py", "--reports", "4000" if given.quick else "20000")
-    if (HERE / "central.py").exists():
-        few = ["--rows", "200000", "--people", "20000", "--no-opendp"]
-        summary |= part("central.py", *(few if given.quick else []))
-    else:
-        print("central.py is not there: no figures of central DP")
-    variants = prio3.pop("variants")
+    summary |= part("local.py", failed, *local, *(["--reports", "200000"] if given.quick else []))
+    summary |= part("dap.py", failed, "--reports", "4000" if given.quick else "20000")
+    few = ["--rows", "200000", "--people", "20000", "--no-opendp"]
+    summary |= part("central.py", failed, *(few if given.quick else []))
+    variants = prio3.pop("variants", {})
     summary |= prio3
-    others = {} if given.no_npm else npm()
+    others = {} if given.no_npm else npm(failed)
     compared(variants, others)
-    if "histogram_1000" in others:
+    if "histogram_1000" in others and variants:
         ratio = others["histogram_1000"] / variants["histogram_1000"]["shard_alone_us"]
         summary["histogram1000_shard_vs_npm"] = round(ratio, 1)
     summary["prio3"] = variants
     summary["npm_shard_us"] = {name: round(value, 1) for name, value in others.items()}
-    if not given.no_picture:
-        found = picture(summary["ldp_error"])
+    if not given.no_picture and "ldp_error" in summary:
+        found = picture(summary["ldp_error"], failed)
         print(f"picture: {found or BUILD / 'local.svg'}")
-    print(json.dumps(summary))
+    print(json.dumps(summary | {"failed": failed}))
+    return 1 if failed else 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

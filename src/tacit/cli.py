@@ -196,6 +196,11 @@ def _add_budget(commands: Commands) -> None:
     budget.add_argument("folder", type=Path, metavar="DIR", nargs="?", default=Path())
     budget.add_argument("--picture", type=Path, metavar="FILE.svg", help="draw it too")
     budget.add_argument("--json", action="store_true", help="print one JSON object")
+    budget.add_argument(
+        "--new-witness",
+        action="store_true",
+        help="make witnesses of the ledger anew that are gone; only if nothing was put back",
+    )
     budget.set_defaults(command=_budget)
 
 
@@ -331,7 +336,10 @@ def _budget(given: argparse.Namespace) -> int:
     from tacit.project import Project
     from tacit.terminal_budget import show_budget
 
-    show_budget(Project.load(given.folder), given)
+    project = Project.load(given.folder)
+    if given.new_witness:
+        project.open_control(accept=True).close()
+    show_budget(project, given)
     return 0
 
 

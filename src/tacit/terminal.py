@@ -9,6 +9,8 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import asdict
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -118,6 +120,13 @@ def show_run(project: Project, *, as_json: bool = False) -> None:
         console.print(f"model   {name}: {path}")
     for name, path in results.sinks.items():
         console.print(f"sink    {name}: {path}")
+    for each in results.delivered:
+        when = f"{datetime.fromtimestamp(each.released / 1e6, UTC):%Y-%m-%d %H:%M} UTC"
+        paid = f"; spent ε {each.spent:g}" if each.spent else ""
+        console.print(
+            f"served  {each.metric}: {each.numbers:,} numbers by {each.entity} for {each.purpose},"
+            f" released {when}{paid}"
+        )
     for node in project.plan.of("sink"):
         if node.spec["to"] == "online":
             console.print(f"sink    {node.id}: read by Project.lookup, as events are pushed")
@@ -143,6 +152,7 @@ def _results(results: Any) -> dict[str, Any]:
         },
         "bundles": {name: str(path) for name, path in results.bundles.items()},
         "sinks": {name: str(path) for name, path in results.sinks.items()},
+        "delivered": [asdict(each) for each in results.delivered],
     }
 
 

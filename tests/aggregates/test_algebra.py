@@ -13,6 +13,7 @@ from aggregate_pages import ROWS
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from examples import examples
 from tacit.aggregates.algebra import AGGREGATES, FAMILIES, REGISTRY, Aggregate, Invertible, clean
 from tacit.errors import DataError
 from tacit.values import Type
@@ -144,7 +145,7 @@ RAW = [
 
 
 @given(st.sampled_from(RAW), st.data())
-@settings(max_examples=400)
+@settings(max_examples=examples(400))
 def test_damaged_bytes_are_a_state_or_a_data_error(given_: Any, data: st.DataObject) -> None:
     """One to three changes of a real state: what is read can be finished, merged and written."""
     key, raw = given_

@@ -16,6 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from examples import examples
 from tacit.aggregates.algebra import REGISTRY
 from tacit.aggregates.approximate import (
     KEPT,
@@ -116,7 +117,7 @@ def splits(draw: st.DrawFn) -> list[list[tuple[int, int]]]:
 
 
 @given(splits())
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 def test_the_laws_hold_where_the_state_changes_its_form(parts: list[list[tuple[int, int]]]) -> None:
     a, b, c = map(COUNT.fold, parts)
     whole = COUNT.fold([row for part in parts for row in part])

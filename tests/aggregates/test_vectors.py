@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from examples import examples
 from tacit.aggregates.algebra import REGISTRY
 from tacit.engines.local import Local
 from tacit.engines.reference import Reference
@@ -127,7 +128,7 @@ def check(ours: pa.Table, theirs: pa.Table) -> None:
 
 
 @given(cases())
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=examples(25), deadline=None)
 def test_the_engines_agree(case: tuple[dict[str, pa.Table], pa.Table]) -> None:
     tables, spine = case
     ours = Local().features([view()], tables, spine)

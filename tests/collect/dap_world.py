@@ -82,8 +82,9 @@ class World:
         job_size: int = 512,
         places: Sequence[str] = (),
         like: World | None = None,
+        expiry: int | None = None,
     ) -> None:
-        self.task, self.folder, self.now = task, folder, NOW
+        self.task, self.folder, self.now, self.expiry = task, folder, NOW, expiry
         self.network, self.job_size = Network(), job_size
         self.places = tuple(places) or (str(folder / "leader.db"), str(folder / "helper.db"))
         lay = task.vdaf.prio3.layout
@@ -133,6 +134,7 @@ class World:
             self.collector_keys.config,
             randomness=RANDOM,
             clock=lambda: self.now,
+            expiry=self.expiry,
         )
 
     def stop(self) -> None:

@@ -12,7 +12,9 @@ import pytest
 from dap_world import NOW, RANDOM, World, make_task
 
 from tacit.collect.dap.errors import ReportError
+from tacit.collect.dap.leader_store import Job
 from tacit.collect.dap.messages import (
+    BatchMode,
     Extension,
     HpkeCiphertext,
     Interval,
@@ -393,6 +395,68 @@ def test_after_the_sum_a_batch_takes_no_report(tmp_path: Path) -> None:
     world.now += 100
     world.upload(GOOD)  # the next bucket does
     assert world.collect().value == TOTAL
+    world.stop()
+
+
+def remembered(world: World) -> list[int]:
+    """How many ids of reports leader and helper have."""
+    found = []
+    for database in world.databases:
+        with database.transaction(world.task.id) as session:
+            found.append(int(session.all("SELECT count(*) FROM seen")[0][0]))
+    return found
+
+
+def submitted(world: World, reports: list[Any]) -> list[Any]:
+    """What a leader that forgets what it has seen gets from the helper for these reports."""
+    begun = world.leader.aggregator.begin([(r.metadata, r.public_share, r.leader) for r in reports])
+    selects = world.task.mode is BatchMode.LEADER_SELECTED
+    job = Job(bytes(16), bytes(32) if selects else None, None, ())
+    _, answer = world.helper.start_job(world.aggregation._request(job, reports, begun))
+    return [each.error for each in world.task.profile.read_responses(answer)]
+
+
+def test_ids_are_kept_only_as_long_as_they_refuse_anything(tmp_path: Path) -> None:
+    """The attack beside each: the report comes again once its id is forgotten."""
+    world = World(make_task(), tmp_path, expiry=1000)
+    first = world.upload(GOOD)
+    world.aggregate()
+    assert remembered(world) == [len(GOOD)] * 2
+    assert world.collect().value == TOTAL
+    assert remembered(world) == [0, 0]  # their time was collected
+    assert [s.error for s in world.client.upload(first[:1])] == [E.BATCH_COLLECTED]
+    assert submitted(world, first[:1]) == [E.BATCH_COLLECTED]
+    world.now += 100
+    old = world.upload(GOOD)
+    world.aggregate()
+    world.now += 1100
+    late = world.client.reports([1], at=world.now - 1100)
+    assert [s.error for s in world.client.upload(late)] == [E.REPORT_DROPPED]
+    assert [s.error for s in world.client.upload(old[:1])] == [E.REPORT_DROPPED]
+    assert submitted(world, old[:1]) == [E.REPORT_DROPPED]
+    assert remembered(world) == [0, 0]  # they are too old
+    world.crash()
+    world.now -= 1100  # the clock is put back: what was forgotten is not taken in again
+    assert [s.error for s in world.client.upload(old[:1])] == [E.REPORT_DROPPED]
+    assert submitted(world, old[1:2]) == [E.REPORT_DROPPED]
+    found = world.collect()  # the batch is still there, and has each report once
+    assert (found.value, found.reports) == (TOTAL, len(GOOD))
+    world.stop()
+
+
+@pytest.mark.parametrize("mode", [BatchMode.TIME_INTERVAL, BatchMode.LEADER_SELECTED])
+def test_ids_of_a_task_that_ended_are_forgotten(tmp_path: Path, mode: BatchMode) -> None:
+    task = make_task(interval=Interval(NOW // 100 - 10, 20), mode=mode)
+    world = World(task, tmp_path)
+    reports = world.upload(GOOD)
+    world.aggregate()
+    world.now += 14 * 86_400  # within what a device may be late
+    assert [s.error for s in world.client.upload(reports[:1])] == [E.REPORT_REPLAYED]
+    assert remembered(world) == [len(GOOD)] * 2
+    world.now += 2000
+    assert [s.error for s in world.client.upload(reports[:1])] == [E.REPORT_DROPPED]
+    assert submitted(world, reports[:1]) == [E.REPORT_DROPPED]
+    assert remembered(world) == [0, 0]
     world.stop()
 
 

@@ -13,6 +13,7 @@ from dap_world import NOW, RANDOM, World, make_task
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from examples import examples
 from tacit.collect.dap.aggregator import read_ping_pong
 from tacit.collect.dap.codec import decode, encode
 from tacit.collect.dap.errors import ReportError, from_problem
@@ -178,7 +179,7 @@ def test_every_cut_and_any_more_is_refused(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ALL)
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 @given(data=st.data())
 def test_changed_messages(name: str, data: st.DataObject) -> None:
     body = bytearray(ALL[name][0])
@@ -201,7 +202,7 @@ def test_changed_messages(name: str, data: st.DataObject) -> None:
 
 
 @pytest.mark.parametrize("name", ALL)
-@settings(max_examples=30)
+@settings(max_examples=examples(30))
 @given(body=st.binary(max_size=300))
 def test_any_bytes(name: str, body: bytes) -> None:
     read(ALL[name], body, name)
@@ -270,7 +271,7 @@ KINDS = ["upload-req", "aggregation-job-init-req", "aggregation-job-continue-req
 KINDS += ["aggregate-share-req", "collection-job-req", "nothing"]
 
 
-@settings(max_examples=150, suppress_health_check=list(HealthCheck))
+@settings(max_examples=examples(150), suppress_health_check=list(HealthCheck))
 @given(data=st.data())
 def test_any_request(world: World, data: st.DataObject) -> None:
     """Whatever is asked, the answer is a success or a client error: never a failure of ours."""

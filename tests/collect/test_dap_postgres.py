@@ -93,7 +93,7 @@ def test_a_fleet_counts_nothing_twice(tmp_path: Path, places: tuple[str, str]) -
 
 
 def insert(session: Any) -> None:
-    session.run("INSERT INTO seen VALUES (?, ?)", (bytes(32), bytes(16)))
+    session.run("INSERT INTO seen VALUES (?, ?, ?)", (bytes(32), bytes(16), bytes(8)))
 
 
 def half(database: Database, task: bytes) -> None:

@@ -9,6 +9,7 @@ import sqlglot
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from examples import examples
 from tacit.declare.expression import MAX_DEPTH, Node, parse, walk
 from tacit.errors import DeclarationError
 from tacit.values import Type
@@ -228,7 +229,7 @@ trees = st.recursive(leaves, grow, max_leaves=12)
 
 
 @given(trees)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 def test_text_and_tree_are_one_to_one(tree: Node) -> None:
     from tacit.declare.expression import show
 
@@ -236,7 +237,7 @@ def test_text_and_tree_are_one_to_one(tree: Node) -> None:
 
 
 @given(trees)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 def test_a_general_sql_parser_reads_the_text_alike(tree: Node) -> None:
     from tacit.declare.expression import show
 

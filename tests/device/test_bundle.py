@@ -17,6 +17,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from examples import examples
 from tacit.device import bundle as bundles
 from tacit.device.bundle import Bundle, Manifest, PublicKey, SigningKey, open_bundle, write
 from tacit.device.manifest import parse_manifest
@@ -285,7 +286,7 @@ def test_every_flipped_bit_region_and_every_length_is_a_bundle_error(tmp_path: P
 
 
 @given(st.data())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 def test_spliced_bytes_open_only_if_unchanged(data: st.DataObject) -> None:
     folder = Path("/dev/shm" if os.path.isdir("/dev/shm") else "/tmp")
     path = folder / f"tacit-bundle-{os.getpid()}"
@@ -305,7 +306,7 @@ def test_spliced_bytes_open_only_if_unchanged(data: st.DataObject) -> None:
 
 
 @given(st.binary(max_size=300))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 def test_any_manifest_bytes_parse_or_are_refused(raw: bytes) -> None:
     with pytest.raises(BundleError):
         parse_manifest(raw, "here")

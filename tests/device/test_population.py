@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import shutil
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -33,15 +30,6 @@ from tacit.project.run import run
 from tacit.values import Secret
 
 PURPOSES = ("discover",)
-
-
-@pytest.fixture
-def tmp_path() -> Iterator[Path]:
-    """In memory where it can be: every device syncs, and disks are slow at it."""
-    memory = Path("/dev/shm")
-    folder = Path(tempfile.mkdtemp(prefix="tacit-", dir=memory if memory.is_dir() else None))
-    yield folder
-    shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import small_project as small
+from examples import examples
 from tacit.device.program import Content, Program
 from tacit.device.vault import Vault
 from tacit.engines import sqlite
@@ -104,7 +105,7 @@ def same(one: Any, other: Any) -> bool:
 
 
 @given(st.lists(events, max_size=25))
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 def test_it_computes_what_the_reference_engine_does(
     view: View, program: Program, rows: list[dict[str, Any]]
 ) -> None:

@@ -287,8 +287,69 @@ def test_keys_as_numbers_change_nothing(
     monkeypatch.setattr(
         local, "encode", lambda _, total, types, *__: Coded(total, {}, types, frozenset(), {})
     )
+    middle = [plain(sums(tree, each)) for tree in trees for each in (rows, coded)]
+    monkeypatch.setattr(local, "few", lambda *_: None)
     slow = [plain(sums(tree, each)) for tree in trees for each in (rows, coded)]
-    assert fast == slow
+    assert fast == middle == slow
+
+
+def both_ways(total: Total, rows: pa.Table) -> dict[tuple[Any, ...], list[int]]:
+    """The sums, which are those of DuckDB alone too."""
+    fast = plain(sums(total, rows))
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(local, "few", lambda *_: None)
+        assert plain(sums(total, rows)) == fast
+    return fast
+
+
+@settings(max_examples=12)
+@given(*ASKED)
+def test_each_person_is_made_few_as_duckdb_would(
+    events: list[Any], keys: tuple[str, ...], groups: int, rows: int, filtered: bool
+) -> None:
+    limits, where = Limits(groups, rows, "salt"), "w" if filtered else None
+    both_ways(sums_tree(ROWS, keys, where, PARTS, limits), table(events))
+    cells = cells_tree(ROWS, keys, where, "v0", (-2.0, 1.0, 5), limits, "below")
+    both_ways(cells, table(events))
+
+
+@pytest.mark.slow
+@settings(max_examples=300)
+@given(TREES, EVENTS)
+def test_any_tree_is_made_few_as_duckdb_would(steps: list[Any], events: list[Any]) -> None:
+    step: Step = Define(ROWS, (Computed("m", "1", Type.INT), Computed("n", "1", Type.INT)))
+    step = Define(step, (Computed("day", "g1 % 5", Type.INT),))
+    for make in steps:
+        step = make(step)
+    total = Total(step, ("g0",), ("m",))
+    try:
+        sensitivities(total, TYPES)
+    except (PrivacyError, DeclarationError):
+        return
+    both_ways(total, table(events))
+
+
+def test_a_persons_sums_saturate_however_they_are_made() -> None:
+    """2^63 - 1 twice, and -2^63 three times, in one key of one person: no overflow turns over."""
+    most, least = 2**63 - 1, -(2**63)
+    days = [most, most, least, least, least, most, -1, 7]
+    people = ["a", "a", "b", "b", "b", "c", "c", "d"]
+    rows = table([(p, 0, "i", d, 1.0) for p, d in zip(people, days, strict=True)])
+    summed = LimitGroups(PerPerson(ROWS, ("g0",), ("g1",)), ("g0",), 1, "s")
+    both_ways(Total(Clamp(summed, "g1", -5, 7), ("g0",), ("g1",)), rows)
+    [value] = both_ways(Total(Clamp(summed, "g1", -5, 7), ("g0",), ("g1",)), rows)[("i",)]
+    assert value == 7 - 5 + 7 + 7
+
+
+def test_a_person_of_many_keys_is_cut_by_the_same_order() -> None:
+    """More keys than are sorted by insertion, two of them together, and one person with all rows."""
+    rng = np.random.default_rng(11)
+    flood = [("flood", 0, f"k{i % 400}", int(i % 7), 1.0) for i in range(6_000)]
+    others = [(f"u{rng.integers(50)}", 0, f"k{rng.integers(400)}", 1, 1.0) for _ in range(4_000)]
+    rows = table(flood + others)
+    for keys in (("g0",), ("g0", "g1"), ("g1", "g0")):
+        for most in (1, 30, 399, 5_000):
+            both_ways(sums_tree(ROWS, keys, None, PARTS, Limits(most, 3, "s")), rows)
 
 
 def plain(found: dict[tuple[Any, ...], np.ndarray]) -> dict[tuple[Any, ...], list[int]]:

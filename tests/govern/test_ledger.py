@@ -18,34 +18,14 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from ledger_world import BUDGETS, TENTH, claim, race
 
+from examples import examples
 from tacit.errors import BudgetError, PrivacyError, StoreError
 from tacit.govern.ledger import Budget, Ledger
 from tacit.privacy.loss import Loss, Term, compose, gaussian_rho, pure_dp, sigma_for, zcdp
-from tacit.privacy.mechanism import Claim
 from tacit.store.control import ControlStore
 
-BUDGETS = (Budget("recommend", 1.0, 1e-6), Budget("measure", 0.3, 1e-6))
-
-
-def claim(loss: Loss, name: str = "top") -> Claim:
-    return Claim(
-        mechanism="vector_sum",
-        name=name,
-        adjacency="one device",
-        units="plays",
-        sensitivity=1.0,
-        sigma=30.0,
-        delta=1e-6,
-        loss=loss,
-        epsilon=loss.epsilon(1e-6),
-        aggregator_loss=loss,
-        aggregator_epsilon=loss.epsilon(1e-6),
-        trust=("nobody",),
-    )
-
-
-TENTH = claim(pure_dp(0.1))
 RHO = claim(zcdp(0.002))
 
 
@@ -166,6 +146,40 @@ def test_refunds(ledger: Ledger) -> None:
         assert code(caught) == "T563"
     assert ledger.spent("measure") == pytest.approx(0.2, abs=1e-5)
     assert [line.spend.state for line in ledger.statement()] == ["refunded", "committed"]
+
+
+def test_what_is_drawn_is_never_given_back(control: ControlStore, ledger: Ledger) -> None:
+    held = ledger.reserve("recommend", "top", TENTH, 1)
+    held.drawing()
+    held.drawing()
+    assert held.state == "drawing"
+    assert ledger.spent("recommend") == pytest.approx(0.1)
+    with pytest.raises(PrivacyError) as caught:
+        held.refund("it failed")
+    assert code(caught) == "T563"
+    # Another process sees the mark, and so does one that starts after a crash.
+    again = Ledger(control, BUDGETS).reserve("recommend", "top", TENTH, 1)
+    assert (again.resumed, again.state) == (True, "drawing")
+    again.commit(b"kept")
+    held.commit(b"kept")
+    with pytest.raises(PrivacyError) as caught:
+        held.drawing()
+    assert code(caught) == "T564"
+    assert ledger.spent("recommend") == pytest.approx(0.1)
+    gone = ledger.reserve("recommend", "top", TENTH, 2)
+    gone.refund("nobody came")
+    with pytest.raises(PrivacyError) as caught:
+        gone.drawing()
+    assert code(caught) == "T563"
+    assert ledger.held("top", 2) is None
+    assert ledger.held("top", 1) is not None
+
+
+def test_a_line_that_is_not_known_is_not_passed_over(control: ControlStore, ledger: Ledger) -> None:
+    ledger.reserve("recommend", "top", TENTH, 1)
+    control.append("spend", "top", {"event": "borrow", "epoch": "1", "reserve": 1})
+    with pytest.raises(StoreError, match="T708"):
+        Ledger(control, BUDGETS).spent("recommend")
 
 
 def test_leaving_the_block_keeps_it_reserved(ledger: Ledger) -> None:
@@ -324,7 +338,7 @@ def test_a_block_that_rolled_back_is_not_remembered(control: ControlStore, ledge
         max_size=25,
     )
 )
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=examples(30), deadline=None)
 def test_never_past_the_budget_whatever_happens(
     tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[str, str, int, float]]
 ) -> None:
@@ -361,25 +375,11 @@ def test_never_past_the_budget_whatever_happens(
 # ---------------------------------------------------------------------- processes
 
 
-def _racer(path: str, name: str, barrier: Any, results: Any) -> None:
-    with ControlStore.open(path) as control:
-        ledger = Ledger(control, BUDGETS)
-        barrier.wait()
-        won = 0
-        for epoch in range(12):
-            try:
-                ledger.reserve("recommend", name, TENTH, epoch).commit(b"")
-                won += 1
-            except BudgetError:
-                pass
-        results.put(won)
-
-
 def test_processes_never_overspend_together(control: ControlStore, path: Path) -> None:
     spawn = multiprocessing.get_context("spawn")
     barrier, results = spawn.Barrier(3), spawn.Queue()
     racers = [
-        spawn.Process(target=_racer, args=(str(path), f"r{i}", barrier, results)) for i in range(3)
+        spawn.Process(target=race, args=(str(path), f"r{i}", barrier, results)) for i in range(3)
     ]
     for racer in racers:
         racer.start()
@@ -396,7 +396,7 @@ import sys
 from tacit.govern.ledger import Budget, Ledger
 from tacit.store.control import ControlStore
 sys.path.insert(0, sys.argv[2])
-from test_ledger import BUDGETS, TENTH
+from ledger_world import BUDGETS, TENTH
 with ControlStore.open(sys.argv[1]) as control:
     with Ledger(control, BUDGETS).reserve("measure", "top", TENTH, int(sys.argv[3])) as reservation:
         print(reservation.state, flush=True)

@@ -26,7 +26,7 @@ import redis
 from tacit.engines.reference import Reference
 from tacit.live.inputs.folder import Folder
 from tacit.live.inputs.redis_stream import RedisStream
-from tacit.live.reader import Status
+from tacit.live.values import Status
 from tacit.plan.views import views_of
 from tacit.project import Project
 from tacit.values import DAY, HOUR, MINUTE, SECOND
@@ -160,6 +160,8 @@ class Shop:
     lines: pa.Table
     seed: int
     url: str | None = None
+    sweeps: int = 10
+    """Every so many steps what no window sees any more is swept away; it looks at every key."""
     rng: random.Random = field(init=False)
     clock: int = 0
     reads: list[tuple[dict[str, Any], list[Any], list[Status]]] = field(default_factory=list)
@@ -273,7 +275,7 @@ class Shop:
         """Streams everything, and reads at random moments."""
         cuts = sorted(self.rng.sample(range(1, len(self.received)), steps))
         done = 0
-        for cut in [*cuts, len(self.received)]:
+        for step, cut in enumerate([*cuts, len(self.received)], 1):
             # All that arrived before this moment, and nothing else, is in.
             self.clock = int(self.received[cut - 1]) + 1 + self.rng.choice([0, 0, 7, MINUTE])
             cut = int(np.searchsorted(self.received, self.clock))
@@ -282,7 +284,7 @@ class Shop:
                 done = cut
             if self.rng.random() < 0.25:
                 self.restart()
-            if self.rng.random() < 0.1:
+            if step % self.sweeps == 0:
                 self.online.sweep(self.clock)
             self.read(done, keys)
         self.clock = self.end

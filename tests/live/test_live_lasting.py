@@ -13,7 +13,8 @@ from live_cases import NOW, events, feed, online, small
 from tacit.live.form import MOST
 from tacit.live.lasting import Trace
 from tacit.live.online import Online
-from tacit.live.reader import Lookup, Values
+from tacit.live.reader import Lookup
+from tacit.live.values import Values
 from tacit.operations import Window
 from tacit.values import DAY, HOUR, MINUTE
 

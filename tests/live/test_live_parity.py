@@ -15,6 +15,8 @@ from hypothesis import strategies as st
 from live_cases import NOW, check, events, expected, feed, online, same, small
 from parity_cases import MORE, SHARED, TABLE, Case, cases
 
+import memory
+from examples import examples
 from tacit.engines.reference import Reference
 from tacit.live import heavy
 from tacit.live.feed import Feed
@@ -28,7 +30,6 @@ relaxed = settings(
     suppress_health_check=list(HealthCheck),
     phases=(Phase.explicit, Phase.generate),
 )
-MEMORY = "/dev/shm" if Path("/dev/shm").is_dir() else None
 
 
 @pytest.fixture(autouse=True)
@@ -37,7 +38,7 @@ def _small(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @given(cases(aggregates=(*SHARED, *MORE), size=30), st.integers(0, 2**32))
-@settings(relaxed, max_examples=25)
+@settings(relaxed, max_examples=examples(25))
 def test_any_view_any_rows_any_moment(case: Case, seed: int) -> None:
     """The views, rows and moments of the engines' parity tests, in batches of any order."""
     rng = random.Random(seed)
@@ -47,7 +48,7 @@ def test_any_view_any_rows_any_moment(case: Case, seed: int) -> None:
     schema = {name: _type(table.schema.field(name).type) for name in table.column_names}
     content = {name: rows for name, rows in case.sources.items() if name != TABLE}
     kept = Feed(TABLE, schema, case.view.time, (case.view,), content)
-    with tempfile.TemporaryDirectory(dir=MEMORY) as folder:
+    with tempfile.TemporaryDirectory(dir=memory.place()) as folder:
         store = Online(
             Lmdb(folder, sync=False), [kept], Settings(slack=2**64, skew=2**64, remember=1)
         )
@@ -82,7 +83,7 @@ def test_replay(seed: int, endless: bool) -> None:
     """Random lateness, duplicates, restarts and sweeps; reads at random moments meanwhile."""
     rng = random.Random(seed)
     kept = feed(endless=endless)
-    with tempfile.TemporaryDirectory(dir=MEMORY) as folder:
+    with tempfile.TemporaryDirectory(dir=memory.place()) as folder:
         store, seen, now = online(Path(folder), kept, slack=HOUR), [], NOW
         for step in range(12):
             now += rng.randrange(0, 90) * MINUTE

@@ -10,23 +10,23 @@ from servers import redis_server
 
 
 def test_a_shop_made_up(tmp_path: Path) -> None:
-    shop = Shop(tmp_path, arriving(synthetic(1, 3000), 1), 1)
-    shop.run(12, 8)
-    assert shop.check(10)["restarts"]
+    shop = Shop(tmp_path, arriving(synthetic(1, 1200), 1), 1, sweeps=4)
+    shop.run(8, 6)
+    assert shop.check(6)["restarts"]
 
 
 def test_a_real_shop(tmp_path: Path, online_retail: Path) -> None:
-    shop = Shop(tmp_path, arriving(retail(online_retail, 8_000), 2), 2)
-    shop.run(10, 10)
-    shop.check(10)
+    shop = Shop(tmp_path, arriving(retail(online_retail, 3_000), 2), 2, sweeps=3)
+    shop.run(6, 6)
+    shop.check(6)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(1))
 def test_a_real_shop_for_a_year(tmp_path: Path, online_retail: Path, seed: int) -> None:
-    shop = Shop(tmp_path, arriving(retail(online_retail), seed), seed)
-    shop.run(150, 20)
-    assert shop.check(60)["restarts"] > 10
+    shop = Shop(tmp_path, arriving(retail(online_retail), seed), seed, sweeps=45)
+    shop.run(100, 20)
+    assert shop.check(30)["restarts"] > 10
 
 
 @pytest.mark.slow
@@ -37,9 +37,9 @@ def test_a_real_shop_in_redis(tmp_path: Path, online_retail: Path) -> None:
     server = redis_server(folder)
     try:
         url = f"redis://127.0.0.1:{server.port}/0"
-        shop = Shop(tmp_path / "shop", arriving(retail(online_retail, 60_000), 4), 4, url)
-        shop.run(60, 15)
-        assert shop.check(40)["restarts"] > 10
+        shop = Shop(tmp_path / "shop", arriving(retail(online_retail, 30_000), 4), 4, url)
+        shop.run(40, 12)
+        assert shop.check(20)["restarts"] > 10
     finally:
         server.stop()
 
@@ -48,5 +48,5 @@ def test_a_real_shop_in_redis(tmp_path: Path, online_retail: Path) -> None:
 @pytest.mark.parametrize("seed", range(2))
 def test_shops_made_up(tmp_path: Path, seed: int) -> None:
     shop = Shop(tmp_path, arriving(synthetic(seed + 10, 12_000), seed), seed)
-    shop.run(40, 15)
-    assert shop.check(30)["restarts"] > 2
+    shop.run(40, 12)
+    assert shop.check(20)["restarts"] > 2

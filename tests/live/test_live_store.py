@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 import resource
 import subprocess
@@ -17,13 +18,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from live_cases import NOW, SCHEMA, check, crash_feed, events, feed, online, small, table
 
+from examples import examples
 from tacit.errors import DataError, StoreError
-from tacit.live import scan
+from tacit.live import expansion, scan
 from tacit.live.baseline import begin
 from tacit.live.erasing import erase
 from tacit.live.online import PUSHED, Online, Taken
 from tacit.live.place import Mark, Place
-from tacit.live.reader import Status
+from tacit.live.values import Status
 from tacit.store.online.lmdb import Lmdb
 from tacit.values import DAY, HOUR, MINUTE, SECOND
 
@@ -64,7 +66,7 @@ def test_a_push_counts_once_by_its_batch_and_events_by_their_ids(tmp_path: Path)
 
 
 def test_many_runs_of_ids_stay_few(tmp_path: Path) -> None:
-    store = online(tmp_path, feed())
+    store = online(tmp_path, crash_feed())
     row = dict.fromkeys(SCHEMA) | {"user": "ann", "at": NOW - 1}
     for i in range(100):
         store.push("events", [row], now=NOW, ids=[i])
@@ -431,7 +433,7 @@ except StoreError as error:
 
 
 @given(st.lists(st.floats(allow_nan=False, allow_infinity=False), max_size=30))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 def test_sums_and_means_are_rounded_once(values: list[float]) -> None:
     """Compiled sums and means are the exact ones, or say that they do not know."""
     from fractions import Fraction
@@ -444,12 +446,52 @@ def test_sums_and_means_are_rounded_once(values: list[float]) -> None:
             hard = True
             continue
         exact += Fraction(number)
-        many = scan._add(parts, many, number)
+        many = expansion.add(parts, many, number)
     assert sum(map(Fraction, parts[:many].tolist()), Fraction(0)) == exact
     if hard or many > scan.KEPT:
         return
-    assert scan._rounded(parts, many) == float(exact)
-    mean, certain = scan._quotient(parts, many, max(1, len(values)))
+    assert expansion.rounded(parts, many) == float(exact)
+    mean, certain = expansion.quotient(parts, many, max(1, len(values)))
     if certain:
         assert mean == float(exact / max(1, len(values)))
     assert found[0] == 0
+
+
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+@pytest.mark.parametrize(
+    ("high", "low", "count"),
+    [
+        (962.5, 2.842170943040401e-14, 6),
+        (811.6, -2.842170943040401e-14, 6),
+        (196.9, -7.105427357601002e-15, 3),
+        (833.5, 1.4210854715202004e-14, 5),
+        (792.9, 1.4210854715202004e-14, 5),
+    ],
+)
+def test_a_mean_half_way_between_two_goes_to_even(
+    high: float, low: float, count: int, sign: float
+) -> None:
+    from fractions import Fraction
+
+    parts = np.array([low * sign, high * sign])
+    exact = (Fraction(low) + Fraction(high)) / count * int(sign)
+    mean, certain = expansion.quotient(parts, 2, count)
+    assert certain
+    assert mean == float(exact)
+    assert abs(Fraction(mean) - exact) * 2 == Fraction(math.ulp(mean))
+
+
+@pytest.mark.parametrize("marked", [True, False])
+def test_others_notice_at_once_that_a_store_was_compacted(tmp_path: Path, marked: bool) -> None:
+    if not marked:  # as an older Tacit left it
+        (tmp_path / "current").write_text("data-1")
+    reader, other = Lmdb(tmp_path), Lmdb(tmp_path)
+    with other.change() as store:
+        store.put([(b"a", b"b")])
+    for number in (2, 3):
+        assert reader.moment() == (f"data-{number - 1}", 1)
+        other.compact()
+        assert reader.moment() == (f"data-{number}", 1)
+        with reader.read() as reading:
+            assert reading.moment() == (f"data-{number}", 1)
+            assert reading.get([b"a"]) == [b"b"]

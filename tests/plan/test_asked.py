@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from projects import planned
 from test_metrics import ALL, CENTRAL, LOOKS
 
+from examples import examples
 from tacit.declare.expression import parse
 from tacit.declare.metric import GRAINS
 from tacit.engines.reference import evaluate
@@ -93,7 +94,7 @@ TYPES = {"at": Type.TIME}
 MOMENTS = st.integers(moment(datetime(1950, 1, 1)), moment(datetime(2100, 1, 1)))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 @given(grain=st.sampled_from(GRAINS), at=MOMENTS, count=st.integers(1, 30), data=st.data())
 def test_periods_are_those_of_the_calendar(
     grain: str, at: int, count: int, data: st.DataObject

@@ -11,7 +11,7 @@ import pytest
 
 from small_project import SIGNALS, project
 from tacit.errors import DataError, Refused
-from tacit.live.reader import Status
+from tacit.live.values import Status
 from tacit.plan.graph import Port
 
 GIVEN = """

@@ -55,6 +55,7 @@ REFUSED = {
     "no groups": ("T127", f"m = Metric(measure={LOOKS}, max_groups=0, {CENTRAL})  # wrong"),
     "a sum of text": ("T113", f"m = Metric(measure=Measure.sum(visits, 'item', low=0, high=1, step=1, max_rows=5), {CENTRAL})  # wrong"),
     "a filter that is none": ("T112", f"m = Metric(measure=Measure.count(visits, where='seconds', max_rows=5), {CENTRAL})  # wrong"),
+    "people of devices, added up": ("T130", f"who = Metric(measure=Measure.persons(orders), mechanism='prio3', epsilon=0.5, minimum=20, {TERMS})\nm = CumulativeMetric(metric=who)  # wrong"),
     "no such metric": ("T128", SEEN + "m = DerivedMetric(sql='sean * 2')  # wrong"),
     "no metric but a signal": ("T128", SEEN + "m = DerivedMetric(sql='looks * 2')  # wrong"),
     "no metric at all": ("T128", "m = DerivedMetric(sql='1 + 1')  # wrong"),

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from examples import examples
 from tacit.declare import (
     PUBLIC,
     Column,
@@ -392,7 +393,7 @@ def projects(draw: st.DrawFn) -> Random:
     return namespace
 
 
-@settings(max_examples=250)
+@settings(max_examples=examples(250))
 @given(projects())
 def test_the_flow_check_is_the_oracle(namespace: Random) -> None:
     expected = oracle(namespace)

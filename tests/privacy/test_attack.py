@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from tacit.privacy.loss import gaussian_delta
+from tacit.privacy.gaussian import gaussian_delta
 from tacit.privacy.mechanism import Report
 from tacit.privacy.randomness import Randomness, unsafe_seeded
 from tacit.privacy.vector_sum import VectorSum

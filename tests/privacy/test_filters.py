@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from examples import examples
 from tacit.errors import PrivacyError
 from tacit.privacy.filters import Cost, Filter, of_one_epoch
 from tacit.privacy.loss import (
@@ -92,7 +93,7 @@ def test_capacities_that_are_none(part: str, bad: Any) -> None:
         Filter(**numbers)
 
 
-@settings(max_examples=40)
+@settings(max_examples=examples(40))
 @given(
     st.lists(
         st.one_of(

@@ -14,8 +14,9 @@ from mpmath import mp
 from noise_oracle import gaussian_exponent, masses
 from scipy import stats
 
+from examples import examples
 from tacit.errors import PrivacyError
-from tacit.privacy import loss
+from tacit.privacy import gaussian, loss
 from tacit.privacy.loss import Loss, compose, pure_dp, sigma_for, zcdp, zcdp_delta, zcdp_epsilon
 
 RHOS = st.floats(1e-8, 50)
@@ -43,7 +44,7 @@ def test_conversion_is_never_below_the_formula_on_a_fine_grid(rho: float, delta:
 @given(st.floats(0.05, 20), st.floats(1e-10, 1e-2))
 def test_zcdp_covers_the_exact_gaussian_but_not_by_much(sigma: float, delta: float) -> None:
     claimed = zcdp_epsilon(loss.gaussian_rho(sigma), delta)
-    exact = loss.gaussian_epsilon(delta, sigma)
+    exact = gaussian.gaussian_epsilon(delta, sigma)
     assert exact <= claimed * (1 + 1e-9)
     assert claimed <= 1.6 * exact + 0.5
 
@@ -68,7 +69,7 @@ def test_bad_numbers_are_refused(bad: float) -> None:
         lambda: sigma_for(1.0, 1e-6, bad),
         lambda: loss.gaussian_rho(bad),
         lambda: zcdp_epsilon(1.0, bad),
-        lambda: loss.gaussian_delta(1.0, bad),
+        lambda: gaussian.gaussian_delta(1.0, bad),
     ):
         with pytest.raises(PrivacyError, match="T520"):
             call()
@@ -138,7 +139,7 @@ def hockey_stick(epsilons: list[float], at: float) -> float:
 
 
 @given(st.lists(st.floats(0.01, 1.5), min_size=2, max_size=9), st.sampled_from([1e-9, 1e-6, 1e-3]))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=examples(25), deadline=None)
 def test_composition_is_a_bound_and_hardly_more(epsilons: list[float], delta: float) -> None:
     found = compose(map(pure_dp, epsilons)).epsilon(delta)
     assert hockey_stick(epsilons, found) <= delta + 1e-15
@@ -147,7 +148,7 @@ def test_composition_is_a_bound_and_hardly_more(epsilons: list[float], delta: fl
 
 
 @given(st.lists(st.floats(0.01, 2), min_size=1, max_size=6), st.floats(0.001, 0.5))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=examples(25), deadline=None)
 def test_pure_with_concentrated_is_a_bound(epsilons: list[float], rho: float) -> None:
     """Against randomized responses beside a continuous Gaussian of that ρ, on a grid."""
     found = (compose(map(pure_dp, epsilons)) + zcdp(rho)).epsilon(1e-5)
@@ -213,7 +214,9 @@ def test_exact_gaussian_against_its_definition(eps: float, sigma: float, delta_2
     """P[L > ε] under the one, minus exp(ε) times under the other, by the normal privacy loss."""
     cut = sigma * eps / delta_2 * sigma + delta_2 / 2  # log ratio exceeds ε beyond this point
     direct = stats.norm.sf(cut, delta_2, sigma) - math.exp(eps) * stats.norm.sf(cut, 0, sigma)
-    assert loss.gaussian_delta(eps, sigma, delta_2) == pytest.approx(direct, rel=1e-7, abs=1e-14)
+    assert gaussian.gaussian_delta(eps, sigma, delta_2) == pytest.approx(
+        direct, rel=1e-7, abs=1e-14
+    )
 
 
 @pytest.mark.parametrize("variance", [Fraction(1, 4), Fraction(2, 5), Fraction(1), Fraction(3)])

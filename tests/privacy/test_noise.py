@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from mpmath import mp, mpf
 from scipy import stats
 
+from examples import examples
 from tacit.errors import PrivacyError
 from tacit.privacy import noise, noise_exact
 from tacit.privacy.noise import discrete_gaussian, discrete_laplace
@@ -124,7 +125,7 @@ def test_the_exact_path_is_reached_with_a_wide_guard(monkeypatch: pytest.MonkeyP
     assert len(decided) > 100
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(
     st.fractions(min_value=Fraction(1, 16), max_value=10**14, max_denominator=1000), st.booleans()
 )

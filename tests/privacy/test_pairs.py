@@ -10,9 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
+from examples import examples
 from tacit.errors import PrivacyError
+from tacit.privacy.gaussian import gaussian_delta
 from tacit.privacy.histogram import Histogram
-from tacit.privacy.loss import gaussian_delta
 from tacit.privacy.mechanism import Mechanism, Report, mechanism
 from tacit.privacy.pairs import PairLayout, PairSum
 from tacit.privacy.randomness import Randomness, unsafe_seeded
@@ -87,7 +88,7 @@ def test_many_devices_send_what_each_would(layout: PairLayout, histories: list[n
         assert np.array_equal(row, layout.vector(history))
 
 
-@settings(max_examples=150)
+@settings(max_examples=examples(150))
 @given(layouts(), HISTORIES)
 def test_no_history_is_longer_than_one(layout: PairLayout, history: np.ndarray) -> None:
     vector = layout.vector(history)

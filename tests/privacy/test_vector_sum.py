@@ -9,6 +9,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from examples import examples
 from tacit.errors import PrivacyError
 from tacit.privacy import wire
 from tacit.privacy.loss import zcdp_epsilon
@@ -30,7 +31,7 @@ def gather(mechanism: Mechanism, reports: list[Report], source: Randomness) -> l
 ANY = hnp.arrays(float, st.integers(1, 40), elements=st.floats(width=64))
 
 
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 @given(ANY, st.sampled_from([1, 2, 256, 4096, 1 << 16]), st.integers(0, 1000))
 @example(np.full(40, 1.7e308), 1 << 16, 0)
 @example(np.full(40, TINY), 1 << 16, 0)
@@ -97,7 +98,7 @@ def test_the_noise_is_what_the_claim_says() -> None:
 
 
 @given(st.floats(0.05, 20), st.floats(1e-10, 1e-2), st.integers(1, 1 << 36))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=examples(30), deadline=None)
 def test_claims_keep_the_budget_and_sums_keep_in_range(
     epsilon: float, delta: float, devices: int
 ) -> None:

@@ -257,31 +257,65 @@ def test_a_crash_before_the_commit_gives_the_kept_answer(
         kept.append(result)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("tacit.govern.ledger.Reservation.commit", crash)
+    monkeypatch.setattr("tacit.govern.reservation.Reservation.commit", crash)
     with pytest.raises(KeyboardInterrupt):
         answer(shop, query(), purpose="discover")
     monkeypatch.undo()
-    assert spends(shop) == ["reserved"]
+    assert spends(shop) == ["drawing"]
     found = answer(Project.load(shop.root), query(), purpose="discover")
     assert found.table.equals(pa.ipc.open_stream(kept[0]).read_all())
     assert spends(shop) == ["committed"]
 
 
-def test_a_crash_while_the_answer_is_written_leaves_none(
+def test_a_crash_once_noise_is_drawn_is_paid_for(
     shop: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nobody saw anything of it, so that it may be made anew."""
+    """Whoever sees the noise, and ends the process, would have another draw for nothing."""
 
     def crash(*_: object) -> None:
+        assert spends(shop) == ["drawing"]
         raise KeyboardInterrupt
 
     monkeypatch.setattr(central_run, "replace_file", crash)
     with pytest.raises(KeyboardInterrupt):
         answer(shop, query(), purpose="discover")
     monkeypatch.undo()
-    assert spends(shop) == ["reserved"]
+    fresh = Project.load(shop.root)
+    assert spends(fresh) == ["drawing"]
+    assert fresh.ledger.spent("discover") == pytest.approx(1.0)
+    assert not answer(fresh, query(), purpose="discover").reused
+    assert spends(fresh) == ["committed"] * 2
+    assert fresh.ledger.spent("discover") > 1.0
+    assert answer(fresh, query(), purpose="discover").reused
+    assert spends(fresh) == ["committed"] * 2
+
+
+def test_a_full_disk_gives_no_draw_for_nothing(
+    shop: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The answer cannot be kept, and that it is spent cannot be written either: the mark was."""
+
+    def full(*_: object, **__: object) -> None:
+        raise StoreError("full", code="T701", fix="free some space")
+
+    drawn: list[int] = []
+    real = central_run.Computing.table
+    monkeypatch.setattr(
+        central_run.Computing, "table", lambda self, keys: drawn.append(1) or real(self, keys)
+    )
+    with monkeypatch.context() as patched:
+        patched.setattr(central_run, "replace_file", full)
+        patched.setattr("tacit.govern.reservation.Reservation.commit", full)
+        with pytest.raises(StoreError, match="full"):
+            answer(shop, query(), purpose="discover")
+    assert (len(drawn), spends(shop)) == (1, ["drawing"])
+    with monkeypatch.context() as patched:  # the mark itself: nothing was drawn, nothing is spent
+        patched.setattr("tacit.govern.reservation.Reservation.drawing", full)
+        with pytest.raises(StoreError, match="full"):
+            answer(shop, query(), purpose="discover")
+    assert (len(drawn), spends(shop)) == (1, ["committed", "reserved"])
     assert not answer(shop, query(), purpose="discover").reused
-    assert spends(shop) == ["committed"]
+    assert (len(drawn), spends(shop)) == (2, ["committed"] * 2)
 
 
 def test_a_failure_once_noise_is_drawn_is_paid_for(
@@ -353,7 +387,10 @@ def test_rows_that_do_not_fit_are_not_quoted(shop: Project) -> None:
     assert caught.value.code == "T877"
     assert "4711" not in str(caught.value)
     assert caught.value.__context__ is None
-    assert spends(shop) == ["reserved"]
+    assert spends(shop) == ["refunded"]  # nothing was drawn
+    pq.write_table(rows, shop.root / "history.parquet")
+    assert not answer(shop, query(), purpose="discover").reused
+    assert spends(shop) == ["refunded", "committed"]
 
 
 @pytest.mark.parametrize("damage", ["gone", "changed"])

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import random
-import signal
 import subprocess
 import sys
 import time
@@ -204,18 +202,19 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert "T317" in capsys.readouterr().err
 
 
-def killed(project: Project, after: float) -> bool:
-    """Whether the command was killed before it ended."""
+def begun(project: Project) -> tuple[subprocess.Popen[bytes], float]:
+    """The command as a process, when it has written down what it was asked; and that moment."""
     command = [sys.executable, "-m", "tacit.cli", "forget", "person", WHO]
     worker = subprocess.Popen([*command, "--project", str(project.root)], stdout=subprocess.DEVNULL)
-    try:
-        worker.wait(after)
-    except subprocess.TimeoutExpired:
-        os.kill(worker.pid, signal.SIGKILL)
-        worker.wait()
-        return True
-    assert worker.returncode == 0
-    return False
+    while not requests(project):
+        assert worker.poll() is None
+        time.sleep(0.002)
+    return worker, time.monotonic()
+
+
+def requests(project: Project) -> list[Path]:
+    """What is not finished."""
+    return list((project.state / "forget").glob("*.json"))
 
 
 @pytest.mark.slow
@@ -226,16 +225,21 @@ def test_killed_anywhere_it_is_finished_by_the_next(tmp_path: Path) -> None:
     cut = 0
     for attempt in range(8):
         project = make(tmp_path / f"shop{attempt}")
-        begun = time.monotonic()
-        if killed(project, 600.0 if not attempt else draw.uniform(0.3, 1.0) * whole):
-            begun_it = list((project.state / "forget").glob("*.json"))
-            cut += bool(begun_it)
+        worker, began = begun(project)
+        if not attempt:
+            assert worker.wait() == 0
+            whole = time.monotonic() - began
+        else:
+            time.sleep(draw.random() * whole)
+            worker.kill()
+            worker.wait()
+            left = requests(project)
+            cut += bool(left)
             again = Project.load(project.root)
-            if attempt % 2 and begun_it:
+            if attempt % 2 and left:
                 assert len(resume(again)) == 1
-            else:  # where it was killed before it wrote the request down, nobody asked yet
+            else:  # whoever asks anew finishes what was begun first
                 assert forget(again, "person", WHO)[-1].rows >= 0
-        whole = whole or time.monotonic() - begun
         assert holding(project.root, WHO) == []
         project = Project.load(project.root)
         project.control.verify()

@@ -10,7 +10,7 @@ import pytest
 
 from small_project import SETTINGS, history, project
 from tacit.errors import DataError
-from tacit.live.reader import Status
+from tacit.live.values import Status
 from tacit.values import DAY, MINUTE
 
 EXTRA = """

@@ -8,9 +8,11 @@ import pytest
 
 import small_project as small
 from tacit.errors import DataError, Refused
+from tacit.live.reader import Status
 from tacit.plan.views import served
 from tacit.project import Project
-from tacit.project.run import deliver
+from tacit.project.run import deliver, run
+from tacit.values import DAY
 
 LAKE = small.SETTINGS.replace('[sources.visits]\npath = "history.parquet"\n', "")
 SELL = 'sell = Purpose("Sell.", use="marketing.advertising", basis="consent")\n'
@@ -87,3 +89,46 @@ def test_several_sinks_are_told_apart_by_purpose(tmp_path: Path) -> None:
     assert served(shop.plan)["looks"] == {"discover", "help_"}
     assert "page, desk" in refusal(lambda: shop.lookup(["looks"])).message
     assert shop.lookup(["looks"], purpose="help_").signals == ("looks",)
+
+
+SHELF = """
+shelf = Sink(
+    "What sells, beside each thing.", signals=[popular], to="online", place="cloud",
+    purposes=[discover], region="eu", keep="90d",
+)
+"""
+DEMAND_ONLY = small.only(
+    small.SIGNALS, "taste", "recommender", "space", "first", "training", "looks", "last"
+)
+
+
+def test_what_devices_released_is_served_as_it_was_collected(tmp_path: Path) -> None:
+    """Once, at no further cost, without a period: it is never stale, and goes when it must."""
+    shop = small.project(tmp_path / "shop", DEMAND_ONLY + SHELF)
+    results = run(shop)
+    [told] = results.delivered
+    left = shop.ledger.remaining("discover")
+    assert (told.metric, told.numbers, told.spent, told.anew) == ("popular", small.ITEMS, 0.0, True)
+    look = shop.lookup("popular")
+    items = [each.item for each in results.metrics["popular"]]
+    found = look.many({"thing": items}, shop.now())
+    assert found.columns[0] == [each.value for each in results.metrics["popular"]]
+    assert set(found.status[:, 0].tolist()) == {Status.NOISED}
+    late = told.released + 90 * DAY
+    assert look.one({"thing": items[0]}, late).status == [Status.NOISED]
+    assert look.one({"thing": items[0]}, late + 1).status == [Status.MISSING]
+    assert look.one({"thing": items[0]}, told.released - 1).status == [Status.MISSING]
+    again = run(small.project(tmp_path / "shop", DEMAND_ONLY + SHELF)).delivered
+    assert [(each.anew, each.spent, each.released) for each in again] == [
+        (False, 0.0, told.released)
+    ]
+    assert shop.ledger.remaining("discover") == left
+
+
+def test_an_online_sink_needs_no_rows_of_its_signals(tmp_path: Path) -> None:
+    """They are pushed: a run has nothing to read for it."""
+    shop = project(tmp_path)
+    (shop.root / "tacit.toml").write_text('name = "shop"\n')
+    alone = small.only((shop.root / "signals.py").read_text(), "taste", "recommender", "training")
+    (shop.root / "signals.py").write_text(alone)
+    assert run(type(shop).load(shop.root)).delivered == []

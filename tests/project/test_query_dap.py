@@ -12,7 +12,7 @@ import pytest
 
 from tacit.collect.dap.messages import BatchMode
 from tacit.collect.dap.task import Task, Vdaf
-from tacit.errors import QueryError
+from tacit.errors import CollectError, QueryError
 from tacit.privacy.randomness import system
 from tacit.privacy.sum_noise import SumNoise
 from tacit.project import Project, collected
@@ -105,6 +105,14 @@ def test_devices_report_and_a_metric_is_asked(
         assert none.table.num_rows == 0
         assert none.hidden == 4
         assert none.spent == 0.0
+        # A time that was collected in part gives nothing either: what was set aside comes back.
+        spent = asked.ledger.spent("understand")
+        with pytest.raises(CollectError) as overlap:
+            asked.query("last", since=(start - 1) * SECOND, until=end * SECOND)
+        assert overlap.value.code == "T809"
+        assert asked.ledger.spent("understand") == spent
+        states = [line.spend.state for line in asked.ledger.statement("understand")]
+        assert states == ["committed", "refunded", "refunded"]
         few = project(tmp_path, MINIMUM=500)
         assert few.query("last", **span).hidden == 4
         with pytest.raises(QueryError) as caught:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -154,6 +155,23 @@ def test_projects_do_not_share_modules(tmp_path: Path) -> None:
         assert name in Project.load(folder).declarations.named
     assert "helper" not in sys.modules
     assert sys.path == path
+
+
+def test_threads_may_load_projects_at_once(tmp_path: Path) -> None:
+    """Each its own, though their modules have one name."""
+
+    def looks(number: int) -> str:
+        (tmp_path / str(number)).mkdir()
+        (tmp_path / str(number) / "beside.py").write_text(f"DOC = 'It is {number}.'")
+        (tmp_path / str(number) / "signals.py").write_text(
+            "from tacit import Entity\nfrom beside import DOC\nperson = Entity(DOC)\n"
+        )
+        (tmp_path / str(number) / "tacit.toml").write_text('name = "shop"\n')
+        return Project.load(tmp_path / str(number)).declarations.named["person"].doc
+
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(looks, range(60)))
+    assert found == [f"It is {number}." for number in range(60)]
 
 
 def test_the_engine_of_the_cloud_is_chosen(tmp_path: Path) -> None:

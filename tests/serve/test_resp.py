@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import socket
 import subprocess
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import replace
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -20,18 +22,17 @@ from hypothesis import strategies as st
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 from resp_cases import Running, received, running
-from serve_cases import NOW, ROWS, SETTINGS, filled, project
+from serve_cases import NOW, ROWS, SETTINGS, filled
 from serve_client import free_port, serving
-from servers import binary
+from servers import Server, binary, redis_server
 from test_serve_given import GIVEN, REFUSALS, record
 from test_serve_trust import Authority
 
-from tacit.errors import ServeError, TacitError
+from examples import examples
 from tacit.project import Project
 from tacit.serve.keys import add_key, revoke_key
-from tacit.serve.resp import COMMANDS, WRITES
+from tacit.serve.resp_commands import COMMANDS, WRITES
 from tacit.serve.resp_frames import bulk
-from tacit.serve.server import application
 from tacit.values import MINUTE
 
 
@@ -246,7 +247,9 @@ def test_what_is_malformed_ends_the_connection(server: Running, key: str, wrong:
     b"*3\r\n$4\r\nHGET\r\n$9\r\nperson:p1\r\n$5\r\nlooks\r\n", b"HGETALL person:p1\r\n",
 ])), max_size=8))  # fmt: skip
 @settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=examples(60),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 def test_no_bytes_hurt_the_server(server: Running, key: str, parts: list[bytes]) -> None:
     said = server.said(login(key) + b"".join(parts))
@@ -400,16 +403,79 @@ def test_over_tls_as_http(tmp_path: Path) -> None:
             assert b"PONG" not in received(plain)
 
 
-def test_a_store_that_is_waited_for_has_no_redis_clients(tmp_path: Path) -> None:
-    """Each trip to it would keep all connections waiting."""
-    online = f'\n[online]\nredis = "redis://127.0.0.1:{free_port()}/0"\n'
-    both = project(tmp_path, settings=SETTINGS + online + f"[serve]\nresp = {free_port()}\n")
-    with pytest.raises(ServeError, match="T857") as refused:
-        application(both)
-    assert "resp" in str(refused.value.where)
-    alone = replace(both.settings.serve, resp=None)
-    with pytest.raises(TacitError, match="T722"):  # nobody listens there
-        application(both, alone)
+@pytest.fixture
+def far(tmp_path: Path) -> Iterator[tuple[Server, Project]]:
+    """A project whose store is in a Redis."""
+    (tmp_path / "redis").mkdir()
+    store = redis_server(tmp_path / "redis")
+    online = f'\n[online]\nredis = "redis://127.0.0.1:{store.port}/0"\n'
+    try:
+        yield store, filled(tmp_path / "shop", settings=SETTINGS + online)
+    finally:
+        store.stop()
+
+
+def test_a_store_in_a_redis_is_read_in_threads(far: Any) -> None:
+    """In order, whatever a pipeline holds; and what hangs in one connection holds up no other."""
+    store, mine = far
+    own = add_key(mine.control, "own", ["discover", "measure"], [], None)
+    with running(mine, readers=ThreadPoolExecutor(4)) as found:
+        client = found.client(username="discover", password=own)
+        assert json.loads(client.get("person:p1"))["looks"] == 2
+        assert client.get("person:nobody") is None
+        assert [each is None for each in client.mget("person:p1", "person:nobody")] == [False, True]
+        mixed = b"".join(
+            frame(b"GET", b"person:p1") + frame(b"ECHO", b"%03d" % n) + frame(b"GET", b"person:p2")
+            for n in range(200)
+        )
+        said = found.said(login(own) + mixed + frame(b"QUIT") + frame(b"PING"))
+        assert said.startswith(b"+OK\r\n")
+        places = [said.index(b"$3\r\n%03d\r\n" % n) for n in range(200)]
+        assert places == sorted(places)
+        assert said.endswith(b"+OK\r\n")
+        assert said.count(b'"looks":2') == said.count(b'"looks":1') == 200
+        # A purpose that is changed half-way counts from there on.
+        half = frame(b"HGET", b"person:p1", b"likes")
+        said = found.said(login(own) + half + login(own, "measure") + half)
+        assert said == b"+OK\r\n$1\r\n1\r\n+OK\r\n$-1\r\n"
+        assert b"T860" not in said
+        said = found.said(login(own) + half + b"*x\r\n" + half)
+        assert said.startswith(b"+OK\r\n$1\r\n1\r\n-ERR Protocol error")
+        mine.push("visits", [{**ROWS[0], "at": NOW - 1}], batch="2")
+        assert json.loads(client.get("person:p1"))["looks"] == 3
+        os.kill(store.process.pid, signal.SIGSTOP)  # it takes what is asked, and answers nothing
+        try:
+            waiting = found.raw()
+            waiting.sendall(login(own) + frame(b"GET", b"person:p1"))
+            assert waiting.recv(5) == b"+OK\r\n"
+            idle = time.process_time()
+            assert client.ping()
+            stranger = found.client(password="tacit_nothing")
+            with pytest.raises(redis.AuthenticationError):
+                stranger.ping()
+            assert time.process_time() - idle < 5
+        finally:
+            os.kill(store.process.pid, signal.SIGCONT)
+        assert b"looks" in waiting.recv(1 << 16)
+        waiting.close()
+
+
+@pytest.mark.slow
+def test_a_server_over_a_redis_answers_redis_clients(far: Any) -> None:
+    """`tacit serve` itself; the store dies, and comes back."""
+    store, mine = far
+    port = free_port()
+    settings = (mine.root / "tacit.toml").read_text() + f"\n[serve]\nresp = {port}\n"
+    (mine.root / "tacit.toml").write_text(settings)
+    own = add_key(mine.control, "own", ["discover"], [], None)
+    with serving(mine.root):
+        client = redis.Redis(port=port, password=own, socket_timeout=60)
+        assert client.hget("person:p1", "looks") == b"2"
+        store.kill()
+        with pytest.raises(redis.ResponseError, match="T722"):
+            client.hget("person:p1", "looks")
+        store.start()
+        assert client.hget("person:p1", "looks") == b"2"
 
 
 # ---------------------------------------------------------------------- another client

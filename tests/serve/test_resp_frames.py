@@ -8,6 +8,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from examples import examples
 from tacit.errors import ServeError
 from tacit.serve.resp_frames import EMPTY, INLINE, STRANGER, Limits, Requests, array, error, reply
 
@@ -30,7 +31,7 @@ def taken(requests: Requests) -> list[list[bytes]]:
 
 
 @given(st.lists(words, max_size=6), st.lists(st.integers(0, 400), max_size=8))
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 def test_requests_come_out_as_they_went_in(sent: list[list[bytes]], cuts: list[int]) -> None:
     """Whatever the pieces in which they come."""
     data = b"".join(map(frame, sent))
@@ -44,7 +45,7 @@ def test_requests_come_out_as_they_went_in(sent: list[list[bytes]], cuts: list[i
 
 
 @given(st.binary(max_size=600), st.integers(1, 50))
-@settings(max_examples=500)
+@settings(max_examples=examples(500))
 @example(b"*1\r\n$4\r\nPING\r\n", 3)
 @example(b"\x01\n\x00\n", 1)
 @example(b"*-1\r\n*0\r\nPING\r\n", 1)
@@ -70,7 +71,7 @@ def test_no_bytes_do_harm(data: bytes, size: int) -> None:
 
 
 @given(st.binary(max_size=20), st.sampled_from([b"*", b"$", b"\r\n", b"*2\r\n$3\r\nGET\r\n$"]))
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 def test_nearly_requests(noise: bytes, start: bytes) -> None:
     test_no_bytes_do_harm.hypothesis.inner_test(start + noise + frame([b"PING"]), 3)
 
@@ -173,7 +174,7 @@ def test_replies() -> None:
     st.lists(st.one_of(words, st.binary(max_size=45).map(lambda key: [b"GET", key])), max_size=8),
     st.lists(st.integers(0, 300), max_size=8),
 )
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 def test_gets_are_taken_as_any_request(sent: list[list[bytes]], cuts: list[int]) -> None:
     """Those in a row at once; what is too long, or not whole, is as `take` has it."""
     data = b"".join(map(frame, sent))
@@ -195,3 +196,26 @@ def test_gets_are_taken_as_any_request(sent: list[list[bytes]], cuts: list[int])
             found.append([broken.code.encode()])
         told.append(found)
     assert told[0] == told[1]
+
+
+@given(st.binary(max_size=50), st.binary(max_size=6), st.booleans())
+@settings(max_examples=300)
+@example(b"person:p1", b"", False)
+@example(b"", b"", False)
+@example(b"a\r\nb", b"", False)
+@example(b"person:p1", b"\r\n", False)
+@example(b"x" * 41, b"", False)
+def test_one_get_alone_is_taken_as_any_request(key: bytes, more: bytes, cut: bool) -> None:
+    """What is told at once is what would be taken; all else is left as it was."""
+    data = frame([b"GET", key]) + more
+    data = data[:-1] if cut else data
+    requests = Requests(LIMITS)
+    found = requests.only(data)
+    assert requests.waiting == 0
+    if found is None:
+        assert more or cut or len(key) > LIMITS.word
+    else:
+        requests.feed(data)
+        assert taken(requests) == [[b"GET", found]]
+        requests.feed(frame([b"PING"])[:5])
+        assert requests.only(data) is None  # something waits

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +10,10 @@ import pytest
 from serve_cases import NOW, SIGNALS, filled
 
 from tacit.errors import ServeError
-from tacit.live.reader import Status
+from tacit.live.values import Status
 from tacit.serve.answers import Answers
+from tacit.serve.problems import nearest
+from tacit.serve.questions import read_query
 
 
 def test_one_and_many_are_what_the_project_looks_up(tmp_path: Path) -> None:
@@ -88,3 +91,23 @@ def test_what_cannot_be_asked(tmp_path: Path) -> None:
     with pytest.raises(ServeError, match="T842") as refused:
         answers.of("persona")
     assert "person" in refused.value.fix
+
+
+def test_a_long_name_is_not_looked_for_long(tmp_path: Path) -> None:
+    """Comparing names takes as long as both: a client decides how long one of them is."""
+    answers = Answers.open(filled(tmp_path))
+    long = "looks" * 200_000
+    start = time.process_time()
+    for ask in (
+        lambda: answers.ask([long], "discover"),
+        lambda: answers.ask(["looks"], long),
+        lambda: answers.of(long),
+        lambda: read_query(f"{long[:60_000]}=1".encode()),
+    ):
+        with pytest.raises(ServeError) as refused:
+            ask()
+        assert len(refused.value.message) < 200
+    assert time.process_time() - start < 2
+    assert nearest("lokos" + "x" * 1000, ["looks"]) is None
+    assert nearest("lokos", [f"{n}" for n in range(2000)] + ["looks"]) is None
+    assert nearest("lokos", ["looks"]) == "looks"

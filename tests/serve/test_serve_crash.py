@@ -38,21 +38,23 @@ class Client(threading.Thread):
         self.acknowledged, self.sent, self.done = 0, 0, threading.Event()
 
     def run(self) -> None:
-        while not self.done.is_set():
-            headers = {**self.headers, "idempotency-key": f"{self.number}-{self.acknowledged}"}
-            body = rows(self.number, self.acknowledged)
-            self.sent = self.acknowledged + 1
-            try:
-                found = httpx.post(
-                    self.process.url + "/v1/events/visits", json=body, headers=headers, timeout=20
-                )
-            except httpx.HTTPError:
-                time.sleep(0.02)
-                continue
-            if found.status_code == 200:
-                self.acknowledged += 1
-            else:
-                time.sleep(0.02)
+        with httpx.Client(base_url=self.process.url, headers=self.headers, timeout=20) as client:
+            while not self.done.is_set():
+                self.push(client)
+
+    def push(self, client: httpx.Client) -> None:
+        headers = {"idempotency-key": f"{self.number}-{self.acknowledged}"}
+        body = rows(self.number, self.acknowledged)
+        self.sent = self.acknowledged + 1
+        try:
+            found = client.post("/v1/events/visits", json=body, headers=headers)
+        except httpx.HTTPError:
+            time.sleep(0.02)
+            return
+        if found.status_code == 200:
+            self.acknowledged += 1
+        else:
+            time.sleep(0.02)
 
 
 def kill_while_pushing(folder: Path, times: int, seed: int) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import random
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +13,11 @@ from serve_client import Caller, caller
 from test_serve_http import refused
 
 from tacit.errors import ServeError
+from tacit.live.reader import Status
+from tacit.project import Project
 from tacit.serve.answers import Answers
-from tacit.values import MINUTE
+from tacit.serve.resp_views import Views
+from tacit.values import DAY, MINUTE
 
 GIVEN = (
     SIGNALS
@@ -131,6 +136,64 @@ def test_what_a_person_refused_is_denied_from_then_on(tmp_path: Path) -> None:
     record(shop, "p2", True, NOW - 5)
     record(shop, "p2", False, NOW - 5)
     assert told(both.get(path.replace("p1", "p2"))) == denied
+
+
+def test_a_refusal_dated_ahead_counts_at_once(tmp_path: Path) -> None:
+    """Clocks disagree a little: who said no a moment ago is not to be told of until it is theirs.
+    To agree counts from its time on."""
+    shop = filled(tmp_path, GIVEN, REFUSALS)
+    call = caller(shop, "discover")
+    path = "/v1/features/person/{}?signals=looks"
+    binary = {"accept": "application/vnd.tacit.float32"}
+
+    def told(person: str) -> list[str]:
+        """By every way in."""
+        one = call.get(path.format(person)).json()["status"][0]
+        many = ask(call, keys={"person": [person, "p3"]}, signals=["looks"]).json()["status"][0][0]
+        early = call.get(path.format(person) + f"&at={NOW - 3 * MINUTE}").json()["status"][0]
+        raw = call.get(path.format(person), headers=binary).content[-1]
+        kept = Views(Answers.open(shop), "discover").get(f"person:{person}".encode())
+        fields = Views(Answers.open(shop), "discover").fields(
+            f"person:{person}".encode(), (b"looks:status",)
+        )
+        assert (raw == Status.DENIED) == (one == "denied") == (kept is None)
+        assert fields == [one.encode()]
+        return [one, many, early]
+
+    record(shop, "p1", True, NOW - 10 * MINUTE)
+    assert told("p1") == ["fresh"] * 3
+    record(shop, "p1", False, NOW + 5 * MINUTE)  # the furthest ahead that a row may be dated
+    assert told("p1") == ["denied"] * 3
+    record(shop, "p2", True, NOW + MINUTE)
+    assert told("p2")[:2] == ["denied"] * 2  # it agrees, but not yet
+    record(shop, "p2", True, NOW - 2 * DAY - MINUTE)
+    record(shop, "p2", False, NOW + 2 * MINUTE)
+    record(shop, "p2", True, NOW + 3 * MINUTE)
+    assert told("p2")[:2] == ["fresh"] * 2  # it says no, and yes again: the last word of all
+
+
+def test_what_is_kept_knows_of_refusals_ahead(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An answer that is given again is what would be found, at every moment: with records that
+    come, begin and leave their window meanwhile."""
+    rng, clock = random.Random(3), [NOW]
+    monkeypatch.setattr(Project, "now", lambda self: clock[0])
+    short = GIVEN.replace("where=\"purpose = 'discover'\")", '"20m")')
+    shop = filled(tmp_path, short, REFUSALS)
+    answers, people = Answers.open(shop), ["p1", "p2"]
+    asked = answers.ask(["looks"], "discover")
+    for _ in range(120):
+        clock[0] += rng.choice([0, 1, MINUTE, 7 * MINUTE])
+        if rng.random() < 0.3:
+            ahead = rng.choice([-2, 0, 1, 4]) * MINUTE + rng.randrange(3)
+            record(shop, rng.choice(people), rng.random() < 0.6, clock[0] + ahead)
+        at = clock[0]
+        anew = [asked.one({"person": person}).status[0].name.lower() for person in people]
+        for person, status in zip(people, anew, strict=True):
+            assert json.loads(asked.json({"person": person}))["status"] == [status]
+        many = json.loads(asked.json_all({"person": people}, 2))
+        assert many["status"] == [[status] for status in anew], at
 
 
 def test_refusals_that_are_none(tmp_path: Path) -> None:

@@ -288,3 +288,13 @@ def test_a_failure_of_ours_is_told_without_what_was_sent(
 @pytest.fixture(scope="module")
 def one_shop(tmp_path_factory: pytest.TempPathFactory) -> Caller:
     return caller(filled(tmp_path_factory.mktemp("shop"), SIGNALS), "discover")
+
+
+def test_every_operation_says_that_its_head_may_be_too_large(tmp_path: Path) -> None:
+    """Which the server refuses before it knows whose it is (431)."""
+    told = caller(filled(tmp_path), "discover").get("/openapi.json").json()
+    for path in told["paths"].values():
+        for operation in path.values():
+            found = operation["responses"]["431"]
+            assert "T859" in found["description"]
+            assert "application/problem+json" in found["content"]

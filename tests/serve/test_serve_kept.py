@@ -4,14 +4,24 @@ from __future__ import annotations
 
 import json
 import random
+import sys
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 from serve_cases import NOW, ROWS, SIGNALS, filled
 
+from tacit.live.lasting import Trace
 from tacit.project import Project
+from tacit.serve import answers as answers_module
+from tacit.serve import resources as resources_module
 from tacit.serve.answers import Answers
+from tacit.serve.kept import Entry, Kept
+from tacit.serve.keys import Caller
+from tacit.serve.metrics import Metrics
+from tacit.serve.resources import Request, Resources
 from tacit.serve.resp_views import Views
 from tacit.values import MINUTE
 
@@ -88,3 +98,64 @@ def test_what_stands_is_not_made_again(shop: Project, monkeypatch: pytest.Monkey
     last = json.loads(asked.json_all(people, 3))
     assert last["values"][1][0] == later["values"][1][0] + 1
     assert last["values"][0] == later["values"][0]
+
+
+# ---------------------------------------------------------------------- several threads
+
+
+def together(work: Callable[[random.Random], None]) -> None:
+    """Runs it in several threads, which take turns as often as they can."""
+    turns = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(6) as pool:
+            for done in [pool.submit(work, random.Random(seed)) for seed in range(6)]:
+                done.result()
+    finally:
+        sys.setswitchinterval(turns)
+
+
+def test_what_is_kept_is_counted_right_by_several_threads() -> None:
+    kept = Kept(200_000)
+
+    def work(rng: random.Random) -> None:
+        for _ in range(3000):
+            key = ("k", str(rng.randrange(300)))
+            found = kept.get(key)
+            if found is None:
+                kept.put(
+                    key, Entry(None, 0, 1, Trace().made(), {}, (b"x" * rng.randrange(400), b""))
+                )
+            else:
+                assert found.text.startswith(b"x" * len(found.text))
+            if rng.random() < 0.002:
+                kept.turn()
+
+    together(work)
+    sizes = {key: entry.size + sum(map(len, key)) for key, entry in kept._young.items()}
+    assert kept._size == sum(sizes.values()) <= 100_000
+
+
+def test_questions_are_let_go_by_several_threads(
+    shop: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(answers_module, "_MOST", 3)
+    monkeypatch.setattr(resources_module, "_MOST", 3)
+    answers = Answers.open(shop)
+    resources = Resources(answers, 100, Metrics())
+    names = ["looks", "last", "spent", "average"]
+    who = Caller("a", frozenset(["discover"]), frozenset())
+
+    def work(rng: random.Random) -> None:
+        for _ in range(40):
+            some = rng.sample(names, rng.randrange(1, 5))
+            asked = answers.ask(some, "discover")
+            assert asked.signals == tuple(some)
+            assert len(asked.one({"person": "p1"}).values) == len(some)
+            request = Request("", f"signals={','.join(some)}".encode(), ())
+            request.name, request.key, request.caller = "person", "p1", who
+            assert json.loads(resources.read(request).body)["signals"] == some
+
+    together(work)
+    assert len(answers._asked) <= 3
+    assert len(resources._ready) <= 3

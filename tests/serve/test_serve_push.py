@@ -7,10 +7,14 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
-from serve_cases import NOW, project
+from serve_cases import NOW, SETTINGS, project
 from serve_client import Caller, caller
 from test_serve_http import refused
+
+from tacit.live.inputs.folder import Folder
+from tacit.values import MINUTE
 
 ROW = {"person": "p1", "thing": "i1", "at": NOW - 1, "seconds": 2, "liked": True}
 
@@ -76,6 +80,55 @@ def test_what_is_no_event_is_set_apart_with_the_reason(tmp_path: Path) -> None:
     assert len(kept) == len(poison) - 1
     assert all(reason for _, reason, _ in kept)
     assert push(ask, [], "nothing").json()["accepted"] == 0
+
+
+@pytest.mark.parametrize("at", [(NOW - 1) // 10**6, (NOW - 1) // 1000, (NOW - 1) * 1000])
+def test_times_of_another_unit_are_refused(tmp_path: Path, at: int) -> None:
+    """As the lake has it: most of a push, and it is refused, and nothing is kept; some rows, and
+    they are set apart."""
+    shop = project(tmp_path)
+    ask = caller(shop, "discover", push=("visits",))
+    other = {**ROW, "at": at}
+    found = refused(push(ask, [other, other, ROW], "a"), 400, "T348")
+    assert "unit" in found["fix"]
+    refused(push(ask, [other], "a"), 400, "T348")
+    assert looks(ask) == 0
+    assert list(shop.online.quarantined("visits")) == []
+    told = push(ask, [ROW, ROW, other, {**ROW, "at": "1970-01-02"}], "a").json()
+    assert (told["accepted"], told["quarantined"]) == (3, 1)
+    [(_, reason, _)] = shop.online.quarantined("visits")
+    assert "T348" in reason
+    assert looks(ask) == 2
+
+
+@pytest.mark.parametrize(("unit", "of"), [("s", 10**6), ("ms", 1000), ("us", 1), ("ns", 0)])
+def test_times_of_a_unit_that_is_said(tmp_path: Path, unit: str, of: int) -> None:
+    shop = project(tmp_path, settings=SETTINGS + f'\n[sources.visits]\nunit = "{unit}"\n')
+    ask = caller(shop, "discover", push=("visits",))
+    at = (NOW - MINUTE) * 1000 + 999 if not of else (NOW - MINUTE) // of
+    rows = [{**ROW, "at": at}, {**ROW, "at": "2025-12-30T23:59:00Z"}]
+    assert push(ask, rows, "a").json()["accepted"] == 2
+    shop.push("visits", pa.Table.from_pylist([{**ROW, "seconds": 2.0, "at": at}]), batch="b")
+    path = f"/v1/features/person/p1?signals=looks&at={NOW - MINUTE}"
+    assert ask.get(path).json()["values"] == [0]
+    assert ask.get(path[:-1] + "1").json()["values"] == [3]
+    told = push(ask, [{**ROW, "at": 2**62}, ROW | {"at": True}, rows[0]], "c").json()
+    # What does not fit, or is dated ahead, is set apart by itself.
+    assert (told["accepted"], told["quarantined"]) == (1, 2)
+
+
+def test_a_stream_goes_on_past_times_of_another_unit(tmp_path: Path) -> None:
+    """A message that nobody can take would else be read again for ever."""
+    shop = project(tmp_path)
+    (tmp_path / "in").mkdir()
+    rows = [{**ROW, "at": (NOW - 1) // 1000}] * 3
+    lines = "\n".join(json.dumps(row) for row in rows)
+    (tmp_path / "in" / "a.jsonl").write_text(lines + "\n" + json.dumps(ROW) + "\n")
+    reader = Folder(shop.online, "visits", tmp_path / "in", clock=shop.now)
+    while reader.step():
+        pass
+    assert shop.online.standing("visits").counts["quarantined"] == 3
+    assert shop.lookup("looks").one({"person": "p1"}, NOW).values == [1]
 
 
 def test_a_push_that_is_sent_again_sets_nothing_apart_again(tmp_path: Path) -> None:

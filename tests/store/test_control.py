@@ -150,7 +150,8 @@ def test_a_rollback_of_all_needs_an_anchor_to_be_found(store: ControlStore, path
     shutil.copy(path.with_name("copy"), path)
     assert code(lambda: ControlStore.open(path)) == "T706"  # the witness beside it
     witness.beside(path).unlink()
-    ControlStore.open(path).close()  # by itself it cannot be seen
+    assert code(lambda: ControlStore.open(path)) == "T719"
+    ControlStore.open(path, accept=True).close()  # by itself it cannot be seen
     assert code(lambda: ControlStore.open(path, anchor=late)) == "T706"
     ControlStore.open(path, anchor=early).close()
     ControlStore.open(path, anchor=Head(0, "0" * 64)).close()
@@ -168,6 +169,61 @@ def test_a_rewritten_history_needs_an_anchor_to_be_found(path: Path) -> None:
         store.append("spend", "k", {"a": 0})
     ControlStore.open(path).close()
     assert code(lambda: ControlStore.open(path, anchor=honest)) == "T706"
+
+
+def test_a_witness_that_is_deleted_is_missed(path: Path, tmp_path: Path) -> None:
+    """The attack: keep a copy, spend, delete the witness, and put the copy back."""
+    far = tmp_path / "far.witness"
+    ControlStore.create(path).close()
+    assert witness.last_seen(witness.beside(path)) == (0, "0" * 64)
+    with ControlStore.open(path, witnesses=[far]) as store:
+        store.append("spend", "k", {"a": 1})
+    shutil.copy(path, path.with_name("copy"))
+    with ControlStore.open(path, witnesses=[far]) as store:
+        store.append("spend", "k", {"a": 2})
+    shutil.copy(path.with_name("copy"), path)
+    for blank in (None, b"", b" " * 85 + b"\n"):
+        if blank is None:
+            witness.beside(path).unlink()
+        else:
+            witness.beside(path).write_bytes(blank)
+        with pytest.raises(StoreError, match="tacit budget --new-witness") as caught:
+            ControlStore.open(path)
+        assert caught.value.code == "T719"
+    # Whoever says that nothing was put back is believed, but not against another witness.
+    assert code(lambda: ControlStore.open(path, witnesses=[far], accept=True)) == "T706"
+    far.unlink()
+    ControlStore.open(path, accept=True).close()
+    ControlStore.open(path).close()
+    assert code(lambda: ControlStore.open(path, witnesses=[far])) == "T719"
+    ControlStore.open(path, witnesses=[far], accept=True).close()
+    ControlStore.open(path, witnesses=[far]).close()
+
+
+def test_a_store_from_before_witnesses_gets_one(path: Path) -> None:
+    with ControlStore.create(path) as store:
+        store.append("spend", "k", {"a": 1})
+    with contextlib.closing(sqlite3.connect(path)) as raw:
+        raw.execute("PRAGMA application_id = 0")
+    witness.beside(path).unlink()
+    ControlStore.open(path).close()
+    witness.beside(path).unlink()
+    assert code(lambda: ControlStore.open(path)) == "T719"
+
+
+def test_a_crash_while_it_is_made_leaves_none(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def crash(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(control.os, "link", crash)
+        with pytest.raises(KeyboardInterrupt):
+            ControlStore.create(path)
+    assert [each.name for each in path.parent.iterdir()] == [witness.beside(path).name]
+    assert code(lambda: ControlStore.open(path)) == "T707"
+    with ControlStore.create(path) as store:  # a witness that was told of nothing is no obstacle
+        store.append("spend", "k", {})
+    ControlStore.open(path).close()
 
 
 def test_opening_never_creates_and_creating_never_opens(path: Path, tmp_path: Path) -> None:
@@ -203,7 +259,7 @@ def test_damage_is_refused_or_harms_no_record(tmp_path: Path) -> None:
         target = tmp_path / f"damaged-{number}"
         target.write_bytes(damaged)
         try:
-            with ControlStore.open(target) as store:
+            with ControlStore.open(target, accept=True) as store:
                 assert store.read("audit") == records  # what was hit was free space
             outcomes["harmless"] += 1
         except StoreError as error:

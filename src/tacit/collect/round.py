@@ -13,7 +13,7 @@ from itertools import islice
 from typing import Any
 
 from tacit.errors import PrivacyError
-from tacit.govern.ledger import Reservation
+from tacit.govern.reservation import Reservation
 from tacit.privacy.mechanism import Mechanism, Report
 from tacit.privacy.randomness import Randomness, system
 

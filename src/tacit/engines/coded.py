@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Executor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import duckdb
 import numpy as np
@@ -32,7 +32,7 @@ from tacit.operations import (
     Total,
     Where,
 )
-from tacit.plan.total_sql import HASH_DIGITS, hash_sql
+from tacit.plan.total_sql import HASH_DIGITS, salted_sql
 from tacit.values import Type
 
 
@@ -41,7 +41,9 @@ class Coded:
     """A tree, and its tables with hashes in place of keys.
 
     `tables` are those that differ, `types` the types of all columns now, `hashed` the columns of
-    the tree that hold hashes, `values` what they stand for, by their place in the result.
+    the tree that hold hashes, `values` what they stand for, by their place in the result. `keys`
+    are the columns of `source` that do, with the distinct hashes: as long as they are not empty,
+    its table holds the places among these in their stead.
     """
 
     total: Total
@@ -49,6 +51,18 @@ class Coded:
     types: Mapping[str, Type]
     hashed: frozenset[str]
     values: Mapping[int, tuple[pa.Array, pa.Array]]  # distinct hashes, and their values
+    source: str = ""
+    keys: Mapping[str, tuple[str, pa.Array]] = field(default_factory=dict)
+
+    def in_full(self) -> Coded:
+        """With the hashes themselves in the table."""
+        if not self.keys:
+            return self
+        table = self.tables[self.source]
+        for column, hashes in self.keys.values():
+            place = table.column_names.index(column)
+            table = table.set_column(place, column, hashes.take(table.column(column)))
+        return replace(self, tables={self.source: table}, keys={})
 
     def decode(self, found: pa.Table) -> pa.Table:
         """A result with the values in the place of their hashes."""
@@ -69,7 +83,7 @@ def encode(
     view = leaf(total).view
     table, kinds = tables[view.source], dict(types)
     salts = {s.salt for s in _steps(total) if isinstance(s, LimitGroups | LimitRows)}
-    hashed: set[str] = set()
+    keys: dict[str, tuple[str, pa.Array]] = {}
     values = {}
     grouping = list(_grouping(total, types)) if len(salts) == 1 else []
     asked = [pool.submit(_hashes, connection, table[of], min(salts)) for _, of in grouping]
@@ -80,16 +94,16 @@ def encode(
         codes, hashes, texts = found
         table = table.set_column(table.column_names.index(column), column, codes)
         kinds[column] = Type.INT
-        hashed.add(name)
+        keys[name] = column, hashes
         if name in total.by:
             values[total.by.index(name)] = hashes, texts
-    changed = {view.source: table} if hashed else {}
+    changed = {view.source: table} if keys else {}
     whole = tuple(
-        replace(each, type=Type.INT) if each.name in hashed else each for each in view.computed
+        replace(each, type=Type.INT) if each.name in keys else each for each in view.computed
     )
     rows = replace(leaf(total), view=replace(view, computed=whole))
     coded = replace(total, below=_over(rows, total.below))
-    return Coded(coded, changed, kinds, frozenset(hashed), values)
+    return Coded(coded, changed, kinds, frozenset(keys), values, view.source, keys)
 
 
 def _over(rows: Rows, step: Step) -> Step:
@@ -100,7 +114,7 @@ def _over(rows: Rows, step: Step) -> Step:
 def _hashes(
     connection: duckdb.DuckDBPyConnection, column: pa.ChunkedArray, salt: str
 ) -> tuple[pa.Array, pa.Array, pa.Array] | None:
-    """h of every row, null for null; the distinct h, and their values.
+    """The place of every row's h, null for null; the distinct h, and their values.
 
     None where two values share one.
     """
@@ -110,14 +124,23 @@ def _hashes(
             return None
         coded = coded.chunk(0)
     values = coded.dictionary
+    hashes = hashes_of(connection, values, salt)
+    return None if hashes is None else (coded.indices, hashes, values)
+
+
+def hashes_of(
+    connection: duckdb.DuckDBPyConnection, values: pa.Array, salt: str
+) -> pa.Array | None:
+    """h of distinct values, in their order; None where two of them share one."""
     connection = connection.cursor()  # of this thread
     connection.register("0values", pa.table({"i": np.arange(len(values)), "v": values}))
-    select = f"CAST('0x' || LEFT({hash_sql(salt, 'v')}, {HASH_DIGITS}) AS BIGINT)"
-    ordered = connection.sql(f'SELECT {select} AS h FROM "0values" ORDER BY i')  # noqa: S608
-    hashes = ordered.to_arrow_table()["h"].combine_chunks()
-    if pc.count_distinct(hashes).as_py() < len(hashes):
-        return None
-    return hashes.take(coded.indices), hashes, values
+    select = f"md5_number_upper({salted_sql(salt, 'v')})"  # the first eight bytes, little-endian
+    found = connection.sql(f'SELECT i, {select} AS h FROM "0values"').to_arrow_table()  # noqa: S608
+    first = found["h"].to_numpy().byteswap()
+    hashes = np.empty(len(values), np.int64)
+    hashes[found["i"].to_numpy()] = first >> (64 - 4 * HASH_DIGITS)
+    made = pa.array(hashes)
+    return made if pc.count_distinct(made).as_py() == len(made) else None
 
 
 def _grouping(total: Total, types: Mapping[str, Type]) -> Iterator[tuple[str, str]]:

@@ -41,6 +41,7 @@ from tacit.engines.base import (
     with_columns,
 )
 from tacit.engines.coded import encode
+from tacit.engines.few import few
 from tacit.engines.memory import default_budget, memory_for
 from tacit.engines.scan import Piece, Scan, Source, scan, scans
 from tacit.errors import EngineError
@@ -50,7 +51,7 @@ from tacit.plan.stability import sensitivities
 from tacit.plan.total_sql import total_select
 from tacit.values import Type
 
-_ROWS = "0rows"  # no declared table has such a name
+_ROWS, _FEW = "0rows", "0few"  # no declared table has such names
 
 
 class Local:
@@ -196,16 +197,24 @@ def _total(
     tables: Mapping[str, pa.Table],
     pool: Executor,
 ) -> pa.Table:
-    """One tree's sums. Keys that are only grouped by are numbers meanwhile (`engines.coded`)."""
+    """One tree's sums. Keys that are only grouped by are numbers meanwhile (`engines.coded`), and
+    what each person has is made few before DuckDB sums it (`engines.few`)."""
     coded = encode(connection, total, types, tables, pool)
+    rows = view_select(leaf(coded.total).view, coded.types, DUCKDB)
     for name, table in {**tables, **coded.tables}.items():
         connection.register(name, table)
-    rows = view_select(leaf(coded.total).view, coded.types, DUCKDB)
-    select = total_select(coded.total, _ROWS, coded.types, DUCKDB, coded.hashed)
-    prepared = exp.to_identifier(_ROWS, quoted=True)
-    found = connection.sql(
-        select.with_(prepared, rows, copy=False).sql(DUCKDB.name, copy=False)
-    ).to_arrow_table()
+    kept = few(connection, coded, rows, _ROWS, pool)
+    held = None if kept is None else (kept.step, _FEW)
+    if kept is not None:
+        connection.register(_FEW, kept.table)
+    else:
+        for name, table in coded.in_full().tables.items():
+            connection.register(name, table)
+    select = total_select(coded.total, _ROWS, coded.types, DUCKDB, coded.hashed, held)
+    if kept is None:
+        prepared = exp.to_identifier(_ROWS, quoted=True)
+        select = select.with_(prepared, rows, copy=False)
+    found = connection.sql(select.sql(DUCKDB.name, copy=False)).to_arrow_table()
     return as_totals(total, coded.decode(found), types)
 
 

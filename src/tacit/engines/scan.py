@@ -145,9 +145,9 @@ class ParquetScan:
 
     def read(self, piece: Piece, columns: Sequence[str]) -> Iterator[pa.Table]:
         reader = self._open(piece.file)
-        group = [piece.group]
+        group, alone = [piece.group], len(self.pieces) == 1  # nobody else reads meanwhile
         try:
-            for batch in reader.iter_batches(_BATCH, group, list(columns), use_threads=False):
+            for batch in reader.iter_batches(_BATCH, group, list(columns), use_threads=alone):
                 yield pa.Table.from_batches([batch])
         except (OSError, pa.ArrowException) as error:
             raise _unreadable(self.paths[piece.file], error) from error

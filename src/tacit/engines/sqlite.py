@@ -48,7 +48,8 @@ def statements(view: View, types: Mapping[str, Type]) -> list[str]:
     """
     from tacit.plan.window_sql import window_statements
 
-    return [one.select.sql("sqlite") for one in window_statements(view, types, SPINE)]
+    made = window_statements(view, types, SPINE)
+    return [one.select.sql("sqlite", copy=False) for one in made]
 
 
 def run(

@@ -4,7 +4,8 @@ The order is reserve, compute, commit, publish:
 
 1. `reserve` composes everything reserved and committed for each purpose of the release, and refuses
    what would go past a budget. The reservation is on the disk when it returns, and it counts.
-2. The mechanism runs.
+2. The mechanism runs. One whose noise is drawn here notes before that it is (`drawing`): from then
+   on nothing is refunded, whatever breaks off.
 3. `commit(result)` names the bytes that will be published, before they are. From then on they may
    be published any number of times at no cost: it is one release, however often it is sent.
 4. Only then are they published.
@@ -46,14 +47,14 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 from tacit.errors import BudgetError, PrivacyError
 from tacit.govern.epochs import Epochs, Standing, afford, standing
+from tacit.govern.reservation import Reservation as Reservation
 from tacit.govern.spends import (
+    OPEN,
     Spend,
-    State,
     Touched,
     check_touched,
     checked,
@@ -64,7 +65,7 @@ from tacit.govern.spends import (
     spenders,
     united,
 )
-from tacit.privacy.filters import Filter
+from tacit.privacy.filters import Filter, made_for, needed
 from tacit.privacy.loss import Loss, compose
 from tacit.privacy.mechanism import Claim
 from tacit.privacy.pld import prepare
@@ -179,11 +180,17 @@ class Ledger:
             record = self._control.append("spend", release, body)
         return Reservation(self, spend_of(record), resumed=False)
 
+    def held(self, release: str, epoch: int | str) -> Spend | None:
+        """What is set aside or spent under a release and epoch; None for nothing."""
+        with self._control.transaction():
+            held = self._current().get((release, str(epoch)))
+        return None if held is None or held.state == "refunded" else held
+
     def loss(self, purpose: str) -> Loss:
         """Everything reserved and committed for a purpose, composed."""
         self._budget(purpose)
         with self._control.transaction():
-            reserved = [s for s in self._current().values() if s.state == "reserved"]
+            reserved = [s for s in self._current().values() if s.state in OPEN]
             committed = self._committed.get(purpose, Loss())
         return compose([committed, *(s.loss for s in reserved if purpose in s.purposes)])
 
@@ -271,12 +278,7 @@ class Ledger:
         budget = self._budget(purpose)
         if not budget.epsilon:
             return None
-        wholes = (budget.declared or loss, loss)
-        for whole, like in ((wholes[0], None), *((each, each) for each in wholes)):
-            chosen = Filter(budget.epsilon, budget.delta, like)
-            if chosen.holds(whole) and chosen.holds(loss):
-                return like
-        return None
+        return made_for(budget.epsilon, budget.delta, budget.declared or loss, loss)
 
     def _afford(
         self, purpose: str, release: str, epoch: str, loss: Loss, like: Loss | None
@@ -288,13 +290,13 @@ class Ledger:
         if budget.epsilon > 0 and Filter(budget.epsilon, budget.delta, like).holds(after):
             return
         spent = before.epsilon(budget.delta)
-        needed = _needed(after, budget, like)
-        raised = f"the purpose's ε to {needed:.6g}" if math.isfinite(needed) else "its δ"
+        least = needed(lambda one: Filter(one, budget.delta, like).holds(after), budget.epsilon)
+        raised = f"the purpose's ε to {least:.6g}" if math.isfinite(least) else "its δ"
         raise BudgetError(
             f"the budget of {purpose!r} is ε={budget.epsilon:g} at δ={budget.delta:g}:"
             f" ε={spent:.6g} is spent, ε={max(0.0, budget.epsilon - spent):.6g} is left, and with"
             f" this release (ε={loss.epsilon(budget.delta):.6g} alone) its filter would need"
-            f" ε={needed:.6g}",
+            f" ε={least:.6g}",
             code="T501",
             where=f"release {release}, epoch {epoch}",
             path=(*spenders(self._of(purpose), budget.delta), f"purpose {purpose}"),
@@ -334,8 +336,11 @@ class Ledger:
             spends[spend.release, spend.epoch] = history[spend.sequence] = spend
         return [history[sequence] for sequence in sorted(history)]
 
-    def _settle(self, spend: Spend, event: Literal["commit", "refund"], **more: Any) -> Spend:
-        """Commit or refund, unless it stands so already."""
+    def settle(
+        self, spend: Spend, event: Literal["commit", "refund", "draw"], **more: Any
+    ) -> Spend:
+        """Commits or refunds a reservation, or notes that its noise is drawn, unless it stands so
+        already; see `Reservation`."""
         where = f"release {spend.release}, epoch {spend.epoch}"
         with self._control.transaction():
             held = self._current()[spend.release, spend.epoch]
@@ -347,7 +352,7 @@ class Ledger:
                     "publish nothing from it; reserve again",
                 )
             if held.state == "committed":
-                if held.result != more["result"]:
+                if event == "draw" or held.result != more["result"]:
                     raise refused(
                         "T564",
                         "another result was committed under this reservation: two results are two"
@@ -356,82 +361,19 @@ class Ledger:
                         "publish the committed result again, or reserve this one as a new epoch",
                     )
                 return held
-            if held.state == "reserved":
+            if held.state == "reserved" or (held.state, event) == ("drawing", "commit"):
                 body = {"event": event, "reserve": spend.sequence, "epoch": spend.epoch, **more}
                 self._control.append("spend", spend.release, body)
             return self._current()[spend.release, spend.epoch]
 
 
-class Reservation:
-    """A loss set aside. Commit it with the result before publishing, or refund it."""
-
-    def __init__(self, ledger: Ledger, spend: Spend, *, resumed: bool) -> None:
-        self._ledger = ledger
-        self._spend = spend
-        self.resumed = resumed
-
-    @property
-    def state(self) -> State:
-        """As of the last call on this object."""
-        return self._spend.state
-
-    @property
-    def result(self) -> str | None:
-        """The fingerprint (`values.fingerprint`) of the committed result, if one was given."""
-        return self._spend.result
-
-    @property
-    def loss(self) -> Loss:
-        """What is set aside."""
-        return self._spend.loss
-
-    def commit(self, result: bytes | None = None) -> None:
-        """Note what will be published; call it before publishing. Durable when it returns.
-
-        Again with the same result it changes nothing. Raises PrivacyError T563 after a refund, T564
-        when another result was committed.
-        """
-        mark = None if result is None else fingerprint(result)
-        self._spend = self._ledger._settle(self._spend, "commit", result=mark)
-
-    def refund(self, why: str) -> None:
-        """Give the loss back, because nothing was published. Raises PrivacyError T563 after a
-        commit: the result may be out."""
-        self._spend = self._ledger._settle(self._spend, "refund", why=why)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Neither commits nor refunds: what was not settled stays reserved, and counts."""
-
-    def __repr__(self) -> str:
-        return f"Reservation({self._spend.release!r}, {self._spend.epoch!r}, {self.state})"
-
-
-_CONTRADICTIONS = ({"refunded", "commit"}, {"committed", "refund"})
-_PAST = {"commit": "committed", "refund": "refunded"}
-
-
-def _needed(loss: Loss, budget: Budget, like: Loss | None) -> float:
-    """About the least ε whose filter holds a loss, from above; infinite where δ forbids it."""
-    low, high = max(budget.epsilon, 1e-9), loss.pure + loss.epsilon(budget.delta) + 1.0
-    for _ in range(8):
-        if math.isfinite(high) and Filter(high, budget.delta, like).holds(loss):
-            break
-        high *= 2
-    else:
-        return math.inf
-    while high - low > 1e-4 * high:
-        middle = (low + high) / 2
-        held = Filter(middle, budget.delta, like).holds(loss)
-        low, high = (low, middle) if held else (middle, high)
-    return high
+_CONTRADICTIONS = (
+    {"refunded", "commit"},
+    {"refunded", "draw"},
+    {"committed", "refund"},
+    {"drawing", "refund"},
+)
+_PAST = {"commit": "committed", "refund": "refunded", "draw": "drawn from"}
 
 
 def _other(held: Spend, spend: Spend) -> str:

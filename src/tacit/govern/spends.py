@@ -6,15 +6,17 @@ import math
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
-from tacit.errors import PrivacyError
+from tacit.errors import PrivacyError, StoreError
 from tacit.privacy.loss import Loss, compose
 from tacit.privacy.mechanism import Claim
 from tacit.store.control import Record
 from tacit.values import fingerprint
 
-State = Literal["reserved", "committed", "refunded"]
+State = Literal["reserved", "drawing", "committed", "refunded"]
+OPEN: Final = ("reserved", "drawing")
+"""The states of what counts, and was not committed yet."""
 
 
 class Touched(NamedTuple):
@@ -109,7 +111,8 @@ def check_touched(touched: Sequence[Touched], where: str) -> tuple[Touched, ...]
 
 
 def folded(record: Record, spends: Mapping[tuple[str, str], Spend]) -> Spend:
-    """The spend as it stands after this record."""
+    """The spend as it stands after this record. Raises StoreError T708 for one that is unknown: it
+    could be a spend."""
     event, body = record.body["event"], record.body
     if event == "reserve":
         return spend_of(record)
@@ -118,7 +121,16 @@ def folded(record: Record, spends: Mapping[tuple[str, str], Spend]) -> Spend:
         return replace(held, state="committed", result=body["result"])
     if event == "extend":
         return replace(held, touched=touched_of(body))
-    return replace(held, state="refunded")
+    if event == "draw":
+        return replace(held, state="drawing")
+    if event == "refund":
+        return replace(held, state="refunded")
+    raise StoreError(
+        f"the ledger has a line that says {event!r}, which this release of Tacit does not read",
+        code="T708",
+        where=f"record {record.sequence}",
+        fix="use the release of Tacit that wrote it",
+    )
 
 
 def spenders(spends: Sequence[Spend], delta: float) -> list[str]:

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 
 from tacit.errors import DataError
 from tacit.live.feed import Feed
-from tacit.store.files import ARROW, convert
+from tacit.store.files import ARROW, UNITS, convert, of_unit, other_unit, strange
 from tacit.values import Type
 
 Pushed: TypeAlias = pa.Table | Sequence[Mapping[str, Any]]
@@ -36,45 +36,73 @@ class Accepted:
     rejected: list[Rejected]
 
 
-def accept(feed: Feed, rows: Pushed) -> Accepted:
+def accept(feed: Feed, rows: Pushed, *, unit: str | None = None, refuse: bool = False) -> Accepted:
     """Rows as a table of the declared columns; other columns are left out.
 
     A table must have every column, of its type: DataError T391 otherwise. Of rows as mappings,
     those that do not fit are rejected, each by itself; a column that a row lacks is null, unless
     the row has another in its place. Rows that belong to nobody are rejected: no erasure would
     find them.
+
+    ``unit`` is that of moments that are whole numbers. Where it is not said, it is the µs, and a
+    row whose time is none of our days as such is rejected, as the lake does; where most are, they
+    are no mistakes of rows: with ``refuse`` that is DataError T348.
     """
     if isinstance(rows, pa.Table):
-        return _owned(feed, Accepted(_table(feed, rows), list(range(rows.num_rows)), []))
-    try:
-        return _owned(feed, Accepted(_listed(feed, rows), list(range(len(rows))), []))
-    except _UNFIT:
-        return _owned(feed, _one_by_one(feed, rows))
+        found = Accepted(_table(feed, rows, unit), list(range(rows.num_rows)), [])
+    else:
+        try:
+            found = Accepted(_listed(feed, rows, unit), list(range(len(rows))), [])
+        except _UNFIT:
+            found = _one_by_one(feed, rows, unit)
+    return _owned(feed, found if unit is not None else _of_our_days(feed, found, rows, refuse))
+
+
+def _of_our_days(feed: Feed, found: Accepted, rows: Pushed, refuse: bool) -> Accepted:
+    """Without the rows whose times are whole numbers of another unit than the µs."""
+    odd = strange(found.table[feed.time]).fill_null(False)
+    if isinstance(rows, pa.Table):
+        if not pa.types.is_int64(rows.schema.field(feed.time).type):
+            return found
+    elif pc.any(odd).as_py():
+        whole = [type(rows[place].get(feed.time)) is int for place in found.places]
+        odd = pc.and_(odd, pa.array(whole))
+    count = pc.sum(odd).as_py() or 0
+    if not count:
+        return found
+    if refuse and 2 * count > len(odd):
+        raise other_unit(count, len(odd), f"{feed.name}, column {feed.time!r}")
+    return _without(
+        found, odd, "its time is no microsecond between 1990 and 2100: another unit? (T348)"
+    )
 
 
 def _owned(feed: Feed, found: Accepted) -> Accepted:
     """Without the rows whose person is null."""
     for column in feed.required:
-        there = pc.is_valid(found.table[column])
-        gone = pc.indices_nonzero(pc.invert(there))
-        nobody = gone.to_pylist()
-        if nobody:
-            lost = found.table.take(gone).to_pylist()
-            reason = f"the row has no {column}: it belongs to nobody"
-            rejected = [
-                Rejected(found.places[i], reason, dump(row))
-                for i, row in zip(nobody, lost, strict=True)
-            ]
-            kept = pc.indices_nonzero(there)  # an array: an empty list would have no type
-            places = [found.places[i] for i in kept.to_pylist()]
-            found = Accepted(found.table.take(kept), places, found.rejected + rejected)
+        gone = pc.invert(pc.is_valid(found.table[column]))
+        found = _without(found, gone, f"the row has no {column}: it belongs to nobody")
     return found
+
+
+def _without(found: Accepted, gone: pa.ChunkedArray, reason: str) -> Accepted:
+    """Without some rows, which are rejected."""
+    lost = pc.indices_nonzero(gone)
+    if not len(lost):
+        return found
+    rejected = [
+        Rejected(found.places[i], reason, dump(row))
+        for i, row in zip(lost.to_pylist(), found.table.take(lost).to_pylist(), strict=True)
+    ]
+    kept = pc.indices_nonzero(pc.invert(gone))  # an array: an empty list would have no type
+    places = [found.places[i] for i in kept.to_pylist()]
+    return Accepted(found.table.take(kept), places, found.rejected + rejected)
 
 
 _UNFIT = (pa.ArrowException, DataError, TypeError, ValueError, AttributeError, OverflowError)
 
 
-def _table(feed: Feed, rows: pa.Table) -> pa.Table:
+def _table(feed: Feed, rows: pa.Table, unit: str | None) -> pa.Table:
     columns = []
     for name, kind in feed.schema.items():
         found = rows.schema.get_all_field_indices(name)
@@ -86,13 +114,15 @@ def _table(feed: Feed, rows: pa.Table) -> pa.Table:
                 fix="push every column of the source, each once; null where there is no value",
             )
         try:
-            columns.append(convert(rows.column(found[0]), name, kind, f"{feed.name}.{name}"))
+            column = convert(rows.column(found[0]), name, kind, f"{feed.name}.{name}")
+            whole = kind is Type.TIME and pa.types.is_int64(rows.schema.field(found[0]).type)
+            columns.append(of_unit(column, unit) if whole and unit not in (None, "us") else column)
         except DataError as error:
             raise DataError(error.message, code="T391", where=error.where, fix=error.fix) from None
     return pa.table(columns, names=list(feed.schema))
 
 
-def _listed(feed: Feed, rows: Iterable[Mapping[str, Any]]) -> pa.Table:
+def _listed(feed: Feed, rows: Iterable[Mapping[str, Any]], unit: str | None) -> pa.Table:
     held = list(rows)
     for row in held:
         lacking, unknown = feed.schema.keys() - row.keys(), row.keys() - feed.schema.keys()
@@ -105,6 +135,12 @@ def _listed(feed: Feed, rows: Iterable[Mapping[str, Any]]) -> pa.Table:
             values = [
                 value if isinstance(value, int | None) else _moment(value) for value in values
             ]
+            if unit not in (None, "us"):
+                given = (row.get(name) for row in held)
+                pairs = zip(values, given, strict=True)
+                values = [
+                    v if v is None or type(g) is not int else _of_unit(v, unit) for v, g in pairs
+                ]
         if kind in (Type.INT, Type.TIME) and any(type(v) not in _WHOLE for v in values):
             raise TypeError(f"{name} is {kind}")
         arrays.append(pa.array(values, ARROW[kind]))
@@ -112,6 +148,11 @@ def _listed(feed: Feed, rows: Iterable[Mapping[str, Any]]) -> pa.Table:
 
 
 _WHOLE = (int, type(None))
+
+
+def _of_unit(value: int, unit: str) -> int:
+    """A whole number of a unit, in µs; nanoseconds are floored."""
+    return value // 1000 if unit == "ns" else value * UNITS[unit]
 
 
 def _moment(value: Any) -> int:
@@ -127,11 +168,11 @@ def _moment(value: Any) -> int:
     return int(pc.cast(scalar, pa.timestamp("us", scalar.type.tz)).cast(pa.int64()).as_py())
 
 
-def _one_by_one(feed: Feed, rows: Sequence[Mapping[str, Any]]) -> Accepted:
+def _one_by_one(feed: Feed, rows: Sequence[Mapping[str, Any]], unit: str | None) -> Accepted:
     tables, places, rejected = [], [], []
     for place, row in enumerate(rows):
         try:
-            tables.append(_listed(feed, [row]))
+            tables.append(_listed(feed, [row], unit))
             places.append(place)
         except _UNFIT as error:
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__

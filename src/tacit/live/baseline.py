@@ -27,7 +27,8 @@ import pyarrow as pa
 
 from tacit.errors import StoreError
 from tacit.live.accept import accept
-from tacit.live.online import PUSHED, Entry, Online, baseline_ids, in_batches
+from tacit.live.journal import Entry
+from tacit.live.online import PUSHED, Online, baseline_ids, in_batches
 from tacit.live.place import Mark, Standing, digest, mark_key, read_mark, versioned
 from tacit.live.seen import digests
 from tacit.store.online.base import Changing
@@ -59,7 +60,7 @@ class Baseline:
         return kept
 
     def _add(self, rows: pa.Table, now: int, ids: str | None) -> int:
-        table = accept(self._source.feed, rows).table
+        table = accept(self._source.feed, rows, unit="us").table  # as rows are, once read
         with self.online.backend.change() as store:
             self._standing(store)
             if ids is not None:

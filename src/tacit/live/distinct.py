@@ -67,12 +67,15 @@ class Occurring:
         cell = form.cells[i]
         words = (masks >> (32 + i % 32)) & 1 if cell < 0 else rows.rows[:, cell]
         found: Array = np.full(len(words), _NONE, np.int64)
-        distinct, places = np.unique(words[kept], return_inverse=True)
+        if form.kinds[i] == TEXT:  # a cell is the place of its text
+            values: Sequence[Any] = rows.texts
+            places = words[kept]
+        else:
+            distinct, places = np.unique(words[kept], return_inverse=True)
+            values = [rows.value(slot.value, word) for word in distinct.tolist()]
         known, fresh = self.codes, len(self.codes)
         numbers = []
-        texts = rows.texts if form.kinds[i] == TEXT else None
-        for word in distinct.tolist():
-            value = rows.value(slot.value, word) if texts is None else texts[word]
+        for value in values:
             number = known.get(value, _NONE)
             if number == _NONE:
                 number, fresh = fresh, fresh + 1

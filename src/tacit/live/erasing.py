@@ -23,12 +23,13 @@ import pyarrow as pa
 
 from tacit.aggregates.columns import Array
 from tacit.live import kernels
-from tacit.live.feed import key_parts, owner_word, split_key
+from tacit.live.chosen import check_key
+from tacit.live.feed import key_parts, owner_words, split_key
 from tacit.live.form import CUT, HEADER, ROWS, SEALED, Form
 from tacit.live.heavy import Segments, damaged
-from tacit.live.online import Entry, Online, in_batches
+from tacit.live.journal import Entry
+from tacit.live.online import Online, in_batches
 from tacit.live.place import Place, digest
-from tacit.live.reader import check_key
 from tacit.live.writer import seal
 from tacit.store.online.base import Changing
 from tacit.values import Type
@@ -104,7 +105,7 @@ def _erase_view(
         with online.backend.change() as store:
             found.keys += sum(_remove(store, segments, place, key) for key in parts)
         return
-    owners = np.array([owner_word(online.salt, person) for person in people], np.int64)
+    owners = np.array(owner_words(online.salt, people), np.int64)
     owned = set(parts)
     hold = any(owner in columns for owner in form.owners)
     if not named and not hold:

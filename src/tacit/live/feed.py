@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from hashlib import blake2b
@@ -31,6 +31,7 @@ class Feed:
         people: the columns that hold keys of people, by entity.
         keep: how long each signal's rows may be kept, µs; None is for ever.
         baseline: whether a baseline must be there before anything is answered.
+        unit: of moments that come as whole numbers; None where it is not said, and is the µs.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Feed:
     people: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     keep: Mapping[str, int | None] = field(default_factory=dict)
     baseline: bool = False
+    unit: str | None = None
 
     @property
     def required(self) -> tuple[str, ...]:
@@ -113,9 +115,11 @@ def split_key(key: bytes, parts: int) -> list[bytes]:
     return found
 
 
-def owner_word(salt: bytes, value: object) -> int:
-    """64 bits that stand for a person in rows whose key does not name them; never 0."""
-    raw = f"{type(value).__name__}:{value}".encode()
-    return (
-        int.from_bytes(blake2b(raw, key=salt, digest_size=8).digest(), "little", signed=True) or 1
-    )
+def owner_words(salt: bytes, values: Iterable[object]) -> list[int]:
+    """Of each, 64 bits that stand for a person in rows whose key does not name them; never 0."""
+    started, found = blake2b(key=salt, digest_size=8), []
+    for value in values:
+        word = started.copy()
+        word.update(f"{type(value).__name__}:{value}".encode())
+        found.append(int.from_bytes(word.digest(), "little", signed=True) or 1)
+    return found

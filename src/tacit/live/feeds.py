@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 
 import pyarrow as pa
@@ -26,13 +26,16 @@ def fresh_window(signal: str) -> str:
 
 
 def feeds_of(
-    plan: Plan, content: Callable[[str], pa.Table], baselines: Collection[str] = ()
+    plan: Plan,
+    content: Callable[[str], pa.Table],
+    baselines: Collection[str] = (),
+    units: Mapping[str, str | None] | None = None,
 ) -> tuple[Feed, ...]:
     """Every source of events with a signal in the cloud, outcomes and vectors left out.
 
     A signal that states a freshness has a second window beside it, of what contributes to it and is
     no older. ``content`` gives the rows of a content table; ``baselines`` names the sources of
-    which nothing is answered before a baseline is there.
+    which nothing is answered before a baseline is there; ``units`` are those of sources' moments.
     """
     views: dict[str, list[View]] = {}
     for view in plan.views:
@@ -64,6 +67,7 @@ def feeds_of(
                 {entity: tuple(titles) for entity, titles in people.items()},
                 {s: plan.label(Port(node, "value")).retention for s, node in nodes.items()},
                 name in baselines,
+                (units or {}).get(name),
             )
         )
     return tuple(feeds)

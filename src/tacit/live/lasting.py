@@ -8,18 +8,39 @@ stands) that is all an answer depends on.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 from numba import njit
 
 from tacit.aggregates.columns import Array
 from tacit.live.form import HEADER, LEAST, MOST, ROWS
-from tacit.live.heavy import Sealed
 from tacit.live.scan import rows_before
+from tacit.live.sealed import Sealed
+
+Sources: TypeAlias = tuple[tuple[str, tuple[int, bool]], ...]
+Heads: TypeAlias = tuple[tuple[bytes, bytes | None], ...]
 
 
-@dataclass
+class Made(Protocol):
+    """What an answer was made of, as `Trace` tells it: each source with its version and whether it
+    was stale, each stored key with the `header` of what lay there."""
+
+    @property
+    def sources(self) -> Sources: ...
+
+    @property
+    def heads(self) -> Heads: ...
+
+
+class Parts(NamedTuple):
+    """That by itself."""
+
+    sources: Sources
+    heads: Heads
+
+
+@dataclass(slots=True)
 class Trace:
     """What an answer was made of; it is gathered while it is read.
 
@@ -35,9 +56,20 @@ class Trace:
     sources: dict[str, tuple[int, bool]] = field(default_factory=dict)
     ages: dict[int, int] = field(default_factory=dict)
 
+    def made(self) -> Parts:
+        """What of it is to be kept."""
+        heads = tuple([(key, header(raw)) for key, raw in self.heads.items()])
+        return Parts(tuple(self.sources.items()), heads)
+
     def by(self, moment: int) -> None:
         """It may be another at this moment."""
-        self.until = min(self.until, moment)
+        if moment < self.until:
+            self.until = moment
+
+
+def header(raw: bytes | None) -> bytes | None:
+    """What tells a head from any other of its key: its checksum, counts, cut and stamp."""
+    return None if raw is None else raw[: 8 * HEADER]
 
 
 @njit(cache=True, nogil=True)
@@ -101,8 +133,11 @@ def sealed_lasts(
             if rows is None:
                 return at
             found = int(rows.rows[rows.before(at), 0]) + 1
-    places: Any = np.searchsorted(highs, starts).tolist()
-    for w, (start, place) in enumerate(zip(starts.tolist(), places, strict=True)):
+    different = set(
+        zip(starts.tolist(), lengths.tolist(), hops.tolist(), keeps.tolist(), strict=True)
+    )
+    for start, length, hop, keep in different:
+        place = int(np.searchsorted(highs, start))
         if start == LEAST or place == len(tiles) or tiles[place].low >= at:
             continue
         tile = tiles[place]
@@ -113,5 +148,5 @@ def sealed_lasts(
                 return at
             time = int(rows.rows[rows.before(start), 0])
         if time < at:
-            found = min(found, int(leaves(time, int(lengths[w]), int(hops[w]), int(keeps[w]))))
+            found = min(found, int(leaves(time, length, hop, keep)))
     return found

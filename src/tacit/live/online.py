@@ -1,7 +1,8 @@
 """The online store: events in, values out, one meaning (docs/live.md).
 
 `push` is durable when it returns: rows, what they do to every view, how far their stream was taken
-and which ids were seen are one change of the backend. `lookup` makes readers. `Rebase` in
+and which ids were seen are one change of the backend; pushes that come together are made as one
+(`live.together`). `lookup` makes readers. `Rebase` in
 `live.baseline` builds a version from batch rows; `live.erasing` removes people.
 """
 
@@ -17,12 +18,13 @@ import numpy as np
 import pyarrow as pa
 
 from tacit.aggregates.columns import Array
-from tacit.errors import DataError, StoreError
+from tacit.errors import DataError, StoreError, TacitError
 from tacit.live import kernels
 from tacit.live.accept import Accepted, Pushed, Rejected, accept, dump
 from tacit.live.feed import Feed
 from tacit.live.form import EXTRA, HEADER, ROWS, SEALED, Form
 from tacit.live.heavy import Segments
+from tacit.live.journal import Entry
 from tacit.live.place import (
     SALT,
     Mark,
@@ -32,13 +34,14 @@ from tacit.live.place import (
     mark_key,
     read_mark,
 )
-from tacit.live.prepare import Preparer
+from tacit.live.prepare import Prepared, Preparer
 from tacit.live.reader import Lookup, foreign
 from tacit.live.seen import Seen, digests
+from tacit.live.together import Together
 from tacit.live.writer import Written, cut_of, seal, write
 from tacit.privacy.randomness import system
 from tacit.store.files import SKEW
-from tacit.store.online.base import Backend, Changing
+from tacit.store.online.base import Backend, Changing, Reading
 from tacit.values import DAY, HOUR
 
 PUSHED = "push"
@@ -93,6 +96,20 @@ class _Source:
     preparers: list[Preparer]
 
 
+@dataclass(frozen=True, slots=True)
+class _Given:
+    """A push, ready to be taken in: what can be done before its turn is done."""
+
+    source: _Source
+    accepted: Accepted
+    ids: Array | None
+    batch: Array | None
+    taken: Taken | None
+    rejected: Sequence[Rejected]
+    prepared: Sequence[Prepared] | None
+    now: int
+
+
 @dataclass(frozen=True)
 class Settings:
     """How a store keeps.
@@ -126,6 +143,7 @@ class Online:
     ) -> None:
         self.backend = backend
         self.settings = Settings() if settings is None else settings
+        self._together = Together(backend)
         self.salt = self._salt()
         self.sources = {
             feed.name: _Source(
@@ -135,11 +153,20 @@ class Online:
             )
             for feed in feeds
         }
-        with backend.change() as store:
-            for name in self.sources:
-                self._begin(store, name)
+        # Who opens a store that is there changes nothing, and waits for nobody who does: a copy, a
+        # long push, or the lease of a process that was killed.
+        with backend.read() as store:
+            begun = all(self._first(store, name) is None for name in self.sources)
+        if not begun:
+            with backend.change() as store:
+                first = (self._first(store, name) for name in self.sources)
+                store.put([item for item in first if item is not None])
 
     def _salt(self) -> bytes:
+        with self.backend.read() as reading:
+            found = reading.get([SALT])[0]
+        if found is not None:
+            return found
         with self.backend.change() as store:
             found = store.get([SALT])[0]
             if found is None:
@@ -147,13 +174,14 @@ class Online:
                 store.put([(SALT, found)])
             return found
 
-    def _begin(self, store: Changing, name: str) -> None:
-        """A source that needs no baseline has a first version at once."""
+    def _first(self, store: Reading, name: str) -> tuple[bytes, bytes] | None:
+        """A source that needs no baseline has a first version at once: what is stored of it then;
+        None where it needs one, or has one."""
         feed = self.source(name).feed
         standing = Standing.read(store, name)
-        if not standing.version and not feed.baseline:
-            standing = replace(standing, version=1, meaning=feed.meaning)
-            store.put([standing.item(name)])
+        if standing.version or feed.baseline:
+            return None
+        return replace(standing, version=1, meaning=feed.meaning).item(name)
 
     def source(self, name: str) -> _Source:
         """A source of the store. Raises DataError T392 for one that it does not take."""
@@ -185,32 +213,53 @@ class Online:
         ``ids`` names the column that identifies an event, or gives the ids: one that was seen is
         a duplicate. ``batch`` identifies the whole push. ``taken`` says how far a stream is taken,
         ``rejected`` what of it were no rows. Raises DataError T391 for a table that does not fit,
-        T392 for an unknown source; StoreError as the backend's `change`.
+        T348 for times of another unit, T392 for an unknown source; StoreError as the backend's
+        `change`.
         """
         source = self.source(name)
-        accepted = accept(source.feed, rows)
-        marks = self._ids(name, rows, accepted, ids)
-        with self.backend.change() as store:
-            standing = Standing.read(store, name)
-            self._check(standing, source.feed)
-            standing.number += 1
-            position = standing.number
-            if taken is not None:
-                self._take(store, name, taken)
-            new = np.ones(accepted.table.num_rows, np.bool_)
-            if batch is not None:
-                each = digests(self.salt, f"{name} batch", [batch])
-                first = bool(self._fresh(store, standing, name, each, now)[0])
-                new &= first
-                if not first:  # what of it was no row is in quarantine already
-                    accepted, rejected = replace(accepted, rejected=[]), ()
-            if marks is not None and new.any():
-                new &= self._fresh(store, standing, name, marks, now)
-            receipt = self._apply(
-                store, source, standing, accepted, new, now, taken, rejected, position, marks
-            )
-            standing.progress = max(standing.progress, now)
-            store.put([standing.item(name)])
+        # A stream goes on past rows of another unit, which wait in quarantine; a push is refused.
+        accepted = accept(source.feed, rows, unit=source.feed.unit, refuse=taken is None)
+        given = _Given(
+            source,
+            accepted,
+            self._ids(name, rows, accepted, ids),
+            None if batch is None else digests(self.salt, f"{name} batch", [batch]),
+            taken,
+            rejected,
+            self._prepared(source, accepted.table),
+            now,
+        )
+        return self._together.run(lambda store: self._take_in(store, given))
+
+    def _prepared(self, source: _Source, table: pa.Table) -> list[Prepared] | None:
+        """The rows of every view, as far as can be told before it is known which of them are new:
+        others need not wait meanwhile."""
+        try:
+            return [prepare(table) for prepare in source.preparers]
+        except TacitError:  # it is met again where the rows are merged, if they are
+            return None
+
+    def _take_in(self, store: Changing, given: _Given) -> Receipt:
+        """A push, within a change of the backend."""
+        name, accepted, now = given.source.feed.name, given.accepted, given.now
+        standing = Standing.read(store, name)
+        self._check(standing, given.source.feed)
+        standing.number += 1
+        position = standing.number
+        if given.taken is not None:
+            self._take(store, name, given.taken)
+        new = np.ones(accepted.table.num_rows, np.bool_)
+        rejected = [*accepted.rejected, *given.rejected]
+        if given.batch is not None:
+            first = bool(self._fresh(store, standing, name, given.batch, now)[0])
+            new &= first
+            if not first:  # what of it was no row is in quarantine already
+                rejected = []
+        if given.ids is not None and new.any():
+            new &= self._fresh(store, standing, name, given.ids, now)
+        receipt = self._apply(store, standing, given, new, rejected, position)
+        standing.progress = max(standing.progress, now)
+        store.put([standing.item(name)])
         return receipt
 
     def _ids(
@@ -263,21 +312,18 @@ class Online:
     def _apply(
         self,
         store: Changing,
-        source: _Source,
         standing: Standing,
-        accepted: Accepted,
+        given: _Given,
         new: Any,
-        now: int,
-        taken: Taken | None,
-        rejected: Sequence[Rejected],
+        out: list[Rejected],
         position: int,
-        ids: Array | None,
     ) -> Receipt:
-        feed, table = source.feed, accepted.table
+        source, taken, ids, now = given.source, given.taken, given.ids, given.now
+        feed, accepted = source.feed, given.accepted
+        table = accepted.table
         duplicates = int(len(new) - new.sum())
         at = table[feed.time].fill_null(0).to_numpy()
         ahead = new & (at > now + self.settings.skew)
-        out = [*accepted.rejected, *rejected]
         for k in np.flatnonzero(ahead).tolist():
             reason = f"dated {(int(at[k]) - now) // 1_000_000} s in the future"
             out.append(Rejected(k, reason, dump(table.slice(k, 1).to_pylist()[0])))
@@ -287,7 +333,8 @@ class Online:
         if fresh.num_rows:
             parked = not standing.version
             if standing.version:
-                late, refused = self.merge(store, source, standing.version, fresh, now)
+                ready = given.prepared if kept.all() else None
+                late, refused = self.merge(store, source, standing.version, fresh, now, ready)
                 out += refused
             if parked or standing.building:
                 stream = PUSHED if taken is None else taken.stream
@@ -306,14 +353,21 @@ class Online:
         return receipt
 
     def merge(
-        self, store: Changing, source: _Source, version: int, table: pa.Table, now: int
+        self,
+        store: Changing,
+        source: _Source,
+        version: int,
+        table: pa.Table,
+        now: int,
+        prepared: Sequence[Prepared] | None = None,
     ) -> tuple[int, list[Rejected]]:
-        """Rows into every view of a version; how many were too late for all, and the refused."""
+        """Rows into every view of a version; how many were too late for all, and the refused.
+        ``prepared`` are the same rows, where somebody prepared them already."""
         cut, refused = 2**63, []
-        for segments, prepare in zip(source.segments, source.preparers, strict=True):
+        ready = prepared or [prepare(table) for prepare in source.preparers]
+        for segments, rows in zip(source.segments, ready, strict=True):
             view = segments.form.view
             place = Place.of(source.feed.name, version, view.name)
-            rows = prepare(table)
             done: Written = write(store, segments, place, rows, now, self.settings.slack)
             cut = min(cut, done.cut)
             for key in done.refused:
@@ -456,38 +510,4 @@ def baseline_ids(name: str, version: int) -> Seen:
     return Seen(b"v" + digest(name) + version.to_bytes(4, "big"))
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """Rows that wait in the journal, and where in their stream they stood."""
-
-    stream: str
-    positions: list[tuple[int, ...]]
-    table: pa.Table
-    ids: Array | None = None
-
-    def dump(self) -> bytes:
-        sink = pa.BufferOutputStream()
-        said = {"stream": self.stream, "positions": json.dumps(self.positions)}
-        table = self.table
-        if self.ids is not None:
-            table = table.append_column(_ID, pa.array(self.ids.tolist(), pa.binary()))
-        table = table.replace_schema_metadata(said)
-        with pa.ipc.new_stream(sink, table.schema) as writer:
-            writer.write_table(table)
-        raw: bytes = sink.getvalue().to_pybytes()
-        return raw
-
-    @classmethod
-    def load(cls, raw: bytes) -> Entry:
-        table = pa.ipc.open_stream(raw).read_all()
-        said = table.schema.metadata
-        positions = [tuple(each) for each in json.loads(said[b"positions"])]
-        ids = None
-        if _ID in table.column_names:
-            ids = np.array(table[_ID].to_pylist(), "S16")
-            table = table.drop_columns([_ID])
-        return cls(said[b"stream"].decode(), positions, table.replace_schema_metadata(None), ids)
-
-
-_ID = "\0id"  # no declared column is called so
 QUARANTINED = struct.Struct("<q")

@@ -12,6 +12,7 @@
     d SOURCE VERSION VIEW h KEY          a head
     d SOURCE VERSION VIEW i KEY          the index of a heavy key
     d SOURCE VERSION VIEW s KEY NAME     a segment of one
+    r, t METRIC PURPOSE  released numbers; with d, their cells (`live.released`)
     s                    the store's salt
 
 Names of sources, streams and views are digests of 6 bytes, versions and numbers big-endian.
@@ -110,14 +111,9 @@ def standing_key(source: str) -> bytes:
     return b"m" + digest(source)
 
 
-def look(raw: bytes | None) -> tuple[int, int]:
+def glance(raw: bytes | None) -> tuple[int, int]:
     """Version and progress, of what is stored of a source's standing."""
     return (0, -(2**63)) if raw is None else _STANDING.unpack_from(raw)
-
-
-def glance(store: Reading, source: str) -> tuple[int, int]:
-    """Version and progress of a source."""
-    return look(store.get([standing_key(source)])[0])
 
 
 @dataclass(frozen=True, slots=True)

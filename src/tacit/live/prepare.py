@@ -21,7 +21,7 @@ from tacit.aggregates.kernels import bucket_order
 from tacit.declare.expression import parse
 from tacit.engines.base import ARROW, column_types, moments_whole
 from tacit.errors import EngineError
-from tacit.live.feed import Feed, join_parts, key_parts, owner_word, part_bytes
+from tacit.live.feed import LONG, Feed, join_parts, key_parts, owner_words, part_bytes
 from tacit.live.form import BOOL, FLOAT, TEXT, Form
 from tacit.operations import Computed
 from tacit.plan.sql import DUCKDB, view_select
@@ -109,11 +109,10 @@ class Preparer:
             ranks = np.empty(len(by_text), np.int64)
             ranks[by_text] = np.arange(len(by_text))
             texts = encoded.dictionary.take(pa.array(by_text)).to_pylist()
-            keys = [part_bytes(raw, 1) for raw in texts]
             found = ranks[encoded.indices.to_numpy()] if size else np.zeros(0, np.int64)
-            if any(key[0] for key in keys):  # digests are out of order
-                return _ascending(found, keys)
-            return found, keys
+            if max(map(len, texts), default=0) > LONG:  # digests are out of order
+                return _ascending(found, [part_bytes(raw, 1) for raw in texts])
+            return found, [b"\x00" + raw for raw in texts]
         codes, distinct = np.zeros(size, np.int64), [()]
         for column in columns:
             encoded = column.dictionary_encode()
@@ -171,7 +170,7 @@ class Preparer:
 
     def _owners(self, column: pa.Array) -> Array:
         encoded = column.dictionary_encode()
-        words = [owner_word(self.salt, value) for value in encoded.dictionary.to_pylist()]
+        words = owner_words(self.salt, encoded.dictionary.to_pylist())
         found: Array = np.array([*words, 0], np.int64)
         whose: Array = found[encoded.indices.fill_null(len(words)).to_numpy()]
         return whose

@@ -1,22 +1,20 @@
 """Compiled loops over blobs: what windows see of their rows, and the results of the common ones.
 
 For each (value, filter) the rows are passed once, from the newest back, and each window takes what
-has gathered when the pass reaches its start. Float sums are kept as Shewchuk expansions (Adaptive
-Precision Floating-Point Arithmetic, 1997, §2.4): a few doubles whose sum is the exact sum; so that
-what comes out equals the algebra's exact states. What this cannot hold (more than 8 parts, huge
-values) is marked HARD and left to the algebra.
+has gathered when the pass reaches its start. Float sums are kept as expansions (`live.expansion`),
+so that what comes out equals the algebra's exact states. What this cannot hold (more than 8 parts,
+huge values) is marked HARD and left to the algebra.
 """
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
 from numba import njit
 
-from tacit.live.form import CUT, EXTRA, FLOAT, HEADER, LEAST, ROWS, SEALED
-from tacit.live.kernels import FINE, _has, state_of
+from tacit.live.expansion import add, quotient, rounded
+from tacit.live.form import FLOAT, HEADER, LEAST, ROWS, TEXT, TEXTS
 
 COUNT, HIGH, LOW, ABOVE, BELOW, MIN, MAX, FIRST_AT, FIRST, LAST_AT, LAST, DISTINCT = range(12)
 DIFFICULT, PARTS, PART = 12, 13, 14
@@ -35,9 +33,6 @@ OPS = ("count", "sum", "mean", "min", "max", "first", "last", "distinct", "since
     range(10)
 )
 _HUGE = 2.0**960
-ABSENT, LIGHT, HEAVY, BAD, ALIEN, EARLY = range(6)
-"""What a key is: unknown, answered here, in segments, damaged, of another meaning, asked too far
-in the past."""
 
 
 @njit(cache=True, nogil=True)
@@ -62,35 +57,15 @@ def ordered(word: int, kind: int) -> Any:
 
 
 @njit(cache=True, nogil=True)
-def _float(word: int, holder: Any) -> float:
+def to_float(word: int, holder: Any) -> float:
     holder[0] = word
     return np.float64(holder.view(np.float64)[0])
 
 
 @njit(cache=True, nogil=True)
-def _word(number: float, holder: Any) -> Any:
+def to_word(number: float, holder: Any) -> Any:
     holder.view(np.float64)[0] = number
     return np.int64(holder[0])
-
-
-@njit(cache=True, nogil=True)
-def _add(parts: Any, count: int, x: float) -> int:
-    """Adds to an expansion: Shewchuk's GROW-EXPANSION, zeros dropped. How many parts it has now."""
-    kept = 0
-    for j in range(count):
-        y = parts[j]
-        if abs(x) < abs(y):
-            x, y = y, x
-        high = x + y
-        low = y - (high - x)
-        if low != 0.0:
-            parts[kept] = low
-            kept += 1
-        x = high
-    if x != 0.0:
-        parts[kept] = x
-        kept += 1
-    return kept
 
 
 @njit(cache=True, nogil=True)
@@ -125,35 +100,47 @@ def gather(
 
     ``starts`` are the windows' first moments, descending; ``out`` has a row for each.
     """
+    if value < 0 and where < 0:
+        _number(words, width, end, starts, out)
+        return
     kind = kinds[value] if value >= 0 else 0
     cell = cells[value] if value >= 0 else -1
+    mask, bit = 1 + max(value, 0) // 32, max(value, 0) % 32
+    passing, passes = 1 + max(where, 0) // 32, max(where, 0) % 32
+    sums, orders, differs = wants & WANT_SUM, wants & WANT_ORDER, wants & WANT_DISTINCT
     holder = np.zeros(1, np.int64)
     parts = np.zeros(64, np.float64)
+    floats = words.view(np.float64)
     count = high = low = above = below = distinct = difficult = many = 0
     least = most = first_at = first = last_at = last = 0
-    size = 16
-    while size < 2 * end:
-        size *= 2
-    table = np.empty(size if wants & WANT_DISTINCT else 1, np.int64)
-    used = np.zeros(size if wants & WANT_DISTINCT else 1, np.bool_)
+    size = 1
+    if differs and kind == TEXT:  # a text's number is its place
+        size = words[TEXTS]
+    elif differs:
+        size = 16
+        while size < 2 * end:
+            size *= 2
+    table = np.empty(size if differs and kind != TEXT else 1, np.int64)
+    used = np.zeros(size, np.bool_)
     i = end
     for w in range(starts.size):
         stop = rows_before(words, width, starts[w])
         while i > stop:
             i -= 1
-            row = words[HEADER + i * width : HEADER + (i + 1) * width]
-            if where >= 0 and (row[1 + where // 32] >> (where % 32)) & 0x100000001 != 0x100000001:
+            row = HEADER + i * width
+            if where >= 0 and (words[row + passing] >> passes) & 0x100000001 != 0x100000001:
                 continue
             word = 1
             if value >= 0:
-                if not _has(row, value):
+                flags = words[row + mask] >> bit
+                if flags & 1 == 0:
                     continue
-                word = row[cell] if cell >= 0 else (row[1 + value // 32] >> (32 + value % 32)) & 1
-            at = row[0]
+                word = words[row + cell] if cell >= 0 else (flags >> 32) & 1
+            at = words[row]
             count += 1
-            if wants & WANT_SUM:
+            if sums:
                 if kind == FLOAT:
-                    number = _float(word, holder)
+                    number = floats[row + cell]
                     if np.isinf(number):
                         if number > 0:
                             above += 1
@@ -162,11 +149,11 @@ def gather(
                     elif abs(number) > _HUGE or many > 60:
                         difficult = 1
                     else:
-                        many = _add(parts, many, number)
+                        many = add(parts, many, number)
                 else:
                     high += word >> 32
                     low += word & 0xFFFFFFFF
-            if wants & WANT_ORDER:
+            if orders:
                 rank = ordered(word, kind)
                 if count == 1:
                     least = most = first = last = word
@@ -182,8 +169,12 @@ def gather(
                         last = word
             elif count == 1:
                 last_at = at
-            if wants & WANT_DISTINCT and not _seen(table, used, word):
-                distinct += 1
+            if differs:
+                if kind != TEXT:
+                    distinct += not _seen(table, used, word)
+                elif not used[word]:
+                    used[word] = True
+                    distinct += 1
         found = out[w]
         found[COUNT], found[HIGH], found[LOW] = count, high, low
         found[ABOVE], found[BELOW], found[MIN], found[MAX] = above, below, least, most
@@ -192,72 +183,18 @@ def gather(
         found[DIFFICULT] = 1 if difficult or many > KEPT else 0
         found[PARTS] = many
         for j in range(min(many, KEPT)):
-            found[PART + j] = _word(parts[j], holder)
+            found[PART + j] = to_word(parts[j], holder)
 
 
 @njit(cache=True, nogil=True)
-def _rounded(parts: Any, count: int) -> Any:
-    """The sum of an expansion, rounded once, half to even (as CPython's math.fsum ends)."""
-    if count == 0:
-        return 0.0
-    k = count - 1
-    high, low = parts[k], 0.0
-    while k > 0:
-        x = high
-        k -= 1
-        y = parts[k]
-        high = x + y
-        low = y - (high - x)
-        if low != 0.0:
-            break
-    if k > 0 and ((low < 0 and parts[k - 1] < 0) or (low > 0 and parts[k - 1] > 0)):
-        y = low * 2.0
-        x = high + y
-        if y == x - high:
-            high = x
-    return high
-
-
-@njit(cache=True, nogil=True)
-def _quotient(parts: Any, many: int, count: int) -> Any:
-    """The sum of an expansion over a count, rounded once; whether that is certain.
-
-    A candidate q is right when the exact rest of the sum after q·count is less than half a unit of
-    q times count. The rest comes from an exact product (Dekker 1971), but for a relative error of
-    about 2^-50; what lies that close to the half is not certain. Tiny and huge sums are not either.
-    """
-    total = _rounded(parts, many)
-    n = np.float64(count)
-    if total == 0.0:
-        return 0.0, many == 0
-    if abs(total) > 2.0**900 or abs(total) < 2.0**-800:
-        return 0.0, False
-    q = total / n
-    if count & (count - 1) == 0:  # a power of two only moves the point, of ties too
-        return q, True
-    for _ in range(2):
-        split = 134217729.0 * q
-        q_high = split - (split - q)
-        q_low = q - q_high
-        split = 134217729.0 * n
-        n_high = split - (split - n)
-        n_low = n - n_high
-        product = q * n
-        error = ((q_high * n_high - product) + q_high * n_low + q_low * n_high) + q_low * n_low
-        rest = 0.0
-        for j in range(many - 1, -1, -1):
-            if j == many - 1:
-                rest = (parts[j] - product) - error
-            else:
-                rest += parts[j]
-        fraction, exponent = math.frexp(abs(q))
-        half = math.ldexp(1.0, exponent - 54) * n
-        if fraction == 0.5:  # beneath a power of two the units are half as large
-            half *= 0.5
-        if abs(rest) < half * (1.0 - 1e-9):
-            return q, True
-        q = q + rest / n
-    return q, False
+def _number(words: Any, width: int, end: int, starts: Any, out: Any) -> None:
+    """The same where all rows count, and nothing of them but when the last was."""
+    for w in range(starts.size):
+        count = max(0, end - rows_before(words, width, starts[w]))
+        out[w, :PART] = 0
+        if count:
+            out[w, COUNT] = count
+            out[w, LAST_AT] = words[HEADER + (end - 1) * width]
 
 
 @njit(cache=True, nogil=True)
@@ -289,7 +226,7 @@ def finish(found: Any, op: int, kind: int, at: int, out: Any, parts: Any, holder
         return VALUE if -(2**31) <= high < 2**31 else NONE
     if not -(2**20) <= high < 2**20:
         return HARD
-    out[0] = _word(np.float64((high << 32) | low) / count, holder)
+    out[0] = to_word(np.float64((high << 32) | low) / count, holder)
     return VALUE
 
 
@@ -298,18 +235,18 @@ def _finish_float(found: Any, op: int, out: Any, parts: Any, holder: Any) -> int
     if found[ABOVE] or found[BELOW]:
         if found[ABOVE] and found[BELOW]:
             return NONE
-        out[0] = _word(np.inf if found[ABOVE] else -np.inf, holder)
+        out[0] = to_word(np.inf if found[ABOVE] else -np.inf, holder)
         return VALUE
     if found[DIFFICULT]:
         return HARD
     many = found[PARTS]
     for j in range(many):
-        parts[j] = _float(found[PART + j], holder)
+        parts[j] = to_float(found[PART + j], holder)
     if op == OP_SUM:
-        out[0] = _word(_rounded(parts, many) + 0.0, holder)
+        out[0] = to_word(rounded(parts, many) + 0.0, holder)
         return VALUE
-    mean, certain = _quotient(parts, many, found[COUNT])
-    out[0] = _word(mean + 0.0, holder)
+    mean, certain = quotient(parts, many, found[COUNT])
+    out[0] = to_word(mean + 0.0, holder)
     return VALUE if certain else HARD
 
 
@@ -333,171 +270,3 @@ def find_starts(lengths: Any, hops: Any, keeps: Any, at: int, now: int, starts: 
             earliest = min(earliest, start)
         starts[w] = start
     return np.int64(earliest)
-
-
-@njit(cache=True, nogil=True)
-def answer(
-    blobs: Any,
-    offsets: Any,
-    width: int,
-    stamp: int,
-    kinds: Any,
-    cells: Any,
-    groups: Any,
-    windows: Any,
-    starts: Any,
-    at: int,
-    earliest: int,
-    floor: int,
-    results: Any,
-    states: Any,
-    entities: Any,
-    gathered: Any,
-) -> None:
-    """Every window for every key: ``blobs[offsets[k]:offsets[k+1]]`` is what key k holds.
-
-    ``groups``: value, filter, wants, first and last window; ``windows``: op, whether it is endless;
-    ``starts`` by window, descending within a group. A key with nothing in ``[floor, at)`` is
-    ABSENT: all it has is past every window, or in the future. One that was cut after ``earliest``
-    is EARLY. Fills ``results`` and ``states`` (keys,
-    windows), ``entities`` (keys), and ``gathered`` for the last key.
-    """
-    parts = np.zeros(KEPT, np.float64)
-    holder = np.zeros(1, np.int64)
-    nothing = np.zeros(GATHERED, np.int64)
-    for k in range(offsets.size - 1):
-        words = blobs[offsets[k] : offsets[k + 1]]
-        entities[k] = LIGHT
-        if words.size == 0:
-            entities[k] = ABSENT
-        else:
-            state = state_of(words, width, stamp)
-            if state != FINE:
-                entities[k] = BAD if state == 1 else ALIEN
-                continue
-            if words[SEALED]:
-                entities[k] = HEAVY
-            if earliest < words[CUT]:
-                entities[k] = EARLY
-                continue
-        end = rows_before(words, width, at) if words.size else 0
-        folded = words.size > 0 and words[EXTRA] > 0
-        if entities[k] == LIGHT and not folded and rows_before(words, width, floor) >= end:
-            entities[k] = ABSENT
-        for g in range(groups.shape[0]):
-            value, where, wants, low, high = groups[g]
-            kind = kinds[value] if value >= 0 else 0
-            if end:
-                gather(
-                    words, width, end, starts[low:high], value, where, wants, kinds, cells,
-                    gathered[low:high],
-                )  # fmt: skip
-            for w in range(low, high):
-                found = gathered[w] if end else nothing
-                states[k, w] = finish(
-                    found, windows[w, 0], kind, at, results[k, w : w + 1], parts, holder
-                )
-                if folded and windows[w, 1]:
-                    states[k, w] = FOLDED
-        if not end:
-            gathered[:] = 0
-
-
-@njit(cache=True, nogil=True)
-def combine(into: Any, other: Any, kind: int, parts: Any, holder: Any) -> None:
-    """Adds what was gathered of other rows. Values of text and distinct counts do not combine."""
-    if other[COUNT] == 0:
-        return
-    if into[COUNT] == 0:
-        into[:] = other
-        return
-    into[COUNT] += other[COUNT]
-    into[HIGH] += other[HIGH]
-    into[LOW] += other[LOW]
-    into[ABOVE] += other[ABOVE]
-    into[BELOW] += other[BELOW]
-    if ordered(other[MIN], kind) < ordered(into[MIN], kind):
-        into[MIN] = other[MIN]
-    if ordered(other[MAX], kind) > ordered(into[MAX], kind):
-        into[MAX] = other[MAX]
-    at, word = other[FIRST_AT], other[FIRST]
-    if at < into[FIRST_AT] or (
-        at == into[FIRST_AT] and ordered(word, kind) < ordered(into[FIRST], kind)
-    ):
-        into[FIRST_AT], into[FIRST] = at, word
-    at, word = other[LAST_AT], other[LAST]
-    if at > into[LAST_AT] or (
-        at == into[LAST_AT] and ordered(word, kind) > ordered(into[LAST], kind)
-    ):
-        into[LAST_AT], into[LAST] = at, word
-    if into[DIFFICULT] or other[DIFFICULT]:
-        into[DIFFICULT] = 1
-        return
-    many = into[PARTS]
-    for j in range(many):
-        parts[j] = _float(into[PART + j], holder)
-    for j in range(other[PARTS]):
-        many = _add(parts, many, _float(other[PART + j], holder))
-    into[DIFFICULT] = 1 if many > KEPT else 0
-    into[PARTS] = many
-    for j in range(min(many, KEPT)):
-        into[PART + j] = _word(parts[j], holder)
-
-
-@njit(cache=True, nogil=True)
-def suffixes(tiles: Any, kinds: Any) -> Any:
-    """Of what was gathered of tiles (tiles, slots): from each tile to the last; one more, empty."""
-    found = np.zeros((tiles.shape[0] + 1, tiles.shape[1], tiles.shape[2]), np.int64)
-    parts, holder = np.zeros(64, np.float64), np.zeros(1, np.int64)
-    for i in range(tiles.shape[0] - 1, -1, -1):
-        for s in range(tiles.shape[1]):
-            found[i, s] = found[i + 1, s]
-            combine(found[i, s], tiles[i, s], kinds[s], parts, holder)
-    return found
-
-
-@njit(cache=True, nogil=True)
-def add_tiles(
-    total: Any, tiles: Any, after: Any, lows: Any, highs: Any, slots: Any, kinds: Any,
-    starts: Any, at: int,
-) -> None:  # fmt: skip
-    """Adds to each window the tiles that lie within it."""
-    parts, holder = np.zeros(64, np.float64), np.zeros(1, np.int64)
-    last = np.searchsorted(highs, at)
-    for w in range(starts.size):
-        first = np.searchsorted(lows, starts[w])
-        slot = slots[w]
-        if last == lows.size:
-            combine(total[w], after[first, slot], kinds[slot], parts, holder)
-        else:
-            for i in range(first, last):
-                combine(total[w], tiles[i, slot], kinds[slot], parts, holder)
-
-
-@njit(cache=True, nogil=True)
-def add_edge(
-    total: Any, words: Any, width: int, low: int, high: int, kinds: Any, cells: Any, groups: Any,
-    starts: Any, at: int, scratch: Any,
-) -> None:  # fmt: skip
-    """Adds to each window the rows that it has of a segment that lies across one of its ends."""
-    parts, holder = np.zeros(64, np.float64), np.zeros(1, np.int64)
-    end = rows_before(words, width, at)
-    for g in range(groups.shape[0]):
-        value, where, wants, a, b = groups[g]
-        kind = kinds[value] if value >= 0 else 0
-        if high < at:  # it ends within: only windows that start in it
-            while b > a and starts[b - 1] <= low:
-                b -= 1
-        if a == b or end == 0:
-            continue
-        gather(words, width, end, starts[a:b], value, where, wants, kinds, cells, scratch[a:b])
-        for w in range(a, b):
-            combine(total[w], scratch[w], kind, parts, holder)
-
-
-@njit(cache=True, nogil=True)
-def finish_all(total: Any, ops: Any, kinds: Any, at: int, results: Any, states: Any) -> None:
-    """The results of what windows gathered."""
-    parts, holder = np.zeros(KEPT, np.float64), np.zeros(1, np.int64)
-    for w in range(ops.size):
-        states[w] = finish(total[w], ops[w], kinds[w], at, results[w : w + 1], parts, holder)

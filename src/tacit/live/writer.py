@@ -9,9 +9,10 @@ import numpy as np
 from tacit.aggregates.columns import Array
 from tacit.live import heavy, kernels
 from tacit.live.form import EXTRA, HEADER, LEAST, ROWS, SEALED, Form
-from tacit.live.heavy import Sealing, Segments
+from tacit.live.heavy import Segments
 from tacit.live.place import Place
 from tacit.live.prepare import Prepared
+from tacit.live.sealing import Sealing
 from tacit.store.online.base import Changing
 
 
@@ -46,7 +47,8 @@ def write(
     drop = LEAST if form.endless else cut
     if not rows.keys:
         return Written(drop, [])
-    heads = [place.head(key) for key in rows.keys]
+    before = place.heads
+    heads = [before + key for key in rows.keys]
     raws = store.get(heads)
     sizes = np.array([0 if raw is None else len(raw) // 8 for raw in raws], np.int64)
     old = np.frombuffer(b"".join([raw for raw in raws if raw is not None]), np.int64)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tacit.declare.expression import Expression, parse
 from tacit.declare.metric import GRAINS
@@ -18,6 +18,9 @@ from tacit.errors import DeclarationError, QueryError
 from tacit.plan import periods
 from tacit.plan.graph import Node, Plan
 from tacit.values import Type
+
+if TYPE_CHECKING:
+    from tacit.plan.draft import Draft
 
 PERIOD = "period"
 BUCKET = "bucket"
@@ -106,7 +109,7 @@ def dimensions(plan: Plan, node: Node) -> dict[str, Type]:
     }
 
 
-def leaves(plan: Plan, node: Node) -> list[Node]:
+def leaves(plan: Plan | Draft, node: Node) -> list[Node]:
     """The measured metrics that a metric is made of, each once, in order; it itself, if it is."""
     if not any(kind in node.spec for kind in ("ratio", "sql", "cumulative")):
         return [node]
@@ -156,7 +159,7 @@ def _by(node: Node, known: Mapping[str, Type], wanted: Sequence[str]) -> tuple[s
 
 
 def _grain(plan: Plan, node: Node, wanted: str | None) -> str | None:
-    needed = any("cumulative" in each.spec for each in _inner(plan, node))
+    needed = adds_up(plan, node)
     if wanted is None:
         if needed:
             raise QueryError(
@@ -179,13 +182,12 @@ def _grain(plan: Plan, node: Node, wanted: str | None) -> str | None:
     return wanted
 
 
-def _inner(plan: Plan, node: Node) -> list[Node]:
-    """A metric and all that it is made of."""
-    found = [node]
-    for name in node.inputs:
-        if plan.nodes[name].kind == "metric":
-            found += _inner(plan, plan.nodes[name])
-    return found
+def adds_up(plan: Plan | Draft, node: Node) -> bool:
+    """Whether a metric, or one that it is made of, adds up over periods."""
+    inner = (plan.nodes[name] for name in node.inputs)
+    return "cumulative" in node.spec or any(
+        adds_up(plan, each) for each in inner if each.kind == "metric"
+    )
 
 
 def _where(node: Node, known: Mapping[str, Type], wanted: str | None) -> str | None:

@@ -106,8 +106,18 @@ def describe(node: Node) -> str:
         case "metric":
             return f"{_measured(node)}, {_terms(node)}"
         case "sink":
-            count = f"{len(node.inputs)} signal{'s' if len(node.inputs) != 1 else ''}"
-            return f"{spec['to']} of {count}, at most {spec['linkability']}, {_terms(node)}"
+            return f"{spec['to']} of {_taken(node)}, at most {spec['linkability']}, {_terms(node)}"
+
+
+def _taken(node: Node) -> str:
+    """What a sink takes."""
+    released = node.spec.get("released", {})
+    count = len(node.inputs) - len(released)
+    words = [f"{count} signal{'s' if count != 1 else ''}"] if count else []
+    every = node.spec.get("every")
+    anew = f", anew each {every}" if every else ""
+    words += [f"{name} by {by['entity']}, noised{anew}" for name, by in released.items()]
+    return " and ".join(words)
 
 
 def _measured(node: Node) -> str:
@@ -202,7 +212,10 @@ def _answered(plan: Plan, node: Node) -> Iterator[Line]:
     delta = f"at δ {spec['delta']:g}" if spec["delta"] else "with no δ"
     ways = _reported(spec) if spec["mechanism"] == "prio3" else _bounded(spec)
     origin = plan.nodes[node.inputs[0]].place
-    yield Line("→", f"{node.id}   {origin} → {node.place}, when it is asked")
+    sinks = [sink for sink in plan.of("sink") if node.id in sink.spec.get("released", ())]
+    each = sorted({str(sink.spec["every"]) for sink in sinks})
+    when = "".join(f", and each {every} to be served" for every in each)
+    yield Line("→", f"{node.id}   {origin} → {node.place}, when it is asked{when}")
     yield from _facts(
         [
             ("what", [_measured(node)]),

@@ -156,16 +156,17 @@ def _build_cumulative(draft: Draft, name: str, metric: CumulativeMetric) -> None
     measure = spec.get("measure", {})
     aggregate = measure.get("aggregate")
     window = None if metric.window is None else duration(metric.window)
-    if not measure.get("time") or not (
-        aggregate in ADDITIVE or (aggregate == "persons" and window is None)
-    ):
+    # Devices do not say whether they reported before, so nobody knows who came first when.
+    people = aggregate == "persons" and window is None and spec.get("mechanism") != "prio3"
+    if not measure.get("time") or not (aggregate in ADDITIVE or people):
         what = f"a {aggregate} of events" if measure.get("time") else "what has no time"
         raise draft.wrong(
             metric,
             f"adds up {what} over {'a trailing window' if window else 'time'}: the periods of it do"
             " not add up to the whole",
             code="T130",
-            fix="name a metric of a count or sum of events; or one of persons, without a window",
+            fix="name a metric of a count or sum of events; or one of persons in the cloud, and no"
+            " window",
         )
     _add_composed(draft, name, metric, named, {"cumulative": {**named, "window": window}})
 

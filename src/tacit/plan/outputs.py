@@ -7,6 +7,7 @@ from typing import Any
 
 from tacit.declare import AnyMetric, Model, Private, Release, Sink
 from tacit.declare.expression import parse
+from tacit.plan.delivered import deliveries
 from tacit.plan.draft import Draft
 from tacit.plan.graph import Column, Port, prepared
 from tacit.plan.sources import keep, key_columns, names, regions
@@ -139,19 +140,21 @@ def build_model(draft: Draft, name: str, model: Model) -> None:
 
 
 def build_sink(draft: Draft, name: str, sink: Sink) -> None:
-    """Adds a sink node with one column per signal."""
+    """Adds a sink node with one column per signal, and per metric."""
     signals = [draft.standing(signal, sink) for signal in sink.signals]
     if not signals:
         raise draft.wrong(sink, "takes no signals", code="T116", fix="write signals=[…]")
     if len(set(signals)) < len(signals):
         raise draft.wrong(sink, "takes a signal twice", code="T102", fix="name each signal once")
-    _check_spine(draft, sink, signals)
+    metrics = [each for each in signals if draft.nodes[each].kind == "metric"]
+    _check_spine(draft, sink, [each for each in signals if each not in metrics])
     spec = {
         **terms_of(draft, sink),
         "to": sink.to,
         "place": sink.place,
         "linkability": sink.linkability,
         "sensitive": sensitive_of(draft, sink),
+        **deliveries(draft, sink, metrics),
     }
     columns = tuple(Column(signal, draft.nodes[signal].columns[0].type) for signal in signals)
     draft.add(name, "sink", sink, tuple(signals), columns, spec, tuple(spec["purposes"]))

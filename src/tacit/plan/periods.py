@@ -41,6 +41,12 @@ def step(grain: str, start: int, by: int = 1) -> int:
     return moment(datetime(months // 12, months % 12 + 1, 1, tzinfo=UTC))
 
 
+def later(grain: str, at: int) -> int:
+    """A moment that is one period after another; a month is as long as the one that this is in."""
+    start = floor(grain, at)
+    return at + step(grain, start) - start
+
+
 def starts(grain: str, since: int, until: int) -> list[int]:
     """Every period's start from `since` (one of them) on and before `until`."""
     found = [since]

@@ -33,7 +33,7 @@ from tacit.operations import (
     Total,
     Where,
 )
-from tacit.plan.sql import DUCKDB, Dialect, expression_tree
+from tacit.plan.sql import DUCKDB, Dialect, expression_tree, table_as
 from tacit.plan.stability import facts_of
 from tacit.values import Type
 
@@ -49,32 +49,53 @@ def total_select(
     types: Mapping[str, Type],
     dialect: Dialect = DUCKDB,
     hashed: frozenset[str] = frozenset(),
+    held: tuple[Step, str] | None = None,
 ) -> exp.Select:
     """The sums, a row for each value of `by`, over the table `rows`.
 
     ``rows`` has ``k0`` (the person's key) and ``c0, c1, …``, as `plan.sql.view_select` makes them.
     ``types`` are those of the source's columns. Columns that are ``hashed`` hold h(x), an int, in
-    place of x. The result has the columns `by`, then `sums`.
+    place of x. ``held`` is a step whose rows are there already, and the table that has them. The
+    result has the columns `by`, then `sums`.
     """
-    lower = _Lowering(rows, types, dialect, hashed)
+    lower = _Lowering(rows, types, dialect, hashed, held)
     sums = [lower.summed(name) for name in total.sums]
     return lower.grouped(total.below, total.by, sums)
+
+
+def step_select(
+    step: Step,
+    rows: str,
+    types: Mapping[str, Type],
+    hashed: frozenset[str],
+    columns: Sequence[str],
+) -> exp.Select:
+    """Columns of the rows of one step, by DuckDB; all else as for `total_select`."""
+    return _Lowering(rows, types, DUCKDB, hashed).over(step, columns)
 
 
 class _Lowering:
     """Steps to trees, in one dialect."""
 
     def __init__(
-        self, rows: str, types: Mapping[str, Type], dialect: Dialect, hashed: frozenset[str]
+        self,
+        rows: str,
+        types: Mapping[str, Type],
+        dialect: Dialect,
+        hashed: frozenset[str],
+        held: tuple[Step, str] | None = None,
     ) -> None:
         self.rows = rows
         self.types = types
         self.dialect = dialect
         self.hashed = hashed
+        self.held = held
 
     def over(self, below: Step, columns: Iterable[str | exp.Expr]) -> exp.Select:
         """`SELECT columns FROM (below) AS s`."""
         trees = [_tree(column) if isinstance(column, str) else column for column in columns]
+        if self.held is not None and below is self.held[0]:
+            return exp.select(*trees).from_(table_as(self.held[1], "s"), copy=False)
         return exp.select(*trees).from_(lowered(below, self).subquery("s", copy=False), copy=False)
 
     def names(self, step: Step) -> list[str]:
@@ -124,7 +145,12 @@ class _Lowering:
 
 def hash_sql(salt: str, name: str) -> str:
     """The digest of a column's value, as hexadecimal text."""
-    return f"MD5('{salt}' || '|' || CAST({name} AS TEXT))"
+    return f"MD5({salted_sql(salt, name)})"
+
+
+def salted_sql(salt: str, name: str) -> str:
+    """What is digested of a column's value."""
+    return f"'{salt}' || '|' || CAST({name} AS TEXT)"
 
 
 @lru_cache(maxsize=1024)

@@ -100,7 +100,8 @@ class _Windows:
             tree = self.aggregate(window, tests or [not_null(column_of("r", "at"))])
             columns.append(exp.alias_(tree, window.signal, quoted=True))
         select = exp.select(*columns)
-        return self.joined(select, self.matches(longest), "left").group_by(column_of("s", "row"))
+        found = self.joined(select, self.matches(longest), "left")
+        return found.group_by(column_of("s", "row"), copy=False)
 
     def single(self, window: Window) -> exp.Select:
         """One window alone: a map, or a first or last."""
@@ -117,7 +118,8 @@ class _Windows:
         columns = [exp.alias_(tree, name, quoted=True) for name, tree in groups]
         tree = self.aggregate(window, [])
         select = exp.select(*columns, exp.alias_(tree, window.signal, quoted=True))
-        return self.joined(select, on).group_by(*(tree.copy() for _, tree in groups))
+        found = self.joined(select, on)
+        return found.group_by(*(tree.copy() for _, tree in groups), copy=False)
 
     def nested(self, window: Window) -> Statement:
         """One window whose aggregate stands on the rows themselves."""
@@ -173,12 +175,13 @@ class _Windows:
         names = [exp.column(name, quoted=True) for name, _ in groups]
         result = exp.alias_(exp.column("value", quoted=True), window.signal, quoted=True)
         first = exp.EQ(this=exp.column("rank", quoted=True), expression=whole(1))
-        return exp.select(*names, result).from_(inner.subquery("ranked")).where(first)
+        ranked = inner.subquery("ranked", copy=False)
+        return exp.select(*names, result).from_(ranked, copy=False).where(first, copy=False)
 
     def joined(self, select: exp.Select, on: list[exp.Expr], side: str = "inner") -> exp.Select:
-        rows = self.rows.copy().subquery("r")
-        condition = exp.and_(*on)
-        return select.from_(table_as(self.spine, "s")).join(rows, on=condition, join_type=side)
+        rows = self.rows.copy().subquery("r", copy=False)  # each step else would copy it again
+        found = select.from_(table_as(self.spine, "s"), copy=False)
+        return found.join(rows, on=exp.and_(*on), join_type=side, copy=False)
 
     def matches(self, length: int | None, hop: int | None = None) -> list[exp.Expr]:
         """Same keys, before the spine row's time, and within the window."""

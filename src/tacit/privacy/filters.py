@@ -226,6 +226,37 @@ def _between(function: Callable[[float], float], low: float, high: float) -> flo
     return (low + high) / 2
 
 
+def made_for(
+    epsilon: float, delta: float, declared: Loss, first: Loss | None = None
+) -> Loss | None:
+    """What the filter of a budget is made for, decided before anything is spent of it; see the
+    module. The usual one (None) if that holds all that is declared and the first spend, else one
+    for what is declared, else one for that first spend.
+    """
+    first = declared if first is None else first
+    for whole, like in ((declared, None), (declared, declared), (first, first)):
+        chosen = Filter(epsilon, delta, like)
+        if chosen.holds(whole) and chosen.holds(first):
+            return like
+    return None
+
+
+def needed(holds: Callable[[float], bool], epsilon: float) -> float:
+    """About the least ε from this one on at which there is room, from above; infinite where no ε
+    makes any. `holds` asks the filter of an ε."""
+    low, high = max(epsilon, 1e-9), 2 * max(epsilon, 1.0)
+    for _ in range(12):
+        if holds(high):
+            break
+        high *= 2
+    else:
+        return math.inf
+    while high - low > 1e-4 * high:
+        middle = (low + high) / 2
+        low, high = (low, middle) if holds(middle) else (middle, high)
+    return high
+
+
 def of_one_epoch(loss: Loss, adjacency: str, *, several: bool) -> Loss:
     """What a release loses of one person's rows of one epoch; see the module.
 

@@ -8,7 +8,7 @@ P[M(x) in S] <= exp(ε) P[M(x') in S] + δ for every S; pure if δ = 0.
 
 - Discrete Gaussian noise N_Z(0, σ²) on every coordinate of an integer vector of l2 sensitivity Δ:
   ρ = Δ² / 2σ², with no correction (Canonne, Kamath, Steinke 2020, "CKS", theorem 14). The
-  (ε, δ) curve of the *continuous* Gaussian (`gaussian_delta`, Balle and Wang 2018) is not a proof
+  (ε, δ) curve of the *continuous* Gaussian (`privacy.gaussian`, Balle and Wang 2018) is not a proof
   for it, and nothing here claims it; it serves comparisons and attacks.
 - The sum of two independent discrete Gaussians is not a discrete Gaussian. `sum_rho` gives its ρ
   with the correction τ of Kairouz, Liu, Steinke 2021, "The Distributed Discrete Gaussian
@@ -75,7 +75,7 @@ class Loss:
     terms: tuple[Term, ...] = ()
 
     def __post_init__(self) -> None:
-        _check(self.rho, "rho", zero=True)
+        check(self.rho, "rho", zero=True)
         for term in self.terms:
             _check_term(term)
         pairs = [term[:2] for term in self.terms]
@@ -115,7 +115,7 @@ class Loss:
         return any(bound <= epsilon for bound in self._bounds(delta))
 
     def _bounds(self, delta: float) -> Iterator[float]:
-        _check_delta(delta)
+        check_delta(delta)
         rest = delta if not self.failure else _round_down(Fraction(delta) - Fraction(self.failure))
         if rest <= 0:
             yield math.inf
@@ -170,7 +170,7 @@ class Loss:
 
 def zcdp(rho: float) -> Loss:
     """The loss of one ρ-zCDP release."""
-    return Loss(rho=_check(rho, "rho", zero=True))
+    return Loss(rho=check(rho, "rho", zero=True))
 
 
 def pure_dp(epsilon: float) -> Loss:
@@ -180,8 +180,8 @@ def pure_dp(epsilon: float) -> Loss:
 
 def approximate_dp(epsilon: float, delta: float) -> Loss:
     """The loss of one (ε, δ)-DP release of which no more is known, such as a shuffled one."""
-    _check(epsilon, "epsilon", zero=True)
-    _check(delta, "delta", zero=True)
+    check(epsilon, "epsilon", zero=True)
+    check(delta, "delta", zero=True)
     return Loss(terms=(Term(epsilon, delta, 1),) if epsilon or delta else ())
 
 
@@ -195,8 +195,8 @@ def compose(losses: Iterable[Loss]) -> Loss:
 
 def gaussian_rho(sigma: float, sensitivity: float = 1.0) -> float:
     """ρ = Δ² / 2σ² of the (multivariate) discrete Gaussian, rounded up (CKS 2020, theorem 14)."""
-    _check(sigma, "sigma")
-    _check(sensitivity, "sensitivity", zero=True)
+    check(sigma, "sigma")
+    check(sensitivity, "sensitivity", zero=True)
     return variance_rho(Fraction(sigma) ** 2, Fraction(sensitivity))
 
 
@@ -233,8 +233,8 @@ def sum_rho(variance: int | Fraction, length: int, sensitivity: int | Fraction) 
 
 def zcdp_epsilon(rho: float, delta: float) -> float:
     """The least ε found for which ρ-zCDP is (ε, δ)-DP: min over α of ε(α) above, at least 0."""
-    _check(rho, "rho", zero=True)
-    _check_delta(delta)
+    check(rho, "rho", zero=True)
+    check_delta(delta)
     return 0.0 if rho == 0.0 else renyi_epsilon(lambda alpha, _: alpha * rho, delta)
 
 
@@ -269,8 +269,8 @@ def renyi_epsilon(divergence: Callable[[float, float], float], delta: float) -> 
 
 def zcdp_delta(rho: float, epsilon: float) -> float:
     """The least δ found for which ρ-zCDP is (ε, δ)-DP (CKS 2020, proposition 12); at most 1."""
-    _check(rho, "rho", zero=True)
-    _check(epsilon, "epsilon", zero=True)
+    check(rho, "rho", zero=True)
+    check(epsilon, "epsilon", zero=True)
     if rho == 0.0:
         return 0.0
 
@@ -290,9 +290,9 @@ def sigma_for(epsilon: float, delta: float, sensitivity: float = 1.0) -> float:
     moved up until the ρ computed back from it passes too. Raises PrivacyError T520 for inputs
     that are zero, subnormal, negative, infinite or not numbers, and where no σ can be computed.
     """
-    _check(epsilon, "epsilon")
-    _check_delta(delta)
-    _check(sensitivity, "sensitivity")
+    check(epsilon, "epsilon")
+    check_delta(delta)
+    check(sensitivity, "sensitivity")
     low, high = 1e-300, max(epsilon, 1e-299)
     for _ in range(64):  # halves the logarithm's interval: to the last digits of ρ
         middle = math.sqrt(low) * math.sqrt(high)
@@ -312,40 +312,6 @@ def sigma_for(epsilon: float, delta: float, sensitivity: float = 1.0) -> float:
         code="T520",
         fix="use a larger ε or δ, or a sensitivity nearer to 1",
     )
-
-
-def gaussian_delta(epsilon: float, sigma: float, sensitivity: float = 1.0) -> float:
-    """δ(ε) of the *continuous* Gaussian mechanism, exactly (Balle and Wang 2018, theorem 8).
-
-        δ(ε) = Φ(Δ/2σ - εσ/Δ) - exp(ε) Φ(-Δ/2σ - εσ/Δ)
-
-    For comparison and attacks only; see the module's note on what is rigorous.
-    """
-    _check(epsilon, "epsilon", zero=True)
-    ratio = _check(sensitivity, "sensitivity") / _check(sigma, "sigma")
-    upper = _normal_cdf(ratio / 2 - epsilon / ratio)
-    lower = _normal_cdf(-ratio / 2 - epsilon / ratio)
-    if epsilon > 700:  # exp would overflow; the first term alone is an upper bound
-        return upper
-    return max(0.0, upper - math.exp(epsilon) * lower)
-
-
-def gaussian_epsilon(delta: float, sigma: float, sensitivity: float = 1.0) -> float:
-    """The ε at which the continuous Gaussian mechanism reaches `delta`, by bisection."""
-    _check_delta(delta)
-    low, high = 0.0, 1.0
-    while gaussian_delta(high, sigma, sensitivity) > delta:
-        high *= 2.0
-    for _ in range(100):
-        middle = 0.5 * (low + high)
-        low, high = (
-            (middle, high) if gaussian_delta(middle, sigma, sensitivity) > delta else (low, middle)
-        )
-    return high
-
-
-def _normal_cdf(x: float) -> float:
-    return 0.5 * math.erfc(-x / math.sqrt(2.0))
 
 
 def _least(function: Callable[[float], float], low: float, high: float) -> float:
@@ -371,7 +337,7 @@ def round_up(exact: Fraction) -> float:
         near = float(exact)
     except OverflowError:
         near = math.inf
-    _check(near, "loss", zero=True, tiny=True)
+    check(near, "loss", zero=True, tiny=True)
     return near if Fraction(near) >= exact else math.nextafter(near, math.inf)
 
 
@@ -393,15 +359,16 @@ def _check_term(term: Term) -> None:
     whole = isinstance(term.times, int) and not isinstance(term.times, bool)
     if not (len(term) == 3 and whole and term.times > 0 and (term.epsilon or term.delta)):
         raise _no_loss()
-    _check(term.epsilon, "epsilon", zero=True)
-    _check(term.delta, "delta", zero=True)
+    check(term.epsilon, "epsilon", zero=True)
+    check(term.delta, "delta", zero=True)
 
 
 def _sum_up(a: float, b: float) -> float:
     return round_up(Fraction(a) + Fraction(b))
 
 
-def _check(value: float, what: str, *, zero: bool = False, tiny: bool = False) -> float:
+def check(value: float, what: str, *, zero: bool = False, tiny: bool = False) -> float:
+    """The value, a finite number above 0 (or 0), not subnormal. Raises PrivacyError T520."""
     number = isinstance(value, int | float) and not isinstance(value, bool)
     if number and math.isfinite(value) and value >= 0:
         least = 0.0 if tiny else sys.float_info.min
@@ -414,8 +381,9 @@ def _check(value: float, what: str, *, zero: bool = False, tiny: bool = False) -
     )
 
 
-def _check_delta(delta: float) -> float:
-    if _check(delta, "delta") < 1:
+def check_delta(delta: float) -> float:
+    """The probability, above 0 and below 1. Raises PrivacyError T520."""
+    if check(delta, "delta") < 1:
         return delta
     raise PrivacyError(
         f"delta = {delta} is no probability below one",

@@ -11,6 +11,7 @@ from contextlib import ExitStack
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from tacit.engines.base import ARROW
 from tacit.errors import PrivacyError
@@ -21,15 +22,8 @@ from tacit.privacy.central.selection import GaussianThreshold, TruncatedGeometri
 from tacit.privacy.central.sums import Integers, NoisySums
 from tacit.privacy.randomness import Randomness
 from tacit.project.central import Measure
-from tacit.project.central_query import (
-    COHORT,
-    PEOPLE,
-    Ready,
-    cells_of,
-    middle_of,
-    most_keys,
-    quantiles_of,
-)
+from tacit.project.central_grid import cells_of, middle_of, quantiles_of
+from tacit.project.central_query import COHORT, PEOPLE, Ready, most_keys
 from tacit.project.files import opened
 from tacit.project.project import Project
 
@@ -128,6 +122,10 @@ class Computing:
         """The rows of a total whose key is in the domain, and the place of each there."""
         if not self.made.groups:
             return found, np.zeros(found.num_rows, np.int64)
+        if len(self.made.groups) == 1:
+            [group] = self.made.groups
+            at = pc.index_in(found.column(group), value_set=domain.column(group).combine_chunks())
+            return found.filter(pc.is_valid(at)), _integers(at.drop_null())
         numbered = domain.append_column(_PLACE, pa.array(np.arange(domain.num_rows)))
         joined = found.join(numbered, list(self.made.groups), join_type="inner")
         return joined, _integers(joined[_PLACE])

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from itertools import chain, count
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pyarrow as pa
 
 from tacit.declare import Purpose
 from tacit.errors import PrivacyError, StoreError, TacitError
-from tacit.govern.ledger import Reservation
+from tacit.govern.reservation import Reservation
 from tacit.govern.spends import Touched
 from tacit.plan.question import check_use
 from tacit.plan.views import sources_of
@@ -40,15 +41,13 @@ def run(
     public = public_keys(made)
     for source in sources_of([made.question.view]):
         project.file(source)  # what is not there is found out before anything is set aside
-    path = project.state / "answers" / f"{fingerprint(made.title, epoch)}.arrow"
+    path = _path(project, made.title, epoch)
     with alone(path.with_suffix(".lock")):
         there = path.exists()
-        reservation = _reserve(project, made, name, epoch)
+        reservation = _reserve(project, made, name, epoch, there)
         if not there:
             _check_uncommitted(reservation, path)
-            computing = withheld(
-                query.source, lambda: Computing(project, made, randomness or system())
-            )
+            computing = _computed(project, made, randomness or system(), reservation)
             _keep(computing, public, reservation, path)
         kept = path.read_bytes()
         _check_kept(reservation, kept, path)
@@ -61,30 +60,70 @@ def run(
     )
 
 
-def _reserve(project: Project, made: Ready, purpose: str, epoch: str) -> Reservation:
+def _path(project: Project, released: str, epoch: str) -> Path:
+    return project.state / "answers" / f"{fingerprint(released, epoch)}.arrow"
+
+
+def epoch_of_try(project: Project, released: str, epoch: str) -> str:
+    """The epoch under which the ledger has what is asked now under a name and epoch: another one
+    after each time that noise was drawn and no answer kept."""
+    there = _path(project, released, epoch).exists()
+    for one in _tries(epoch):
+        held = project.ledger.held(released, one)
+        if held is None or not _is_lost(held.state, held.result, there):
+            return one
+    raise AssertionError("tries do not end")
+
+
+def _tries(epoch: str) -> Iterator[str]:
+    return chain([epoch], (f"{epoch}#{n}" for n in count(2)))
+
+
+def _is_lost(state: str, result: str | None, there: bool) -> bool:
+    """Whether noise was drawn under a reservation, and its answer is not there: it is spent."""
+    return (state == "committed" and result is None) or (state == "drawing" and not there)
+
+
+def _reserve(project: Project, made: Ready, purpose: str, epoch: str, there: bool) -> Reservation:
     """What is set aside for an answer; the next one's, where noise was drawn and none was kept."""
-    for epoch_of_try in chain([epoch], (f"{epoch}#{n}" for n in count(2))):
+    for one in _tries(epoch):
         reservation = project.ledger.reserve(
             purpose,
             made.title,
             made.claim,
-            epoch_of_try,
+            one,
             touched=_touched(project, made.query),
             querier=made.query.team,
         )
-        if reservation.state != "committed" or reservation.result is not None:
+        if not _is_lost(reservation.state, reservation.result, there):
             break
+        reservation.commit()  # of a crash after the mark: it stays spent
     return reservation
+
+
+def _computed(
+    project: Project, made: Ready, randomness: Randomness, reservation: Reservation
+) -> Computing:
+    """The exact sums. Nothing is drawn yet, so that what fails here costs nothing; what a crash
+    leaves set aside is taken up by whoever asks again."""
+    try:
+        return withheld(made.query.source, lambda: Computing(project, made, randomness))
+    except Exception:
+        with suppress(TacitError):  # the first error is the one to be told; it stays reserved
+            reservation.refund("nothing was drawn")
+        raise
 
 
 def _keep(
     computing: Computing, public: pa.Table | None, reservation: Reservation, path: Path
 ) -> None:
-    """Draws the noise, and puts the answer on the disk.
+    """Marks, durably, that noise is drawn; draws it, and puts the answer on the disk.
 
     What fails from here on may tell of rows without the noise, or of noise that a second try would
-    draw anew. So it says nothing else, and is paid for. Raises PrivacyError T878, or StoreError.
+    draw anew. So it says nothing else, and is paid for: by a commit, and where that fails too, as
+    on a full disk, by the mark alone. Raises PrivacyError T878, or StoreError.
     """
+    reservation.drawing()
     failed: TacitError | None = None
     try:
         replace_file(path, [_bytes(computing.table(public))])
@@ -99,7 +138,8 @@ def _keep(
         )
     if failed is not None:
         if not path.exists():
-            reservation.commit()
+            with suppress(StoreError):
+                reservation.commit()
         raise failed
 
 

@@ -42,7 +42,8 @@ from tacit.privacy.loss import Loss, compose
 from tacit.privacy.mechanism import Claim
 from tacit.project.budget import epochs_of, touched
 from tacit.project.cells import Cells
-from tacit.project.measured import Part, domain, noted, turn, withdraw
+from tacit.project.measured import Part, noted, turn, withdraw
+from tacit.project.metric_query import domain
 from tacit.project.project import Project
 from tacit.project.settings import FILE
 from tacit.store.atomic import replace_file
@@ -50,7 +51,12 @@ from tacit.values import SECOND, Type, fingerprint
 
 PATIENCE = 10.0
 """Seconds for aggregators to be done with reports that they have."""
-TOO_FEW = "T805"
+TOO_FEW, OVERLAPS = "T805", "T809"
+NOTHING_GIVEN: Mapping[str, str] = {
+    TOO_FEW: "too few devices reported",
+    OVERLAPS: "a part of the time was collected before",
+}
+"""With what aggregators refuse a batch before either of them gives a share of it."""
 KINDS: Mapping[str, tuple[str, ...]] = {
     "persons": ("count",),
     "count": ("sum",),
@@ -194,10 +200,12 @@ def _collect(asking: _Asking, asked: Asked, span: tuple[int, int]) -> tuple[Coll
             try:
                 sealed = asking.collector.fetch(query, patience=PATIENCE)
             except CollectError as error:
-                if error.code != TOO_FEW or reservation.state == "committed":
+                if error.code not in NOTHING_GIVEN or reservation.state == "committed":
                     raise
-                reservation.refund("too few devices reported")  # so no aggregator gave a share
+                reservation.refund(NOTHING_GIVEN[error.code])
                 withdraw(project, node, period, title)
+                if error.code != TOO_FEW:
+                    raise
                 return None, Loss()
             replace_file(path, _parts(sealed))
         sealed = _sealed(path)

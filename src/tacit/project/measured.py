@@ -21,35 +21,30 @@ import fcntl
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from itertools import product
-from math import prod
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tacit.declare import Table
 from tacit.declare.arguments import plain
-from tacit.declare.expression import parse
-from tacit.engines.base import ARROW
-from tacit.errors import QueryError, TacitError
-from tacit.govern.spends import Spend, folded
-from tacit.plan.asked import BUCKET, PERIOD, Asked, condition, keys
+from tacit.errors import BudgetError, QueryError, TacitError
+from tacit.plan.asked import BUCKET, Asked
 from tacit.plan.graph import Node
 from tacit.plan.sources import retention
 from tacit.privacy.interval import Floats
 from tacit.privacy.loss import Loss
 from tacit.project.cells import Cells
-from tacit.project.central import CentralAnswer, CentralQuery, Measure, answer, claim
+from tacit.project.central import CentralAnswer, CentralQuery, answer, claim
+from tacit.project.central_run import epoch_of_try
 from tacit.project.exact import measured_exactly
+from tacit.project.metric_query import query_of
 from tacit.project.project import Project
 from tacit.project.versions import version
 from tacit.store.atomic import lock_file
-from tacit.values import Type, fingerprint
+from tacit.values import fingerprint
 
 NOTHING = Loss()
-MOST_CELLS = 2_000_000
 KIND = "release"
 """Of the records that say which questions were asked of a metric."""
 
@@ -77,109 +72,8 @@ def measured(project: Project, node: Node, asked: Asked, *, newcomers: bool = Fa
         from tacit.project.collected import collected
 
         return collected(project, node, asked)
-    query = central_query(project, node, asked)
+    query = query_of(project, node, asked)
     return _numbers(node, query, _ask(project, node, asked, query, newcomers))
-
-
-# ---------------------------------------------------------------------- the question
-
-
-def central_query(project: Project, node: Node, asked: Asked) -> CentralQuery:
-    """What is asked of the rows; every cell that there can be, where the dimensions are public."""
-    spec = node.spec
-    measure = spec["conversion"]["base"] if "conversion" in spec else spec["measure"]
-    grouped = keys(asked, node, measure)
-    public = public_keys(project, node, asked, measure)
-    rest = replace(asked, since=None, until=None)
-    return CentralQuery(
-        source=measure["source"],
-        keys=tuple((name, sql) for name, sql, _ in grouped),
-        measures=measures(measure),
-        where=condition(rest, node, measure),
-        since=asked.since,
-        until=asked.until,
-        team=node.declared.owner or "",
-        public_keys=public,
-        max_groups=groups_of(node, asked, measure, public) * periods_of(node, asked),
-        max_rows=measure.get("max_rows", 1),
-        person=measure["person"],
-        epsilon=spec["epsilon"],
-        delta=spec["delta"],
-        sensitive=tuple(spec["sensitive"]),
-    )
-
-
-def periods_of(node: Node, asked: Asked) -> int:
-    """In how many periods of an answer one person counts."""
-    periods = max(1, len(asked.periods))
-    return min(periods, node.spec["max_periods"] or periods)
-
-
-def groups_of(node: Node, asked: Asked, measure: Mapping[str, Any], public: pa.Table | None) -> int:
-    """In how many groups of one period a person counts: no more than there are."""
-    most = int(node.spec["max_groups"])
-    if not asked.by and "bucket" not in measure:
-        return 1
-    return most if public is None else min(most, public.num_rows // max(1, len(asked.periods)))
-
-
-def measures(measure: Mapping[str, Any]) -> tuple[Measure, ...]:
-    """The number that is asked for, as `value`, and the people behind it, as `people`."""
-    people = Measure(kind="persons", name="people")
-    kind = measure["aggregate"]
-    if kind in ("persons", "top"):
-        return (people,)
-    if kind in ("count", "histogram"):
-        return (Measure(kind="count", name="value"), people)
-    sized = {name: measure[name] for name in ("low", "high", "step")}
-    at = (measure["q"],) if kind == "quantile" else None
-    return (Measure(kind=kind, column=measure["value"], at=at, name="value", **sized), people)
-
-
-def public_keys(
-    project: Project, node: Node, asked: Asked, measure: Mapping[str, Any]
-) -> pa.Table | None:
-    """Every cell that there can be, where that is public; None where cells are chosen privately.
-
-    Raises QueryError T891 for more cells than an answer may have.
-    """
-    specs = [(name, node.spec["dimensions"][name]) for name in asked.by]
-    specs += [(BUCKET, measure["bucket"])] if "bucket" in measure else []
-    values: list[list[Any]] = []
-    for _, spec in specs:
-        if spec["domain"] is None:
-            return None
-        values.append(domain(project, spec))
-    fields = [pa.field(name, ARROW[Type(spec["type"])]) for name, spec in specs]
-    if asked.grain is not None:
-        values.append(list(asked.periods))
-        fields.append(pa.field(PERIOD, pa.int64()))
-    if not fields:
-        return None
-    if prod(map(len, values)) > MOST_CELLS:
-        raise QueryError(
-            f"the answer would have more than {MOST_CELLS:,} cells",
-            code="T891",
-            where=node.declared.where,
-            fix="ask by fewer dimensions, by a coarser grain, or for a shorter time",
-        )
-    cells = list(product(*values))
-    arrays = [pa.array([cell[i] for cell in cells], f.type) for i, f in enumerate(fields)]
-    return pa.table(arrays, schema=pa.schema(fields))
-
-
-def domain(project: Project, spec: Mapping[str, Any]) -> list[Any]:
-    if spec["domain"] == "bool":
-        return [False, True]
-    table = str(spec["domain"])
-    declared = project.source(table)
-    assert isinstance(declared, Table), "domains are content"
-    _, dot, column = str(parse(spec["sql"]).tree.value).partition(".")
-    if not dot:  # a key of the entity whose keys the table lists
-        column = next(n for n, c in declared.columns.items() if c.entity is declared.of)
-    values = project.rows(table).table.column(column).combine_chunks()
-    found: list[Any] = pc.unique(values.drop_null()).to_pylist()
-    return sorted(found)
 
 
 # ---------------------------------------------------------------------- asking
@@ -199,9 +93,14 @@ def _ask(
         asking, made = prepared(project, node, asked, query, newcomers)
         own = title
     release = claim(asking, made).name
-    more = {"epoch": epoch, "newcomers": newcomers, "file": f"{fingerprint(release, own)}.arrow"}
-    with turn(project, title), noted(project, node, asked, title, more, (release, own)):
-        return answer(asking, made, purpose=asked.purpose, epoch=own)
+    more = {"epoch": own, "release": release, "file": f"{fingerprint(release, own)}.arrow"}
+    with turn(project, title):
+        # Whatever is spent under another name is another answer of those that there are: of other
+        # public values of a dimension, and the next try where one was drawn and lost.
+        paid = (release, epoch_of_try(project, release, own))
+        name = fingerprint([title, *paid])
+        with noted(project, node, asked, name, more, paid, again=paid[1] != own):
+            return answer(asking, made, purpose=asked.purpose, epoch=own)
 
 
 @contextmanager
@@ -212,25 +111,19 @@ def noted(
     title: str,
     more: Mapping[str, Any],
     paid: tuple[str, str],
+    *,
+    again: bool = False,
 ) -> Iterator[None]:
     """Registers a question while it is asked. One that is refused before anything was set aside
-    under `paid`, a release and epoch, was not asked; one that fails later was."""
-    register(project, node, asked, title, more)
+    under `paid`, a release and epoch, was not asked; one that fails later was. `again`: its answer
+    failed before, once noise was drawn."""
+    register(project, node, asked, title, more, again=again)
     try:
         yield
     except TacitError:
-        if not _stands(project, paid):
+        if project.ledger.held(*paid) is None:
             withdraw(project, node, asked, title)
         raise
-
-
-def _stands(project: Project, paid: tuple[str, str]) -> bool:
-    """Whether something is set aside or spent under a release and epoch."""
-    spends: dict[tuple[str, str], Spend] = {}
-    for record in project.control.read("spend", paid[0]):
-        spend = folded(record, spends)
-        spends[spend.release, spend.epoch] = spend
-    return paid in spends and spends[paid].state != "refunded"
 
 
 def _title(node: Node, asked: Asked, epoch: str, newcomers: bool) -> str:
@@ -249,11 +142,18 @@ def turn(project: Project, title: str) -> Iterator[None]:
 
 
 def register(
-    project: Project, node: Node, asked: Asked, title: str, more: Mapping[str, Any]
+    project: Project,
+    node: Node,
+    asked: Asked,
+    title: str,
+    more: Mapping[str, Any],
+    *,
+    again: bool = False,
 ) -> None:
     """Notes the question before it costs anything.
 
-    Raises QueryError T898 for one too many, and for one whose answer was kept as long as it may be.
+    Raises QueryError T898 for one too many, and for one whose answer was kept as long as it may be;
+    BudgetError T548 for another try of one whose answer failed, where that is one too many.
     """
     expire(project, node)
     with project.control.transaction():
@@ -269,6 +169,15 @@ def register(
                 )
             return
         most = int(node.spec["answers"])
+        if again and len(known) >= most:
+            raise BudgetError(
+                f"the answer of metric {node.id!r} failed after its noise was drawn: it is spent,"
+                f" and another try would be answer {len(known) + 1} of {most} that the plan sets"
+                " budget aside for",
+                code="T548",
+                where=node.declared.where,
+                fix=f"mend what failed, then write answers={len(known) + 1} or more",
+            )
         if len(known) >= most:
             raise QueryError(
                 f"metric {node.id!r} has given {len(known)} answers for {asked.purpose!r}, of"
@@ -284,9 +193,11 @@ def register(
 
 def expire(project: Project, node: Node) -> None:
     """Removes the answers of a metric that were kept as long as they may be."""
-    for record in project.control.read(KIND, _key(node)):
-        if "file" in record.body and _old(project, node, record.body):
-            (project.state / "answers" / record.body["file"]).unlink(missing_ok=True)
+    # Where an answer failed, a later try of its question has the same file.
+    bodies = [record.body for record in project.control.read(KIND, _key(node))]
+    for name, body in {each["file"]: each for each in bodies if "file" in each}.items():
+        if _old(project, node, body):
+            (project.state / "answers" / name).unlink(missing_ok=True)
 
 
 def _old(project: Project, node: Node, body: Mapping[str, Any]) -> bool:
@@ -316,13 +227,18 @@ def _key(node: Node) -> str:
 
 
 def asked_before(project: Project, node: Node, purpose: str) -> list[Asked]:
-    """The questions that a metric was asked, as it is declared now, of the rows as they are now."""
+    """The questions whose answers are there: of the metric as it is declared now, of the rows, and
+    of the public values, as they are now."""
     if not project.store_path.exists():
         return []
-    epoch = version(project, node)
-    found = [Asked.from_json(b["asked"]) for b in _questions(project, node, purpose).values()]
-    known = _questions(project, node, purpose)
-    return [asked for asked in found if _title(node, asked, epoch, False) in known]
+    own, folder = fingerprint(version(project, node), purpose), project.state / "answers"
+    found: dict[Asked, None] = {}
+    for body in _questions(project, node, purpose).values():
+        if body.get("epoch") == own and (folder / body["file"]).exists():
+            asked = Asked.from_json(body["asked"])
+            if claim(project, query_of(project, node, asked)).name == body["release"]:
+                found[asked] = None
+    return list(found)
 
 
 # ---------------------------------------------------------------------- the answer

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import runpy
 import sys
+import threading
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,6 +12,9 @@ from pathlib import Path
 
 from tacit.declare import Declarations, collect
 from tacit.errors import DeclarationError, TacitError
+
+_ALONE = threading.RLock()
+"""Where modules are looked for, and their names, are the whole process's: threads read in turn."""
 
 
 def read_module(path: Path) -> Declarations:
@@ -27,7 +31,7 @@ def read_module(path: Path) -> Declarations:
             fix="write it, or name another as `module` in tacit.toml",
         )
     try:
-        with _beside(path.parent):
+        with _ALONE, _beside(path.parent):
             namespace = runpy.run_path(str(path), run_name=f"project_{path.stem}")
     except TacitError:
         raise

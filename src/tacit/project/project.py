@@ -6,10 +6,9 @@ applied and the budget spent, the signing key, the simulated devices, tasks, rel
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Collection, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, suppress
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
@@ -42,7 +41,7 @@ if TYPE_CHECKING:
     from tacit.live.online import Online, Receipt
     from tacit.live.place import Mark
     from tacit.project.query import Answer
-    from tacit.project.serving import Serving
+    from tacit.project.serving import Asked, Serving
     from tacit.project.training import AsOf, Labels, Names
     from tacit.store.control import ControlStore
     from tacit.store.files import Rows
@@ -116,6 +115,11 @@ class Project:
     def control(self) -> ControlStore:
         """The control store, made on first use. Raises StoreError for one that is damaged, was
         rolled back, or is gone."""
+        return self.open_control()
+
+    def open_control(self, *, accept: bool = False) -> ControlStore:
+        """The control store; with `accept`, witnesses that are not there are made anew."""
+        from tacit.errors import StoreError
         from tacit.store import witness
         from tacit.store.atomic import make_folder
         from tacit.store.control import ControlStore
@@ -123,14 +127,13 @@ class Project:
         path, others = self.store_path, self.settings.witnesses
         if not path.exists():
             witness.check_gone(path, [witness.beside(path), *others])
-            # Made aside: one that a crash left half made could not be told from a damaged one.
-            aside = make_folder(self.state) / f".control.{os.getpid()}.sqlite"
-            aside.unlink(missing_ok=True)
-            ControlStore.create(aside).close()
-            with suppress(FileExistsError):
-                os.link(aside, path)
-            aside.unlink()
-        return ControlStore.open(path, witnesses=others)
+            make_folder(self.state)
+            try:
+                ControlStore.create(path).close()
+            except StoreError as error:
+                if error.code != "T707":  # another process was faster
+                    raise
+        return ControlStore.open(path, witnesses=others, accept=accept)
 
     @cached_property
     def ledger(self) -> Ledger:
@@ -357,13 +360,14 @@ class Project:
         return open_online(self, self._backend())
 
     def lookup(
-        self, signals: Names, *, sink: str | None = None, purpose: str | Purpose | None = None
+        self, signals: Asked, *, sink: str | None = None, purpose: str | Purpose | None = None
     ) -> Serving:
-        """Signals and formulas of the cloud, or one, ready to be read from the online store.
+        """Signals and formulas of the cloud, and metrics that an online sink delivers, or one of
+        these, ready to be read from the online store.
 
         Where sinks `to="online"` are declared, one of them must clear what is asked: the one named,
         or for that purpose, or the only one. Where none is, the reader is this project's own code,
-        and a `sink` or `purpose` is refused.
+        and a `sink` or `purpose` is refused. Metrics are read for one purpose.
 
         Raises DataError T313 for what is not in the cloud, T375 for an outcome, T378 for what no
         sink clears, T393 for a signal that the online store does not keep, or for none.

@@ -185,13 +185,13 @@ class _Answering:
         finer = _finer(self.project, node, asked) if additive else None
         if finer is not None and self.rollup:
             found = measured(self.project, node, finer)
-            self.notes.append(f"{node.id} is the sum of its answer {_by(finer)}")
+            self.notes.append(_summed(node, finer, asked))
             self._account(node, found)
             return replace(found, cells=_sum(found.cells, finer, asked))
         try:
             found = measured(self.project, node, asked, newcomers=newcomers)
         except (BudgetError, QueryError) as error:
-            if finer is not None and error.code in ("T501", "T898"):
+            if finer is not None and error.code in ("T501", "T548", "T898"):
                 error.fix += f"; or roll up the answer {_by(finer)}, at no cost: --rollup"
             raise
         if finer is not None and found.spent != NOTHING:
@@ -206,6 +206,18 @@ class _Answering:
             self.spent.append(found.spent)
         elif "mechanism" in node.spec:
             self.reused.append(node.id)
+
+
+def _summed(node: Node, finer: Asked, asked: Asked) -> str:
+    """What is said of an answer that was added up: of what, and what no cell of it had."""
+    told = f"{node.id} is the sum of its answer {_by(finer)}"
+    lost = sorted(set(finer.by) - set(asked.by))
+    if lost:
+        told += f"; rows in which {' or '.join(lost)} is null, or not a listed value, are not in it"
+    if finer.by:
+        most = node.spec["max_groups"]
+        told += f"; a person counts in {most} {'cell' if most == 1 else 'cells'} of a period there"
+    return told
 
 
 def _column(name: str) -> Expression:

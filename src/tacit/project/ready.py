@@ -44,11 +44,19 @@ def _needed(project: Project) -> list[Node]:
     waiting += plan.of("model")
     found = {node.id: node for node in waiting}
     while waiting:
-        for name in waiting.pop().inputs:
+        for name in _read(waiting.pop()):
             if name not in found:
                 found[name] = plan.nodes[name]
                 waiting.append(found[name])
     return list(found.values())
+
+
+def _read(node: Node) -> tuple[str, ...]:
+    """What a run reads of a node's inputs: signals are in the online store already, and what
+    devices report by DAP comes from its aggregators."""
+    if node.kind == "sink" and node.spec["to"] == "online":
+        return tuple(node.spec.get("released", ()))
+    return () if node.spec.get("mechanism") == "prio3" else node.inputs
 
 
 def _check_mechanism(user: Declaration, release: Release, wanted: str) -> None:

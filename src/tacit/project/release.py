@@ -38,7 +38,7 @@ from tacit.errors import (
     StoreError,
     TacitError,
 )
-from tacit.govern.ledger import Reservation
+from tacit.govern.reservation import Reservation
 from tacit.learn.design import design
 from tacit.plan import Node
 from tacit.plan.epoch_bill import TASK_LIFE

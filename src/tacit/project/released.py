@@ -8,6 +8,7 @@ as often as one likes, at no cost.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -16,16 +17,39 @@ from tacit.declare import Metric, Table
 from tacit.declare.expression import parse
 from tacit.device.task import load_task
 from tacit.engines.local import Local
-from tacit.errors import QueryError
+from tacit.errors import PrivacyError, QueryError
 from tacit.operations import Derived
 from tacit.plan.asked import Asked, release_dimensions
 from tacit.plan.graph import Node
 from tacit.project.cells import Cells, rolled_up
 from tacit.project.project import Project
 from tacit.project.release import Released, places, read_kept, reserve
-from tacit.project.run import measure
 from tacit.store.files import Rows
 from tacit.values import Type
+
+
+class Estimate(NamedTuple):
+    """A metric's number for one item of the domain, and the standard error that its noise gives."""
+
+    item: str
+    value: float
+    stderr: float
+
+
+def measure(released: Released, metric: Metric) -> list[Estimate]:
+    """A metric's estimates, by item. Raises PrivacyError T541 below its minimum of devices."""
+    assert metric.minimum is not None, "a metric of a release has one"
+    if released.reports < metric.minimum:
+        raise PrivacyError(
+            f"{released.reports} devices answered, fewer than the metric's {metric.minimum}",
+            code="T541",
+            where=metric.where,
+            fix="wait for more devices, or lower the metric's minimum",
+        )
+    values = released.value.estimates
+    errors = np.broadcast_to(released.value.stderr, values.shape)
+    items = released.task.domain
+    return [Estimate(item, float(values[at]), float(errors[at])) for item, at in items.items()]
 
 
 def of_release(project: Project, node: Node, asked: Asked) -> Cells:

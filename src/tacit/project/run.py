@@ -10,29 +10,22 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from tacit.declare import Metric, Model
-from tacit.errors import PrivacyError
 from tacit.learn.content import similarity
 from tacit.learn.learners import LEARNERS, Learned
 from tacit.plan import Node
+from tacit.project.delivering import Delivered, deliver_released
 from tacit.project.project import Project
 from tacit.project.ready import check_ready
 from tacit.project.release import Released, Step, collect, silent
+from tacit.project.released import Estimate, measure
 from tacit.project.scaffold import parquet
 from tacit.project.training import moments_of
 from tacit.store.atomic import alone, replace_file
-
-
-class Estimate(NamedTuple):
-    """A metric's number for one item of the domain, and the standard error that its noise gives."""
-
-    item: str
-    value: float
-    stderr: float
 
 
 @dataclass
@@ -44,6 +37,7 @@ class Results:
     bundles: dict[str, Path] = field(default_factory=dict)
     metrics: dict[str, list[Estimate]] = field(default_factory=dict)
     sinks: dict[str, Path] = field(default_factory=dict)
+    delivered: list[Delivered] = field(default_factory=list)
 
 
 def run(project: Project, step: Step = silent) -> Results:
@@ -72,24 +66,9 @@ def run(project: Project, step: Step = silent) -> Results:
             path = deliver(project, node)
             if path is not None:
                 results.sinks[node.id] = path
+        results.delivered = deliver_released(project)
         project.apply()
     return results
-
-
-def measure(released: Released, metric: Metric) -> list[Estimate]:
-    """A metric's estimates, by item. Raises PrivacyError T541 below its minimum of devices."""
-    assert metric.minimum is not None, "a metric of a release has one"
-    if released.reports < metric.minimum:
-        raise PrivacyError(
-            f"{released.reports} devices answered, fewer than the metric's {metric.minimum}",
-            code="T541",
-            where=metric.where,
-            fix="wait for more devices, or lower the metric's minimum",
-        )
-    values = released.value.estimates
-    errors = np.broadcast_to(released.value.stderr, values.shape)
-    items = released.task.domain
-    return [Estimate(item, float(values[at]), float(errors[at])) for item, at in items.items()]
 
 
 def learn(project: Project, node: Node, released: Released, step: Step = silent) -> Learned:

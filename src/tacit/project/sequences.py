@@ -26,7 +26,7 @@ from tacit.plan.asked import PERIOD, Asked, condition, keys
 from tacit.plan.graph import Node
 from tacit.project.central import CentralQuery, Measure
 from tacit.project.exact import select_rows
-from tacit.project.measured import periods_of
+from tacit.project.metric_query import periods_of
 from tacit.project.project import Project
 from tacit.project.withheld import withheld
 from tacit.store.files import Rows

@@ -29,10 +29,10 @@ def cleared(
     if sink is not None:
         able = [node for node in able if node.id == sink]
         if not able:
-            raise _uncleared(to, f"there is no {to} sink {sink!r}", where, "name a declared one")
+            raise uncleared(to, f"there is no {to} sink {sink!r}", where, "name a declared one")
         lacking = sorted(set(signals) - set(able[0].inputs))
         if lacking:
-            raise _uncleared(
+            raise uncleared(
                 to,
                 f"the sink {sink!r} is not cleared for {', '.join(lacking)}",
                 able[0].declared.where,
@@ -46,14 +46,14 @@ def cleared(
     ]
     if not able:
         use = f" for {purpose}" if purpose else ""
-        raise _uncleared(
+        raise uncleared(
             to,
             f"no {to} sink is cleared for these signals together{use}",
             where,
             f'declare Sink(to="{to}", signals=[{", ".join(signals)}], …): the plan checks it',
         )
     if len({node.spec["purposes"] for node in able}) > 1:
-        raise _uncleared(
+        raise uncleared(
             to,
             f"several {to} sinks take them: {', '.join(node.id for node in able)}",
             where,
@@ -70,8 +70,9 @@ def purpose_of(project: Project, purpose: str | Purpose | None) -> str | None:
         if each is purpose or name == purpose:
             return name
     where = str(project.settings.module)
-    raise _uncleared("training", f"there is no purpose {purpose!r}", where, "name a declared one")
+    raise uncleared("training", f"there is no purpose {purpose!r}", where, "name a declared one")
 
 
-def _uncleared(to: str, message: str, where: str, fix: str) -> DataError:
+def uncleared(to: str, message: str, where: str, fix: str) -> DataError:
+    """T374 or T378."""
     return DataError(message, code=_CODES[to], where=where, fix=fix)

@@ -12,21 +12,23 @@ Purposes are decided when something is asked, from the plan's decision table, no
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import threading
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, TypeAlias
 
 from tacit.declare import Place
 from tacit.errors import ServeError, StoreError
 from tacit.live.lasting import Trace
-from tacit.live.reader import Table, Values
+from tacit.live.released import Released, deliveries_of
+from tacit.live.values import Table, Values
 from tacit.plan.views import formulas_of, given_of
 from tacit.project import Project
-from tacit.project.serving import Serving, ready
+from tacit.project.serving import Serving, ready, type_of
 from tacit.serve.decisions import Decisions, decide
 from tacit.serve.encode import Encoder, floats_of
 from tacit.serve.kept import Entry, Kept
+from tacit.serve.problems import nearest
 from tacit.serve.refusals import Refusals
 from tacit.values import Type
 
@@ -35,9 +37,12 @@ Keys = Mapping[str, Any]
 Given = Mapping[str, Any]
 """What arrives with a read, by its declared name; of a batch, a list or one for all."""
 
-Make: TypeAlias = Callable[[Values, Trace], tuple[bytes, bytes]]
-"""What is kept of an answer: bytes that ages may be filled into, and the rest."""
+Ages: TypeAlias = Mapping[int, int]
+Make: TypeAlias = Callable[[Sequence[Any], Sequence[int], Ages], tuple[bytes, bytes]]
+"""What is kept of an answer, by values, statuses, and which values are ages: bytes that ages may be
+filled into, and the rest."""
 
+_NO_AGES: Ages = {}
 _MOST = 1024  # different questions that are kept ready
 
 
@@ -68,7 +73,7 @@ class Asked:
         self.signals = tuple(signals)
         self.purpose = purpose
         self.allowed = list(allowed)
-        self.types = tuple(project.plan.nodes[name].columns[0].type for name in self.signals)
+        self.types = tuple(type_of(project.plan, name) for name in self.signals)
         self.encode = Encoder(self.signals, self.types)
         self._guard = None
         read, may = list(self.signals), list(self.allowed)
@@ -80,15 +85,19 @@ class Asked:
                 read.append(self._guard.signal)
                 may.append(True)
             may[self._guard.place] = True
-        self.serving: Serving = ready(project, read)
-        self._refusing = None if self._guard is None else ready(project, [self._guard.signal])
+        self.serving: Serving = ready(project, read, purpose)
+        self._refusing = None
+        if self._guard is not None:
+            self._refusing = ready(project, [self._guard.signal])
+            self._refusing.lookup.stale = None  # a refusal stands, also where nothing was heard
+        self._ahead = project.online.settings.skew + 1  # rows that are kept are dated before it
         self._own = refusals.entities if refusals is not None else ()
         self.given = self.serving.given
-        self.entities: dict[str, Type] = {}
-        for view in self.serving.lookup.views:
-            names = [name for name, _ in view.form.view.keys]
-            self.entities |= dict(zip(names, view.form.types, strict=True))
+        self.entities = dict(self.serving.keys)
         self._allowed = None if all(may) else may
+        # Released numbers stand beside what is plain.
+        self._plain = self.serving.plain and self.serving.signals == self.serving.lookup.signals
+        self._plain &= self._guard is None and self._allowed is None
         self._backend = project.online.backend
         self._kept = kept
 
@@ -100,10 +109,13 @@ class Asked:
         found = self.serving.one(keys, moment, now=read, allowed=self._allowed, given=given)
         if self._guard is None or self._refusing is None:
             return found
-        if moment == now:
-            return self._guard.one(found)
         own = {name: keys[name] for name in self._own}
-        return self._guard.one(found, self._refusing.one(own, now).values[0])
+        by_now: bool | None = False
+        if self._refusing.one(own, now + self._ahead).values[0]:
+            by_now = True  # a refusal that is dated ahead counts at once
+        elif moment != now:
+            by_now = self._refusing.one(own, now).values[0]
+        return self._guard.one(found, by_now)
 
     def many(
         self,
@@ -121,25 +133,34 @@ class Asked:
         )
         if self._guard is None or self._refusing is None:
             return found
-        by_now = None
-        if moment != now:
-            size = len(found.status)
-            own = {
-                name: k if isinstance(k := keys[name], list) else [k] * size for name in self._own
-            }
-            by_now = self._refusing.many(own, now).columns[0]
+        size = len(found.status)
+        own = {name: k if isinstance(k := keys[name], list) else [k] * size for name in self._own}
+        later = [Trace() for _ in traces or ()]
+        ahead = self._refusing.many(own, now + self._ahead, traces=later).columns[0]
+        for trace, each in zip(traces or (), later, strict=True):
+            self._until(trace, each)
+        then = [False] * size if moment == now else self._refusing.many(own, now).columns[0]
+        by_now = [True if no else told for no, told in zip(ahead, then, strict=True)]
         return self._guard.many(found, self.signals, by_now)
+
+    def _until(self, trace: Trace, later: Trace) -> None:
+        """Has a trace say what records that are dated ahead are made of, too."""
+        trace.heads = {**later.heads, **trace.heads}
+        trace.by(later.until - self._ahead)
 
     def json(self, keys: Keys) -> bytes:
         """The JSON body of one key, now; one that was made before, if it still stands. For signals
         that want nothing given."""
         at = self.project.now()
-        return self.entry((self, True, *keys.items()), lambda: keys, at, self._text).json(at)
+        known = (self, *map(keys.get, self.entities))
+        entry = self.again(known, at) or self.entry(known, lambda: keys, at, self._row)
+        return self.encode.whole(entry.told(at), entry.rest, at)
 
     def packed(self, keys: Keys) -> bytes:
         """The same as the binary body."""
         at = self.project.now()
-        found = self.entry((self, False, *keys.items()), lambda: keys, at, self._floats)
+        known = (self, False, *map(keys.get, self.entities))
+        found = self.entry(known, lambda: keys, at, self._floats)
         return found.packed(self.encode.head(1, at), at)
 
     def json_all(self, keys: Keys, count: int) -> bytes:
@@ -160,36 +181,53 @@ class Asked:
         told = [(entry.told(at), entry.rest) for entry in entries]
         return self.encode.rows(told, at)
 
-    def _text(self, found: Values, trace: Trace) -> tuple[bytes, bytes]:
-        return self.encode.lasting(found.values, found.status, trace.ages), b""
+    def _floats(
+        self, values: Sequence[Any], status: Sequence[int], ages: Ages
+    ) -> tuple[bytes, bytes]:
+        return b"", self.encode.body(floats_of(values), [list(status)])
 
-    def _floats(self, found: Values, trace: Trace) -> tuple[bytes, bytes]:
-        return b"", self.encode.body(floats_of(found.values), [found.status])
+    def _row(self, values: Sequence[Any], status: Sequence[int], ages: Ages) -> tuple[bytes, bytes]:
+        return self.encode.row(values, ages), self.encode.statuses(status)
 
-    def _row(self, found: Values, trace: Trace) -> tuple[bytes, bytes]:
-        return self.encode.row(found.values, trace.ages), self.encode.statuses(found.status)
+    def again(self, known: Any, at: int) -> Entry | None:
+        """What was made before of one key, under a name, if the store has not changed since."""
+        entry = self._kept.get(known)
+        if entry is None or not entry.begun <= at < entry.until or entry.moment is None:
+            return None
+        return entry if entry.moment == self._backend.moment() else None
 
     def entry(self, known: Any, keys: Callable[[], Keys], at: int, make: Make) -> Entry:
         """What was made before of one key, under a name, if it still stands; else made now."""
         entry = self._kept.get(known)
-        moment = self._backend.moment()
-        if entry is not None and entry.begun <= at < entry.trace.until:
-            if moment is not None and moment == entry.moment:
+        if entry is not None:
+            if not entry.begun <= at < entry.until:
+                entry = None
+            elif (moment := self._backend.moment()) is not None and moment == entry.moment:
                 return entry
-        else:
-            entry = None
-        asked = keys() if entry is None else None
         with self._backend.read() as store:
-            if entry is not None and self.serving.lookup.stands(store, entry.trace, at):
+            moment = store.moment()
+            if entry is not None and self.serving.lookup.stand(store, [entry], at)[0]:
                 entry.moment = moment
                 return entry
-            asked = keys() if asked is None else asked
+            asked = keys()
+            if self._plain:
+                plain = self.serving.lookup.numbers(store, asked, at)
+                if plain is not None:
+                    told = make(plain.values, plain.status, _NO_AGES)
+                    return self._keep(known, Entry(moment, at, plain.until, plain, _NO_AGES, told))
             found, trace = self.serving.traced(store, asked, at, allowed=self._allowed)
+            ahead = False
+            if self._guard is not None and self._refusing is not None:
+                own = {name: asked[name] for name in self._own}
+                refused, later = self._refusing.traced(store, own, at + self._ahead)
+                ahead = bool(refused.values[0])
+                self._until(trace, later)
         if self._guard is not None:
-            found = self._guard.one(found)
+            found = self._guard.one(found, ahead)
             ages = trace.ages.items()
             trace.ages = {k: since for k, since in ages if found.values[k] is not None}
-        return self._keep(known, Entry(moment, at, trace, *make(found, trace)))
+        told = make(found.values, found.status, trace.ages)
+        return self._keep(known, Entry(moment, at, trace.until, trace.made(), trace.ages, told))
 
     def entries(
         self, known: Sequence[Any], keys: Callable[[Sequence[int]], Keys], at: int, make: Make
@@ -199,14 +237,13 @@ class Asked:
         found = [self._kept.get(each) for each in known]
         unsure: dict[int, Entry] = {}
         for i, entry in enumerate(found):
-            if entry is None or not entry.begun <= at < entry.trace.until:
+            if entry is None or not entry.begun <= at < entry.until:
                 found[i] = None
             elif moment is None or moment != entry.moment:
                 unsure[i] = entry
         if unsure:
             with self._backend.read() as store:
-                traces = [entry.trace for entry in unsure.values()]
-                stand = self.serving.lookup.all_stand(store, traces, at)
+                stand = self.serving.lookup.stand(store, list(unsure.values()), at)
             for (i, entry), stands in zip(unsure.items(), stand, strict=True):
                 entry.moment = moment if stands else None
                 found[i] = entry if stands else None
@@ -216,16 +253,17 @@ class Asked:
             table = self.many(keys(lacking), at, traces=made)
             values = zip(*table.columns, strict=True)
             status = table.status.tolist()
-            for i, trace, row, told in zip(lacking, made, values, status, strict=True):
+            for i, trace, row, each in zip(lacking, made, values, status, strict=True):
                 if self._guard is not None:
                     ages = trace.ages.items()
                     trace.ages = {k: since for k, since in ages if row[k] is not None}
-                text, rest = make(Values(list(row), told), trace)
-                found[i] = self._keep(known[i], Entry(moment, at, trace, text, rest))
+                told = make(row, each, trace.ages)
+                entry = Entry(moment, at, trace.until, trace.made(), trace.ages, told)
+                found[i] = self._keep(known[i], entry)
         return [entry for entry in found if entry is not None]
 
     def _keep(self, known: Any, entry: Entry) -> Entry:
-        if entry.trace.until > entry.begun:
+        if entry.until > entry.begun:
             self._kept.put(known, entry)
         return entry
 
@@ -234,9 +272,11 @@ class Answers:
     """All that a project can be asked; `open` makes it.
 
     Attributes:
-        names: signals and formulas of the cloud that the online store keeps, as declared.
+        names: signals and formulas of the cloud that the online store keeps, as declared, and
+            metrics that are delivered to it.
         entities: of each name, the entities whose keys it needs, in order.
         given: of each formula over what arrives with a read, its names and types.
+        released: those metrics, by the purposes for which they are.
         decisions: which purpose may see which.
         kept: answers that are kept while they stand, up to ``room`` bytes.
     """
@@ -262,6 +302,8 @@ class Answers:
                 if all(name in kept for name in inputs):
                     self.entities[node.id] = kept[inputs[0]]
                     self.given[node.id] = given
+        self.released = tuple(deliveries_of(plan).values())
+        self.entities |= {each.metric: (each.entity,) for each in self.released}
         self.names = tuple(self.entities)
         self.decisions: Decisions = decide(plan, self.names)
         self.refusals = {
@@ -270,6 +312,7 @@ class Answers:
         }
         self.kept = Kept(project.settings.serve.remember if room is None else room)
         self._asked: dict[tuple[tuple[str, ...], str], Asked] = {}
+        self._making = threading.Lock()
 
     @classmethod
     def open(cls, project: Project, room: int | None = None) -> Answers:
@@ -290,9 +333,10 @@ class Answers:
             found = Asked(
                 self.project, names, purpose, allowed, self.kept, self.refusals.get(purpose)
             )
-            if len(self._asked) >= _MOST:
-                self._asked.pop(next(iter(self._asked)))
-            self._asked[names, purpose] = found
+            with self._making:  # several threads may come here at once
+                if len(self._asked) >= _MOST:
+                    self._asked.pop(next(iter(self._asked)))
+                found = self._asked.setdefault((names, purpose), found)
         return found
 
     def of(self, entity: str) -> tuple[str, ...]:
@@ -327,8 +371,6 @@ class Answers:
             asked.serving.many(
                 {n: [key] for n, key in nobody.items()}, self.project.now(), given=given
             )
-            for view in asked.serving.lookup.views:
-                view.warm_up()
 
     def with_keys(self, entities: Iterable[str], given: Iterable[str] = ()) -> tuple[str, ...]:
         """The names that need no keys but these, and nothing else given.
@@ -362,7 +404,7 @@ class Answers:
             for source in self.project.online.sources.values()
             for segments in source.segments
             for (name, _), kind in zip(segments.form.view.keys, segments.form.types, strict=True)
-        }
+        } | {each.entity: each.type for each in self.released}
 
     def catalog(self) -> list[dict[str, Any]]:
         """What is served: names, types, entities and sentences, as JSON has them."""
@@ -370,13 +412,24 @@ class Answers:
         return [
             {
                 "name": name,
-                "type": nodes[name].columns[0].type,
+                "type": type_of(self.project.plan, name),
                 "entities": list(needs),
                 "inputs": {given: str(kind) for given, kind in self.given.get(name, {}).items()},
                 "doc": nodes[name].declared.doc,
             }
             for name, needs in self.entities.items()
         ]
+
+    def standing(self, purposes: Collection[str]) -> dict[str, dict[str, Any]]:
+        """Metric → purpose → its release that stands, as JSON has it: when it was released, from
+        when on it is stale (µs), its largest standard error. Raises as the store does."""
+        found: dict[str, dict[str, Any]] = {}
+        wanted = [each for each in self.released if each.purpose in purposes]
+        if wanted:
+            with self.project.online.backend.read() as store:
+                for each, stands in Released(wanted).standing(store):
+                    found.setdefault(each.metric, {})[each.purpose] = stands.to_json()
+        return found
 
     def _check(self, names: Sequence[str]) -> None:
         for name in names:
@@ -393,13 +446,11 @@ class Answers:
 
 def unknown(what: str, name: str, known: Sequence[str], code: str) -> ServeError:
     """A name that nothing served has, with the nearest that something has."""
-    close = difflib.get_close_matches(name, known, 1)
+    close = nearest(name, known)
     listed = ", ".join(known[:12]) + (", …" if len(known) > 12 else "")
     return ServeError(
         f"{name[:80]!r} is not a {what} that is served",
         code=code,
         where=what,
-        fix=f"did you mean {close[0]!r}?"
-        if close
-        else f"use {listed or 'none: nothing is served'}",
+        fix=f"did you mean {close!r}?" if close else f"use {listed or 'none: nothing is served'}",
     )

@@ -18,6 +18,7 @@ from typing import NamedTuple
 from tacit.errors import ServeError, TacitError
 from tacit.project.service import Service
 from tacit.serve.identity import Identity
+from tacit.serve.issuer import away
 from tacit.serve.keys import Caller
 from tacit.serve.logs import failure, say
 from tacit.serve.messages import Answer, GoneError, Message, Receive, Send, read_body, write
@@ -29,6 +30,7 @@ from tacit.serve.traces import Tracing
 
 Handler = Callable[[Request], Answer]
 _KEEP = 1.0  # seconds between looks at the keys
+_STRANGERS = 16  # tokens at a time whose issuer's keys are waited for
 _TURN = 120.0  # seconds after which answers that were not asked for again are let go
 
 
@@ -69,18 +71,25 @@ class Application:
         self.metrics, self.tracing, self._close = metrics, tracing, close
         self.stopping = False
         self._readers = ThreadPoolExecutor(4, "read")
-        self._writer = ThreadPoolExecutor(1, "push")
+        # Those that wait for the disk share what they wait for (`live.together`).
+        self._writer = ThreadPoolExecutor(8, "push")
+        # Each by itself: what hangs (an issuer, a store) keeps nobody waiting but who asks for it.
+        self._issuer = ThreadPoolExecutor(2, "issuer")
+        self._ring = ThreadPoolExecutor(1, "keys")
+        self._probe = ThreadPoolExecutor(1, "ready")
+        self._strangers = 0
         self._keeper: asyncio.Task[None] | None = None
         waits = resources.remote
         self._inline = not waits and tracing is None
         self.read = Route("/v1/features/{entity}/{key}", "GET", resources.read, waits=waits)
+        self.probe = Route("/readyz", "GET", self._ready, anybody=True, waits=waits)
         self.routes: dict[str, tuple[Route, ...]] = {
             "/v1/features": (Route("/v1/features", "POST", resources.ask, body=True, waits=waits),),
-            "/v1/signals": (Route("/v1/signals", "GET", resources.signals),),
+            "/v1/signals": (Route("/v1/signals", "GET", resources.signals, waits=waits),),
             "/openapi.json": (Route("/openapi.json", "GET", resources.description),),
             "/metrics": (Route("/metrics", "GET", resources.metrics, waits=waits),),
             "/healthz": (Route("/healthz", "GET", resources.alive, anybody=True),),
-            "/readyz": (Route("/readyz", "GET", self._ready, anybody=True, waits=waits),),
+            "/readyz": (self.probe,),
         }
         self.push = Route("/v1/events/{source}", "POST", resources.push, body=True, waits=True)
 
@@ -178,15 +187,22 @@ class Application:
     async def _who(self, request: Request) -> Caller:
         found = self.identity.known(request.headers)
         if found is None:  # a token whose issuer's keys may have to be fetched
-            loop = asyncio.get_running_loop()
-            look = partial(self.identity.look_up, request.headers)
-            found = await loop.run_in_executor(self._readers, look)
+            if self._strangers >= _STRANGERS:
+                raise away()
+            self._strangers += 1
+            try:
+                loop = asyncio.get_running_loop()
+                look = partial(self.identity.look_up, request.headers)
+                found = await loop.run_in_executor(self._issuer, look)
+            finally:
+                self._strangers -= 1
         return found
 
     async def _run(self, route: Route, request: Request) -> Answer:
         if route.waits or (route.body and self.resources.is_large(request)):
             loop = asyncio.get_running_loop()
             pool = self._writer if route is self.push else self._readers
+            pool = self._probe if route is self.probe else pool
             return await loop.run_in_executor(pool, route.answer, request)
         return route.answer(request)
 
@@ -282,11 +298,11 @@ class Application:
                 self.resources.answers.kept.turn()
                 turned = perf_counter()
             try:
-                await loop.run_in_executor(self._readers, self.identity.refresh)
+                await loop.run_in_executor(self._ring, self.identity.refresh)
             except Exception as error:
                 say("keys cannot be read", logging.ERROR, **failure(error))
 
     def _shut_down(self) -> None:
-        self._writer.shutdown()
-        self._readers.shutdown()
+        for pool in (self._writer, self._readers, self._issuer, self._ring, self._probe):
+            pool.shutdown()
         self._close()

@@ -8,7 +8,6 @@ is denied, and so is all of a purpose that nobody declared.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
@@ -18,6 +17,7 @@ from tacit.plan import Plan
 from tacit.plan.graph import Port
 from tacit.plan.rules import RULES, Clearance
 from tacit.plan.views import served
+from tacit.serve.problems import nearest
 
 DECIDING = ("T202", "T203", "T208")
 """The rules of the flow check that hold of a read: place, purposes, lawful bases. Regions and
@@ -34,13 +34,13 @@ class Decisions:
         """Whether a purpose may see each. Raises ServeError T843 for one nobody declared."""
         found = self.allowed.get(purpose)
         if found is None:
-            close = difflib.get_close_matches(purpose, self.allowed, 1)
+            close = nearest(purpose, self.allowed)
             known = ", ".join(sorted(self.allowed)) or "none: declare one with Purpose(…)"
             raise ServeError(
-                f"there is no purpose {purpose!r}",
+                f"there is no purpose {purpose[:80]!r}",
                 code="T843",
                 where="purpose",
-                fix=f"did you mean {close[0]!r}?" if close else f"use {known}",
+                fix=f"did you mean {close!r}?" if close else f"use {known}",
             )
         return [name in found for name in names]
 

@@ -34,7 +34,7 @@ import msgspec
 import numpy as np
 
 from tacit.aggregates.columns import Array
-from tacit.live.reader import Status, Table
+from tacit.live.values import Status, Table
 
 JSON: Final = b"application/json"
 FLOAT32: Final = b"application/vnd.tacit.float32"
@@ -52,23 +52,17 @@ class Encoder:
 
     def __init__(self, signals: Sequence[str], types: Sequence[str]) -> None:
         self._start = b'{"signals":' + _encode(list(signals)) + b',"at":'
-        self._filled = self._start.replace(b"%", b"%%")
         self._words: dict[bytes, bytes] = {}
         self._size = len(signals)
-        self._fresh = b"[" + b",".join([WORDS[0]] * self._size) + b"]"
         self._maps = [i for i, kind in enumerate(types) if kind.startswith("map<")]
 
-    def one(self, values: list[Any], status: Sequence[int], at: int) -> bytes:
+    def one(self, values: Sequence[Any], status: Sequence[int], at: int) -> bytes:
         """JSON of one key."""
-        told = self._values(values) if self._maps else values
-        return b'%s%d,"values":%s,"status":%s}' % (
-            self._start, at, _encode(told), self.statuses(status),
-        )  # fmt: skip
+        return self.whole(self.row(values, ()), self.statuses(status), at)
 
-    def lasting(self, values: list[Any], status: Sequence[int], ages: Iterable[int]) -> bytes:
-        """JSON of one key to be filled by ``%``: its moment, then the values at these places."""
-        body = self._holed(values, ages)
-        return self._filled + b'%d,"values":' + body + b',"status":' + self.statuses(status) + b"}"
+    def whole(self, row: bytes, statuses: bytes, at: int) -> bytes:
+        """The same of what `row` and `statuses` made."""
+        return b'%s%d,"values":%s,"status":%s}' % (self._start, at, row, statuses)
 
     def row(self, values: Sequence[Any], ages: Collection[int], names: Sequence[str] = ()) -> bytes:
         """JSON of one key's values, a list, or an object by ``names``; as it is where there are no
@@ -108,8 +102,6 @@ class Encoder:
 
     def statuses(self, status: Sequence[int]) -> bytes:
         """JSON of one key's statuses."""
-        if not any(status):
-            return self._fresh
         shown = bytes(status)
         found = self._words.get(shown)
         if found is None:

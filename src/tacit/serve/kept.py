@@ -2,8 +2,9 @@
 
 An answer stands until the store changes what it was made of, or the clock comes to the moment at
 which a row leaves a window or enters one (`live.lasting`). Both are checked at each read: against
-the number of the store's last change, and if there was one, against the very bytes that it was made
-of. So nothing is ever told that a read would not have found.
+the number of the store's last change, and if there was one, against the headers of the heads that
+it was made of. So nothing is told that a read would not have found, but where another head of the
+same key has the same checksum of 64 bits, counts and cut.
 
 What is kept is personal data in memory, as the store's own pages are: at most so many bytes of it,
 and what is asked for no more is let go when as much again has been asked for, or after a while.
@@ -12,42 +13,50 @@ and what is asked for no more is let go when as much again has been asked for, o
 from __future__ import annotations
 
 import struct
-import sys
-from collections.abc import Hashable
+import threading
+from collections.abc import Hashable, Mapping
 from typing import Any
 
-from tacit.live.lasting import Trace
+from tacit.live.lasting import Made
 
-_EXTRA = 1000
-"""Bytes that an entry takes beside its body and what it was made of, about."""
+_EXTRA = 600
+"""Bytes that an entry takes beside its body, about."""
 
 
 class Entry:
-    """An answer that may be told again.
+    """An answer that may be told again. Few objects, since many are kept.
 
     Attributes:
         moment: the store's, when it was last found to stand.
         begun: the moment that it was made for: it says nothing of earlier ones.
-        text: JSON to be filled.
-        rest: what needs no filling; or the binary body without its head.
+        until: the first moment that it says nothing of.
+        sources, heads: what it was made of (`live.lasting.Made`).
+        text: JSON of its values, to be filled where some grow with the clock.
+        rest: what needs no filling: JSON of its statuses, which others have too; or the binary
+            body without its head.
     """
 
-    __slots__ = ("_ages", "_places", "begun", "moment", "rest", "text", "trace")
+    __slots__ = (
+        "_ages", "_places", "begun", "heads", "moment", "rest", "sources", "text", "until",
+    )  # fmt: skip
 
     def __init__(
-        self, moment: Hashable, begun: int, trace: Trace, text: bytes, rest: bytes
+        self,
+        moment: Hashable,
+        begun: int,
+        until: int,
+        made: Made,
+        ages: Mapping[int, int],
+        told: tuple[bytes, bytes],
     ) -> None:
-        self.moment, self.begun, self.trace = moment, begun, trace
-        self.text, self.rest = text, rest
-        places = sorted(trace.ages)
-        self._places = places
-        self._ages = [trace.ages[place] for place in places]
-
-    def json(self, at: int) -> bytes:
-        """The body, at a moment."""
-        if not self._ages:
-            return self.text % at
-        return self.text % (at, *[at - since for since in self._ages])
+        self.moment, self.begun, self.until = moment, begun, until
+        self.sources, self.heads = made.sources, made.heads
+        self.text, self.rest = told
+        self._places: tuple[int, ...] = ()
+        self._ages: tuple[int, ...] = ()
+        if ages:
+            self._places = tuple(sorted(ages))
+            self._ages = tuple([ages[place] for place in self._places])
 
     def told(self, at: int) -> bytes:
         """The text, at a moment, where it says no moment of itself; as it is if nothing in it
@@ -68,12 +77,15 @@ class Entry:
     @property
     def size(self) -> int:
         """Bytes that it takes, about."""
-        made = sum(len(raw) for raw in self.trace.heads.values() if raw is not None)
-        return len(self.text) + len(self.rest) + made + _EXTRA
+        own = len(self.text) or len(self.rest)
+        return own + 200 * len(self.heads) + _EXTRA
 
 
 class Kept:
     """Entries by key, in two generations: the older goes when the younger is full, or is `turned`.
+
+    Used from several threads: what is found among the young waits for no other; what changes the
+    generations does.
 
     Args:
         room: bytes, of both together.
@@ -84,21 +96,33 @@ class Kept:
         self._young: dict[Any, Entry] = {}
         self._old: dict[Any, Entry] = {}
         self._size = 0
+        self._lock = threading.Lock()
 
     def get(self, key: Any) -> Entry | None:
         found = self._young.get(key)
-        if found is None and (found := self._old.pop(key, None)) is not None:
-            self.put(key, found)
+        if found is None and key in self._old:
+            with self._lock:
+                found = self._old.pop(key, None)
+                if found is not None:
+                    self._put(key, found)
         return found
 
     def put(self, key: Any, entry: Entry) -> None:
-        size = entry.size + sum(sys.getsizeof(each) for each in key if isinstance(each, str))
-        self._size += size
-        if self._size > self._half:
-            self.turn()
-            self._size = size
-        self._young[key] = entry
+        with self._lock:
+            self._put(key, entry)
 
     def turn(self) -> None:
         """Lets go of what was not asked for since the last time."""
+        with self._lock:
+            self._turn()
+
+    def _put(self, key: Any, entry: Entry) -> None:
+        size = entry.size + sum([len(each) for each in key if isinstance(each, str)])
+        self._size += size
+        if self._size > self._half:
+            self._turn()
+            self._size = size
+        self._young[key] = entry
+
+    def _turn(self) -> None:
         self._old, self._young, self._size = self._young, {}, 0

@@ -55,8 +55,11 @@ class Metrics:
         for what, count in counts.items():
             self.events[source, what] = self.events.get((source, what), 0) + count
 
-    def text(self, ages: Mapping[str, float]) -> bytes:
-        """All of it; ``ages`` are seconds since a source was heard of."""
+    def text(
+        self, ages: Mapping[str, float], released: Mapping[tuple[str, str], float] | None = None
+    ) -> bytes:
+        """All of it; ``ages`` are seconds since a source was heard of, ``released`` those since a
+        metric was released for a purpose."""
         lines = [
             "# HELP tacit_requests_total Requests answered.",
             "# TYPE tacit_requests_total counter",
@@ -94,6 +97,13 @@ class Metrics:
         ]
         for source, age in sorted(ages.items()):
             lines.append(f'tacit_source_age_seconds{{source="{source}"}} {age:.6f}')
+        lines += [
+            "# HELP tacit_release_age_seconds Time since a served metric was released.",
+            "# TYPE tacit_release_age_seconds gauge",
+        ]
+        for (metric, purpose), age in sorted((released or {}).items()):
+            of = f'metric="{metric}",purpose="{purpose}"'
+            lines.append(f"tacit_release_age_seconds{{{of}}} {age:.6f}")
         return ("\n".join(lines) + "\n").encode()
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from tacit import __version__
-from tacit.live.reader import Status
+from tacit.live.values import Status
 from tacit.serve.encode import FLOAT32
 from tacit.serve.problems import STATUS
 from tacit.values import Type
@@ -176,7 +176,7 @@ def _content(description: str, schema: dict[str, Any]) -> dict[str, Any]:
 def _problems(statuses: Sequence[int]) -> dict[str, Any]:
     reference = {"$ref": "#/components/schemas/Problem"}
     found: dict[str, Any] = {}
-    for status in statuses:
+    for status in sorted({*statuses, 431}):  # any request's head may be too large
         codes = [f"{code}: {title}" for code, (each, title) in STATUS.items() if each == status]
         found[str(status)] = {
             "description": "; ".join(codes),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import difflib
+from collections.abc import Iterable, Mapping
+from itertools import islice
 from typing import Final
 
 import msgspec
@@ -12,6 +14,7 @@ from tacit.errors import ServeError, TacitError
 PROBLEM: Final = b"application/problem+json"
 
 STATUS: Final[Mapping[str, tuple[int, str]]] = {
+    "T348": (400, "the times are of another unit"),
     "T390": (400, "a key or a moment is none"),
     "T391": (400, "the rows do not fit their source"),
     "T392": (404, "no such source takes events"),
@@ -43,13 +46,18 @@ STATUS: Final[Mapping[str, tuple[int, str]]] = {
     "T856": (403, "the source is not the caller's to push to"),
     "T858": (500, "the request failed"),
     "T859": (431, "the request's head is too large"),
+    "T866": (503, "the issuer's keys cannot be had"),
 }
 """The HTTP status and the title of each code; any other is 500."""
 
-RETRY: Final = frozenset({"T720", "T721", "T722", "T728", "T848", "T854"})
+RETRY: Final = frozenset({"T720", "T721", "T722", "T728", "T848", "T854", "T866"})
 """Codes after which the same request may succeed: they say so with Retry-After."""
 AFTER: Final = b"1"
 """Seconds."""
+LONGEST: Final = 80
+"""Characters of a name that it is looked for by; no more of it is said, either."""
+MOST: Final = 1000
+"""Names among which one is looked for."""
 
 
 def problem(error: TacitError) -> tuple[int, bytes]:
@@ -76,6 +84,13 @@ def headers(error: TacitError, status: int) -> list[tuple[bytes, bytes]]:
     if status == 401:
         found.append((b"www-authenticate", b'Bearer realm="tacit"'))
     return found
+
+
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """The known name that one is most like, if it is like any. What a client sent may be long, and
+    comparing takes as long as both names and all that are known."""
+    close = difflib.get_close_matches(name[:LONGEST], list(islice(known, MOST)), 1)
+    return close[0] if close else None
 
 
 def malformed(message: str, where: str | None, fix: str) -> ServeError:

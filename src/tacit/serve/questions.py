@@ -5,7 +5,6 @@ Nothing of it is bent to fit: an unknown parameter or field is an error that nam
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 from urllib.parse import parse_qsl
@@ -15,7 +14,7 @@ import msgspec
 from tacit.errors import ServeError
 from tacit.project.serving import fits
 from tacit.serve.answers import unknown
-from tacit.serve.problems import malformed
+from tacit.serve.problems import malformed, nearest
 from tacit.values import Type
 
 PARAMETERS = ("signals", "purpose", "at")
@@ -88,11 +87,11 @@ def read_query(raw: bytes, known: Sequence[str] = PARAMETERS) -> dict[str, str]:
     found: dict[str, str] = {}
     for name, value in pairs:
         if name not in known:
-            close = difflib.get_close_matches(name, known, 1)
+            close = nearest(name, known)
             raise malformed(
                 f"there is no parameter {name[:80]!r}",
                 "query",
-                f"did you mean {close[0]!r}?" if close else f"use {', '.join(known) or 'none'}",
+                f"did you mean {close!r}?" if close else f"use {', '.join(known) or 'none'}",
             )
         if name in found:
             raise malformed(f"{name!r} is given twice", f"query.{name}", "give it once")

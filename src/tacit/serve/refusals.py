@@ -1,5 +1,6 @@
 """What a person refused: consent, read with the values, at the same moment; and as it is now, where
-values of another moment are asked for: to have agreed once is not to agree.
+values of another moment are asked for: to have agreed once is not to agree. A refusal that is dated
+ahead counts at once, an agreement from its time on.
 
 A signal of the project tells: true where the last record of a person says no to a purpose. It is
 kept up like any other, so that a refusal counts from the moment it was pushed. What is about
@@ -16,7 +17,7 @@ import numpy as np
 
 from tacit.declare import Basis, Purpose
 from tacit.errors import ServeError
-from tacit.live.reader import Status, Table, Values
+from tacit.live.values import Status, Table, Values
 from tacit.plan import Plan
 from tacit.plan.graph import Port
 from tacit.values import Type
@@ -92,13 +93,9 @@ class Guard:
             values[k], status[k] = None, Status.DENIED
         return Values(values, status)
 
-    def many(
-        self, found: Table, signals: tuple[str, ...], by_now: Sequence[bool | None] | None = None
-    ) -> Table:
+    def many(self, found: Table, signals: tuple[str, ...], by_now: Sequence[bool | None]) -> Table:
         """The same of many."""
-        refused = found.columns[self.place]
-        if by_now is not None:
-            refused = list(map(_either, refused, by_now))
+        refused = list(map(_either, found.columns[self.place], by_now))
         status = found.status[:, : self.size].copy()
         columns = list(found.columns[: self.size])
         for k in dict.fromkeys([*self.personal, self.place] if self.hidden else self.personal):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -73,6 +74,7 @@ class Resources:
         self.kinds = answers.key_types()
         self.remote = answers.project.settings.online.redis is not None
         self._ready: dict[tuple[str, bytes, frozenset[str]], Ready] = {}
+        self._preparing = threading.Lock()
         self._accepted: dict[bytes | None, bytes] = {None: JSON}
         self._description = msgspec.json.encode(describe(answers, batch))
 
@@ -85,9 +87,10 @@ class Resources:
         ready = self._ready.get(known)
         if ready is None:
             ready = self._prepare(request)
-            if len(self._ready) >= _MOST:
-                self._ready.pop(next(iter(self._ready)))
-            self._ready[known] = ready
+            with self._preparing:  # several threads may come here at once
+                if len(self._ready) >= _MOST:
+                    self._ready.pop(next(iter(self._ready)))
+                self._ready[known] = ready
         key = key_of(request.key, ready.kind, request.name)
         return self._one(ready.asked, {request.name: key}, ready.at, form)
 
@@ -258,6 +261,10 @@ class Resources:
             {**each, "purposes": [p for p in mine if each["name"] in allowed.get(p, ())]}
             for each in self.answers.catalog()
         ]
+        released = self.answers.standing(mine)
+        for each in told:
+            if each["name"] in released:
+                each["released"] = released[each["name"]]
         return Answer(200, [(b"content-type", JSON)], msgspec.json.encode({"signals": told}))
 
     def description(self, request: Request) -> Answer:
@@ -271,7 +278,12 @@ class Resources:
             progress = self.online.standing(name).progress
             if progress > -(2**63):
                 ages[name] = max(0.0, (now - progress) / 1e6)
-        return Answer(200, [(b"content-type", TEXT)], self.metered.text(ages))
+        released = {
+            (metric, purpose): max(0.0, (now - stands["at"]) / 1e6)
+            for metric, each in self.answers.standing(self.answers.decisions.allowed).items()
+            for purpose, stands in each.items()
+        }
+        return Answer(200, [(b"content-type", TEXT)], self.metered.text(ages, released))
 
     def alive(self, request: Request) -> Answer:
         """`GET /healthz`: the process answers."""

@@ -19,42 +19,22 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Any, Final
+from typing import Any
 
 from tacit.errors import ServeError, TacitError
 from tacit.serve.keys import Caller, check_expiry
 from tacit.serve.logs import failure, say
-from tacit.serve.resp_frames import (
-    OK,
-    STRANGER,
-    Limits,
-    Requests,
-    array,
-    bulk,
-    error,
-    mapping,
-    null,
-    number,
-    reply,
-)
+from tacit.serve.resp_commands import COMMANDS, WRITES, refusal, shown
+from tacit.serve.resp_frames import STRANGER, Limits, Requests, error, null
 from tacit.serve.resp_views import Views
 
-VERSION: Final = "7.4.0"
-"""The Redis whose reading commands these are: some clients ask."""
 _ONCE = 128  # requests of a connection that are answered before others have their turn
 _FULL = 1 << 18  # bytes of answers that a client has not taken, before it is read no further
 _LINGER = 1.0  # seconds
 _TRIES = 3  # wrong keys, then the connection is closed
-
-WRITES: Final = frozenset(
-    b"SET SETEX PSETEX SETNX MSET MSETNX APPEND INCR INCRBY INCRBYFLOAT DECR DECRBY DEL UNLINK"
-    b" GETSET GETDEL GETEX SETRANGE HSET HSETNX HMSET HDEL HINCRBY HINCRBYFLOAT EXPIRE PEXPIRE"
-    b" EXPIREAT PEXPIREAT PERSIST RENAME RENAMENX COPY MOVE RESTORE LPUSH RPUSH LPOP RPOP SADD"
-    b" SREM ZADD ZREM XADD XDEL XTRIM XACK XGROUP PFADD BITOP SETBIT FLUSHDB FLUSHALL EVAL EVALSHA"
-    b" FCALL PUBLISH SPUBLISH SAVE BGSAVE BGREWRITEAOF SHUTDOWN REPLICAOF SLAVEOF SWAPDB".split()
-)
 
 
 class Session:
@@ -79,6 +59,8 @@ class RespServer:
         refresh: looks at the keys anew; called each second.
         connections: at a time; those beyond are refused.
         patience: seconds for a stranger to show a key.
+        readers: threads in which reads are answered, where the store may have to be waited for;
+            left out, they are answered where they come in.
     """
 
     def __init__(
@@ -91,6 +73,7 @@ class RespServer:
         connections: int = 10_000,
         patience: float = 10.0,
         limits: Limits | None = None,
+        readers: ThreadPoolExecutor | None = None,
     ) -> None:
         self.views = views
         self.authenticate = authenticate
@@ -99,6 +82,7 @@ class RespServer:
         self.most = connections
         self.patience = patience
         self.limits = Limits() if limits is None else limits
+        self.readers = readers
         self.connections: set[Connection] = set()
         self.answered = self.refused = self.accepted = 0
         self._purposes: dict[str, Views] = {}
@@ -129,6 +113,8 @@ class RespServer:
             server.close()
         for connection in list(self.connections):
             connection.close()
+        if self.readers is not None:
+            self.readers.shutdown(wait=False, cancel_futures=True)
         for server in self._servers:
             await server.wait_closed()
 
@@ -155,7 +141,8 @@ class Connection(asyncio.Protocol):
         self.requests = Requests(STRANGER)
         self.transport: Any = None
         self.token = ""
-        self._full = self._later = self._ends = self._held = self.closed = False
+        self._full = self._later = self._ends = self._held = self._away = self.closed = False
+        self._over = False  # the client sends no more
         self._waits: asyncio.TimerHandle | None = None
 
     # ------------------------------------------------------------------ its life
@@ -238,29 +225,47 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if self.closed:
             return
+        if self.session.views is not None and not self._later and not self._full:
+            key = self.requests.only(data)
+            if key is not None:
+                self.server.answered += 1
+                self.transport.write(self._get(key))
+                return
         self.requests.feed(data)
         if not self._later and not self._full:
             self._work()
         if self._held or self.requests.waiting:
             self._regulate()
 
+    def eof_received(self) -> bool:
+        """A client that sends no more gets the answers to what it sent, before it is let go."""
+        self._over = True
+        return self._away or self._later or self._full
+
     def _go_on(self) -> None:
         self._work()
         self._regulate()
+        if self._over and not (self._away or self._later or self._full or self.closed):
+            self.close()
 
     def _work(self) -> None:
         """Answers what is there, so much at a time."""
         self._later = False
-        if self.closed:
+        if self.closed or self._away:
             return
+        apart = self.server.readers is not None
         out: list[bytes] = []
         last = b""
         try:
             while len(out) < _ONCE and not self._ends:
                 if self.session.views is not None:
+                    if apart:
+                        break
                     gets = self.requests.gets(_ONCE - len(out))
                     if gets:
                         out += self._gets(gets)
+                        if not self.requests.waiting:
+                            break
                         continue
                 words = self.requests.take()
                 if words is None:
@@ -268,26 +273,82 @@ class Connection(asyncio.Protocol):
                 out.append(self.answer(words))
         except ServeError as broken:  # where the next request begins is not known
             last = error("ERR", broken.message)
-            self._ends = True
+        self._reply(out, last)
+        if apart and self.session.views is not None and not self._ends and not self._full:
+            self._send_away()
+        elif len(out) >= _ONCE and not self._full and not self._ends:
+            self._later = True
+            self.loop.call_soon(self._go_on)
+
+    def _reply(self, out: list[bytes], last: bytes) -> None:
+        """Sends answers; with a last one, the connection ends."""
         if last:
             out.append(last)
+            self._ends = True
         self.server.answered += len(out)
         if out:
             self.transport.write(out[0] if len(out) == 1 else b"".join(out))
         if self._ends:
             self._leave()
-        elif len(out) >= _ONCE and not self._full:
-            self._later = True
-            self.loop.call_soon(self._go_on)
+
+    def _send_away(self) -> None:
+        """Has a thread answer what is there, so much at a time and in its order: the store may have
+        to be waited for, and other connections are not to wait with it."""
+        taken: list[list[bytes]] = []
+        last = b""
+        try:
+            while len(taken) < _ONCE and (words := self.requests.take()) is not None:
+                taken.append(words)
+        except ServeError as broken:
+            last = error("ERR", broken.message)
+        if taken:
+            self._away = True
+            found = self.loop.run_in_executor(self.server.readers, self._answers, taken)
+            found.add_done_callback(partial(self._back, last))
+        elif last:
+            self._reply([], last)
+
+    def _answers(self, taken: list[list[bytes]]) -> list[bytes]:
+        """The replies to requests; those to GETs in a row by one look at the store."""
+        out: list[bytes] = []
+        gets: list[bytes] = []
+        for words in (*taken, None):
+            if words is not None and len(words) == 2 and words[0].upper() == b"GET":
+                gets.append(words[1])
+                continue
+            if gets:
+                out += self._gets(gets)
+                gets = []
+            if words is None or self._ends:
+                break
+            out.append(self.answer(words))
+        return out
+
+    def _back(self, last: bytes, found: asyncio.Future[list[bytes]]) -> None:
+        self._away = False
+        if self.closed or found.cancelled():
+            return
+        self._reply(found.result(), last)
+        if not self._ends and not self._full:
+            self._go_on()
+
+    def _get(self, key: bytes) -> bytes:
+        """The reply to a GET."""
+        views = self.session.views
+        assert views is not None, "who is no stranger has a purpose"
+        try:
+            return views.get(key) or null(self.session.version)
+        except Exception:  # answering it as any request says what it is
+            return self.answer([b"GET", key])
 
     def _gets(self, keys: list[bytes]) -> list[bytes]:
         """The replies to GETs in a row, by one look at the store; where something is wrong with one
         of them, each by itself."""
         views, version = self.session.views, self.session.version
         assert views is not None, "who is no stranger has a purpose"
+        if len(keys) == 1:
+            return [self._get(keys[0])]
         try:
-            if len(keys) == 1:
-                return [views.get(keys[0]) or null(version)]
             return [found or null(version) for found in views.get_all(keys)]
         except Exception:  # answering it by itself says what it is
             return [self.answer([b"GET", key]) for key in keys]
@@ -302,17 +363,17 @@ class Connection(asyncio.Protocol):
             if command is None:
                 if name in WRITES:
                     return error("READONLY", "You can't write here: signals are read alone.")
-                return error("ERR", f"unknown command {_shown(words[0])}")
+                return error("ERR", f"unknown command {shown(words[0])}")
             least, most, run = command
             if not least <= len(words) - 1 <= most:
-                return error("ERR", f"wrong number of arguments for {_shown(words[0])} command")
+                return error("ERR", f"wrong number of arguments for {shown(words[0])} command")
             return run(self, words)
         except TacitError as refused:
             self.server.refused += 1
-            return _refused(refused)
+            return refusal(refused)
         except Exception as failed:
             say("failed", logging.ERROR, command=name.decode("ascii", "replace"), **failure(failed))
-            return _refused(
+            return refusal(
                 ServeError(
                     "the request failed", code="T861", fix="try again; the server's log says more"
                 )
@@ -356,195 +417,7 @@ class Connection(asyncio.Protocol):
                 self.token = text
                 return None
         except ServeError as refused:
-            wrong = _refused(refused, "WRONGPASS")
+            wrong = refusal(refused, "WRONGPASS")
         self.session.failed += 1
         self._ends = self.session.failed >= _TRIES
         return wrong
-
-
-def _refused(refused: TacitError, kind: str = "ERR") -> bytes:
-    """An error of ours in a line."""
-    return error(kind, f"{refused.code} {refused.message}; {refused.fix}")
-
-
-def _shown(raw: bytes) -> str:
-    """A word of a request, as an error may say it."""
-    return "'" + raw[:64].decode("ascii", "replace").translate(_PRINTED) + "'"
-
-
-_PRINTED = dict.fromkeys((*range(32), 127, 65533), "?")
-
-
-# ---------------------------------------------------------------------- commands
-
-
-def _auth(one: Connection, words: list[bytes]) -> bytes:
-    purpose = words[1] if len(words) == 3 else None
-    return one.show(words[-1], purpose) or OK
-
-
-def _hello(one: Connection, words: list[bytes]) -> bytes:
-    session, rest = one.session, words[1:]
-    version = session.version
-    if rest:
-        if rest[0] not in (b"2", b"3"):
-            return error("NOPROTO", "unsupported protocol version")
-        version, rest = int(rest[0]), rest[1:]
-    while rest:
-        option = rest[0].upper()
-        if option == b"AUTH" and len(rest) >= 3:
-            wrong = one.show(rest[2], rest[1])
-            if wrong is not None:
-                return wrong
-            rest = rest[3:]
-        elif option == b"SETNAME" and len(rest) >= 2:
-            session.name, rest = rest[1], rest[2:]
-        else:
-            return error("ERR", "Syntax error in HELLO option")
-    if session.views is None:
-        return error(
-            "NOAUTH", "HELLO must be called with the client already authenticated, or with AUTH"
-        )
-    session.version = version
-    told = {
-        "server": "tacit", "version": VERSION, "proto": version, "id": session.id,
-        "mode": "standalone", "role": "replica", "modules": [],
-    }  # fmt: skip
-    return reply(told, version)
-
-
-def _ping(one: Connection, words: list[bytes]) -> bytes:
-    return bulk(words[1]) if len(words) == 2 else b"+PONG\r\n"
-
-
-def _quit(one: Connection, words: list[bytes]) -> bytes:
-    one._ends = True
-    return OK
-
-
-def _select(one: Connection, words: list[bytes]) -> bytes:
-    return OK if words[1] == b"0" else error("ERR", "DB index is out of range")
-
-
-def _client(one: Connection, words: list[bytes]) -> bytes:
-    what = words[1].upper()
-    if what in (b"SETINFO", b"NO-EVICT", b"NO-TOUCH"):
-        return OK
-    if what == b"SETNAME" and len(words) == 3:
-        one.session.name = words[2]
-        return OK
-    if what == b"GETNAME":
-        return bulk(one.session.name)
-    if what == b"ID":
-        return number(one.session.id)
-    return error("ERR", f"unknown subcommand {_shown(words[1])}")
-
-
-def _command(one: Connection, words: list[bytes]) -> bytes:
-    what = words[1].upper() if len(words) > 1 else b""
-    if what == b"COUNT":
-        return number(len(COMMANDS))
-    if what == b"DOCS":
-        return mapping([], one.session.version)
-    return array([])
-
-
-def _config(one: Connection, words: list[bytes]) -> bytes:
-    if words[1].upper() != b"GET":
-        return error("READONLY", "You can't write here: signals are read alone.")
-    return mapping([], one.session.version)
-
-
-def _info(one: Connection, words: list[bytes]) -> bytes:
-    server = one.server
-    lines = (
-        "# Server", f"redis_version:{VERSION}", "server_name:tacit", "redis_mode:standalone",
-        "# Clients", f"connected_clients:{len(server.connections)}",
-        "# Stats", f"total_connections_received:{server.accepted}",
-        f"total_commands_processed:{server.answered}", f"refused:{server.refused}",
-        "# Replication", "role:slave", "",
-    )  # fmt: skip
-    return bulk("\r\n".join(lines).encode())
-
-
-def _get(one: Connection, words: list[bytes]) -> bytes:
-    assert one.session.views is not None, "who is no stranger has a purpose"
-    return one.session.views.get(words[1]) or null(one.session.version)
-
-
-def _mget(one: Connection, words: list[bytes]) -> bytes:
-    assert one.session.views is not None, "who is no stranger has a purpose"
-    nothing = null(one.session.version)
-    return array([found or nothing for found in one.session.views.get_all(words[1:])])
-
-
-def _hget(one: Connection, words: list[bytes]) -> bytes:
-    return _fields(one, words)[0]
-
-
-def _hmget(one: Connection, words: list[bytes]) -> bytes:
-    return array(_fields(one, words))
-
-
-def _fields(one: Connection, words: list[bytes]) -> list[bytes]:
-    assert one.session.views is not None, "who is no stranger has a purpose"
-    nothing = null(one.session.version)
-    found = one.session.views.fields(words[1], tuple(words[2:]))
-    return [nothing if each is None else bulk(each) for each in found]
-
-
-def _hgetall(one: Connection, words: list[bytes]) -> bytes:
-    pairs = ((bulk(name), bulk(value)) for name, value in _whole(one, words[1]).items())
-    return mapping(pairs, one.session.version)
-
-
-def _whole(one: Connection, key: bytes) -> Mapping[bytes, bytes]:
-    assert one.session.views is not None, "who is no stranger has a purpose"
-    return one.session.views.whole(key)
-
-
-def _hkeys(one: Connection, words: list[bytes]) -> bytes:
-    return array([bulk(name) for name in _whole(one, words[1])])
-
-
-def _hlen(one: Connection, words: list[bytes]) -> bytes:
-    return number(len(_whole(one, words[1])))
-
-
-def _hexists(one: Connection, words: list[bytes]) -> bytes:
-    return number(int(words[2] in _whole(one, words[1])))
-
-
-def _exists(one: Connection, words: list[bytes]) -> bytes:
-    assert one.session.views is not None, "who is no stranger has a purpose"
-    return number(sum(found is not None for found in one.session.views.get_all(words[1:])))
-
-
-def _type(one: Connection, words: list[bytes]) -> bytes:
-    return b"+string\r\n" if _whole(one, words[1]) else b"+none\r\n"
-
-
-_ANY = 1 << 20
-COMMANDS: Final[Mapping[bytes, tuple[int, int, Callable[[Connection, list[bytes]], bytes]]]] = {
-    b"GET": (1, 1, _get),
-    b"MGET": (1, _ANY, _mget),
-    b"HGET": (2, 2, _hget),
-    b"HMGET": (2, _ANY, _hmget),
-    b"HGETALL": (1, 1, _hgetall),
-    b"HKEYS": (1, 1, _hkeys),
-    b"HLEN": (1, 1, _hlen),
-    b"HEXISTS": (2, 2, _hexists),
-    b"EXISTS": (1, _ANY, _exists),
-    b"TYPE": (1, 1, _type),
-    b"AUTH": (1, 2, _auth),
-    b"HELLO": (0, 6, _hello),
-    b"PING": (0, 1, _ping),
-    b"ECHO": (1, 1, lambda one, words: bulk(words[1])),
-    b"SELECT": (1, 1, _select),
-    b"CLIENT": (1, 4, _client),
-    b"COMMAND": (0, _ANY, _command),
-    b"CONFIG": (1, _ANY, _config),
-    b"INFO": (0, _ANY, _info),
-    b"QUIT": (0, 0, _quit),
-}
-"""Command → how many arguments it takes, at least and at most, and what answers it."""

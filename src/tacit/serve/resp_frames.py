@@ -81,6 +81,22 @@ class Requests:
             self._data, self._at = data, 0
         self._size += len(data)
 
+    def only(self, data: bytes) -> bytes | None:
+        """The key of a GET as clients write it, where that is all that waits and came; `data` is
+        then done with."""
+        if self._size or not data.startswith(_GET):
+            return None
+        start = len(_GET)
+        end = data.find(b"\r\n", start, start + 6)
+        digits = data[start:end]
+        if end < 0 or not digits.isdigit():
+            return None
+        size, start = int(digits), end + 2
+        if size > self.limits.word or len(data) != start + size + 2 or data[-2:] != b"\r\n":
+            return None
+        self._empty = 0
+        return data[start:-2]
+
     def gets(self, most: int) -> list[bytes]:
         """The keys of the GETs that come next, so many at most, as clients write them; what is not
         whole, or not as usual, is left for `take`."""

@@ -8,8 +8,7 @@ from typing import Any
 import msgspec
 
 from tacit.errors import ServeError
-from tacit.live.lasting import Trace
-from tacit.live.reader import Status, Values
+from tacit.live.values import Status, Values
 from tacit.serve.answers import Answers
 from tacit.serve.kept import Entry
 from tacit.serve.resp_frames import bulk
@@ -44,6 +43,7 @@ class View:
                 fix="ask for another purpose, or of other entities",
             )
         self.asked = answers.ask(self.names, purpose)
+        self._again = self.asked.again
         self.types = [self.asked.entities[entity] for entity in self.entities]
         self.fields = {name.encode(): i for i, name in enumerate(self.names)}
         self.statuses = {f"{name}:status".encode(): i for i, name in enumerate(self.names)}
@@ -51,8 +51,11 @@ class View:
 
     def get(self, ids: bytes) -> bytes | None:
         """All of a key as a bulk string of JSON; None where nothing is known of it."""
-        at = self.now()
-        return _told(self.asked.entry((self, ids), lambda: self.keys(ids), at, self._make), at)
+        at, known = self.now(), (self, ids)
+        entry = self._again(known, at)
+        if entry is None:
+            entry = self.asked.entry(known, lambda: self.keys(ids), at, self._make)
+        return entry.rest or _told(entry, at)
 
     def get_all(self, several: Sequence[bytes]) -> list[bytes | None]:
         """The same of several; those that were not made before are read together."""
@@ -83,12 +86,14 @@ class View:
         kinds = " and ".join(str(kind) for kind in self.types)
         raise _no_key(f"a key of {','.join(self.entities)} does not end in {kinds}")
 
-    def _make(self, found: Values, trace: Trace) -> tuple[bytes, bytes]:
+    def _make(
+        self, values: Sequence[Any], status: Sequence[int], ages: Mapping[int, int]
+    ) -> tuple[bytes, bytes]:
         """JSON to be filled; or a bulk string as it is, where nothing in it ages."""
-        if _unknown(found):
+        if _unknown(status):
             return b"", b""
-        text = self.asked.encode.row(found.values, trace.ages, self.names)
-        return (text, b"") if trace.ages else (b"", bulk(text))
+        text = self.asked.encode.row(values, ages, self.names)
+        return (text, b"") if ages else (b"", bulk(text))
 
 
 def _told(entry: Entry, at: int) -> bytes | None:
@@ -114,8 +119,8 @@ def _no_key(what: str) -> ServeError:
     )
 
 
-def _unknown(found: Values) -> bool:
-    return all(status in (Status.MISSING, Status.DENIED) for status in found.status)
+def _unknown(status: Sequence[int]) -> bool:
+    return all(each in (Status.MISSING, Status.DENIED) for each in status)
 
 
 def _int(text: str) -> int:
@@ -179,7 +184,7 @@ class Views:
         name, ids = _parts(key)
         view = self._view(name)
         read = view.read(ids)
-        if _unknown(read):
+        if _unknown(read.status):
             return {}
         values = view.asked.encode.plain(read.values)
         written = ((n, _written(v)) for n, v in zip(view.fields, values, strict=True))

@@ -7,6 +7,7 @@ import gc
 import signal
 import socket
 import ssl
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from types import FrameType
 from typing import TYPE_CHECKING, Any
@@ -41,6 +42,11 @@ IDLE = 30
 """Seconds for which a connection is kept between two requests."""
 HEAD = 64 << 10
 """Bytes of a request's head; and of what is no body once the head is read."""
+_READERS = 8
+"""Threads that read for Redis clients where the store is on another machine."""
+_GARBAGE = (2000, 10, 1000)
+"""What has to come before garbage is looked for. Answers that are kept are many and no garbage: all
+of them are looked through seldom, since everybody waits meanwhile."""
 _LINGER = 1.0
 """Seconds for which a client that is left may read why."""
 
@@ -49,14 +55,6 @@ def application(project: Project, settings: Service | None = None) -> Applicatio
     """The ASGI application of a project. Raises what opening its stores does, and ServeError T857
     for settings that cannot be kept to."""
     given = project.settings.serve if settings is None else settings
-    if given.resp is not None and project.settings.online.redis is not None:
-        raise ServeError(
-            "Redis clients are answered from a store on this machine, and it is in a Redis",
-            code="T857",
-            where="[serve] resp",
-            fix="ask over HTTP, which waits for the store beside other requests; or leave out"
-            " `redis` of [online]",
-        )
     answers, metrics = Answers.open(project), Metrics()
     purposes = list(project.declarations.of(Purpose))
     sources = list(project.online.sources)
@@ -101,6 +99,7 @@ def resp_server(app: Application) -> RespServer:
         connections=app.settings.in_flight * 16,
         patience=app.settings.patience,
         limits=limits,
+        readers=ThreadPoolExecutor(_READERS, "resp") if app.resources.remote else None,
     )
 
 
@@ -109,15 +108,18 @@ def serve(project: Project, settings: Service) -> None:
     set_up()
     app = application(project, settings)
     app.resources.answers.warm_up()
+    before = gc.get_threshold()
     # What is there by now stays: collecting garbage need not look at it each time.
     gc.collect()
     gc.freeze()
+    gc.set_threshold(*_GARBAGE)
     server = Server(config(app, settings), app)
     try:
         server.run(sockets=shared(settings) if settings.shared else None)
     except SystemExit:  # it does not start
         raise _taken(settings.host, settings.port) from None
     finally:
+        gc.set_threshold(*before)
         gc.unfreeze()  # libraries tell of what is not let go of when the process ends
 
 

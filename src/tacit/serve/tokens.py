@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 from tacit.errors import ServeError
 from tacit.project.service import Oidc
+from tacit.serve.issuer import Issuer
 from tacit.serve.keys import Caller, unauthenticated
 from tacit.values import SECOND
 
@@ -42,11 +43,12 @@ class Tokens:
         self._known: dict[bytes, Caller] = {}
         parts = urlsplit(settings.keys)
         if parts.scheme == "https" or parts.hostname in ("127.0.0.1", "localhost"):
-            self._keys: Any = jwt.PyJWKClient(settings.keys, cache_keys=True, timeout=5)
+            self._issuer: Issuer | None = Issuer(jwt, settings.keys)
             return
         if parts.scheme:
             raise _wrong("the issuer's keys are to come without TLS", "write an https:// URL")
         try:
+            self._issuer = None
             self._keys = jwt.PyJWKSet.from_dict(json.loads((root / settings.keys).read_text()))
         except (OSError, ValueError, jwt.PyJWTError) as error:
             why = f"the issuer's keys cannot be read: {error}"
@@ -57,7 +59,7 @@ class Tokens:
         return self._known.get(hashlib.sha256(token.encode()).digest())
 
     def verify(self, token: str) -> Caller:
-        """Who shows a token. Raises ServeError T844, T845."""
+        """Who shows a token. Raises ServeError T844, T845, T866."""
         jwt, wanted = self._jwt, self.settings
         try:
             claims = jwt.decode(
@@ -90,9 +92,9 @@ class Tokens:
         return found
 
     def _key(self, token: str) -> Any:
-        if hasattr(self._keys, "get_signing_key_from_jwt"):
-            return self._keys.get_signing_key_from_jwt(token).key
         name = self._jwt.get_unverified_header(token).get("kid")
+        if self._issuer is not None:
+            return self._issuer.key(name)
         return next(key for key in self._keys.keys if key.key_id == name or name is None).key
 
 

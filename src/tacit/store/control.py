@@ -6,7 +6,8 @@ record before it, and a row of its own keeps the head, so that an edit or a miss
 - *found, always*: a record edited, removed or inserted without redoing every later hash; the last
   records removed without also rewriting the head; damage that SQLite itself notices (T702).
 - *found by the witness* (`store.witness`), a file beside this one that is told every head: this
-  file put back from an older copy, or redone from some record on (T706), or deleted (T718).
+  file put back from an older copy, or redone from some record on (T706), or deleted (T718). A store
+  that had a witness does not open without it (T719).
 - *found only by a witness or an anchor elsewhere*: file and witness put back together. Give `open`
   a path on another disk or machine as a further witness, or a `head()` that was kept somewhere (a
   transparency log, a published bundle, a printout).
@@ -42,6 +43,7 @@ from tacit.store.sqlite import refusal
 from tacit.values import canonical_json
 
 FORMAT = 1
+WITNESSED = 0x7AC17  # the file's application id once its witness is there: it never opens without
 KINDS = frozenset({"plan", "release", "spend", "bundle", "audit", "receipt", "key"})
 _GENESIS = "0" * 64
 _PATIENCE = 10.0  # seconds to wait for another process's transaction
@@ -75,6 +77,7 @@ CREATE TRIGGER head_moves_on BEFORE UPDATE ON head
 CREATE TRIGGER head_remains BEFORE DELETE ON head
     BEGIN SELECT RAISE(ABORT, 'the head remains'); END;
 PRAGMA user_version = {FORMAT};
+PRAGMA application_id = {WITNESSED};
 COMMIT;
 """  # noqa: S608
 
@@ -115,29 +118,38 @@ class ControlStore:
 
     @classmethod
     def create(cls, path: str | Path) -> Self:
-        """A new, empty store. Raises StoreError T707 if there is a file: it may hold a budget; T718
-        if there was one."""
+        """A new, empty store, and its witness. Raises StoreError T707 if there is a file: it may
+        hold a budget; T718 if there was one.
+
+        It is made aside, and gets its name when it is whole: a crash leaves no half of one. The
+        witness comes first: a crash between leaves one that was told of nothing.
+        """
         place = Path(os.path.abspath(path))
         witness.check_gone(place, [witness.beside(place)])
+        taken = _error("T707", place, "a file is there already", "open it instead")
+        if place.exists():
+            raise taken
+        aside = place.with_name(f".{place.name}.{os.getpid()}.{threading.get_ident()}")
         try:
-            os.close(os.open(place, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
-        except FileExistsError:
-            raise _error("T707", place, "a file is there already", "open it instead") from None
+            aside.unlink(missing_ok=True)
+            os.close(os.open(aside, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
         except OSError as error:
             why = f"the file cannot be made: {error.strerror}"
             raise _error("T704", place, why, "create its folder, and allow access") from None
-        store = None
         try:
-            store = cls(place, _connect(place))
-            with store._guarded():
+            with cls(aside, _connect(aside)) as store, store._guarded():
                 store._connection.executescript(_SCHEMA)
-        except BaseException:
-            if store:
-                store.close()
+            witness.tell(witness.beside(place), 0, _GENESIS)
+            os.link(aside, place)
+        except FileExistsError:
+            raise taken from None
+        except OSError as error:
+            why = f"the file cannot be named: {error.strerror}"
+            raise _error("T704", place, why, "keep it where files have hard links") from None
+        finally:
             for suffix in ("", "-wal", "-shm", "-journal"):
-                place.with_name(place.name + suffix).unlink(missing_ok=True)
-            raise
-        return store
+                aside.with_name(aside.name + suffix).unlink(missing_ok=True)
+        return cls(place, _connect(place))
 
     @classmethod
     def open(
@@ -146,13 +158,15 @@ class ControlStore:
         *,
         anchor: Head | None = None,
         witnesses: Sequence[str | Path] = (),
+        accept: bool = False,
     ) -> Self:
         """An existing store, every record verified (about 6 µs each).
 
-        `witnesses` are further ones than the file beside it; those that are not there are made.
-        Opening never creates: a store that is gone is a budget forgotten. Raises StoreError: T707
-        not there, T718 not there any more, T702 damaged, T706 edited or rolled back, T708 of
-        another format.
+        `witnesses` are further ones than the file beside it. `accept`: witnesses that are not there
+        are made anew, and nobody knows whether the store is an older copy of itself. Opening never
+        creates: a store that is gone is a budget forgotten. Raises StoreError: T707 not there, T718
+        not there any more, T719 without a witness, T702 damaged, T706 edited or rolled back, T708
+        of another format.
         """
         place = Path(os.path.abspath(path))
         others = [Path(os.path.abspath(each)) for each in witnesses]
@@ -163,13 +177,18 @@ class ControlStore:
         store = None
         try:
             # Before the store is read: it holds what its witnesses were told by then.
-            seen = [witness.last_seen(each) for each in (witness.beside(place), *others)]
+            seen = {each: witness.last_seen(each) for each in (witness.beside(place), *others)}
             store = cls(place, _connect(place), others)
             store._check_format()
-            store.verify(anchor, *(Head(*each) for each in seen if each))
-            head = store.head()
-            if any(each is None or each.sequence < head.sequence for each in seen):
+            store.verify(anchor, *(Head(*each) for each in seen.values() if each))
+            head, marked = store.head(), store._witnessed()
+            if head.sequence and marked and not accept:
+                witness.check_told(place, seen)
+            if any(each is None or each.sequence < head.sequence for each in seen.values()):
                 store._tell(head)
+            if not marked:  # it is from before witnesses were part of a store
+                with store._guarded():
+                    store._connection.execute(f"PRAGMA application_id = {WITNESSED}")
         except BaseException as error:
             if store:
                 store.close()
@@ -304,8 +323,14 @@ class ControlStore:
                     self._roll_back()
 
     def _tell(self, head: Head) -> None:
-        for each in self._witnesses if head.sequence else ():
+        for each in self._witnesses:
             witness.tell(each, head.sequence, head.hash)
+
+    def _witnessed(self) -> bool:
+        """Whether its witness was there when it was made, or since."""
+        with self._guarded():
+            [mark] = self._connection.execute("PRAGMA application_id").fetchone()
+        return bool(mark == WITNESSED)
 
     def _roll_back(self) -> None:
         if self._connection.in_transaction:  # a full disk has rolled back by itself

@@ -5,9 +5,11 @@ something that was not put back with it can tell. A witness is a small file that
 after every commit. When the store is opened it must hold the head that each witness was told last,
 and it must be there at all if one was told of it.
 
-There is always one beside the store, against a file that is restored or deleted by itself. Against
-a folder or a disk that is restored as a whole, put another where it is not: on another machine's
-disk, or anywhere else that remembers (`ControlStore.open(…, witnesses=…)`).
+There is always one beside the store, made with it, against a file that is restored or deleted by
+itself; a store that is not empty does not open without it. So a witness that somebody deletes, to
+put an older copy in the store's place, is missed. Against a folder or a disk that is
+restored as a whole, put another where it is not: on another machine's disk, or anywhere else that
+remembers (`ControlStore.open(…, witnesses=…)`).
 
 Order: the store commits, durably, and then its witnesses are told. A crash between the two leaves a
 witness that is behind, which is no contradiction. The file is a ring of lines, sequence and hash,
@@ -20,7 +22,7 @@ from __future__ import annotations
 import fcntl
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -69,7 +71,7 @@ def check_gone(store: Path, witnesses: Sequence[Path]) -> None:
     """Raises StoreError T718 where a witness remembers a store that is not there any more."""
     for each in () if store.exists() else witnesses:
         seen = last_seen(each)
-        if seen:
+        if seen and seen.sequence:
             raise StoreError(
                 f"the control store is gone, and {each} knows of it",
                 code="T718",
@@ -77,6 +79,22 @@ def check_gone(store: Path, witnesses: Sequence[Path]) -> None:
                 fix=f"restore it from a backup, up to record {seen.sequence}; what it spent is"
                 " spent",
             )
+
+
+def check_told(store: Path, seen: Mapping[Path, Seen | None]) -> None:
+    """Raises StoreError T719 for a witness that is not there, or was emptied. A store tells its
+    witnesses before it lets anything out, so there was one; and a new one may not be made without
+    being asked for, or deleting it would be as good as having none."""
+    gone = [path for path, last in seen.items() if last is None]
+    if gone:
+        raise StoreError(
+            f"{gone[0]}, the witness of the control store, is not there: nobody knows whether the"
+            " store is an older copy of itself, with spends forgotten",
+            code="T719",
+            where=str(store),
+            fix="restore the witness; or make it anew, if it is new or you know that nothing was"
+            " put back: tacit budget --new-witness",
+        )
 
 
 def tell(path: Path, sequence: int, digest: str) -> None:

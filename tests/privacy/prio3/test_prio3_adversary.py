@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from examples import examples
 from tacit.errors import PrivacyError
 from tacit.privacy import prio3
 from tacit.privacy.prio3.batch import Batch, Outcomes
@@ -224,7 +225,7 @@ def _ones(rows: int) -> Any:
     return np.ones((rows, 1), np.uint64)
 
 
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 @given(st.data())
 def test_decoders_meet_any_bytes(data: st.DataObject) -> None:
     """Whatever comes in, out comes a result or PrivacyError; and batches agree on which."""

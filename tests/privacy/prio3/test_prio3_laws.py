@@ -10,6 +10,7 @@ from Crypto.Hash import TurboSHAKE128
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from examples import examples
 from tacit.errors import PrivacyError
 from tacit.privacy import prio3
 from tacit.privacy.prio3 import keccak, limbs
@@ -61,7 +62,7 @@ def populations(draw: st.DrawFn) -> tuple[Prio3[Any, Any], list[Any], Any]:
     return one, vectors, [sum(column) for column in zip(*vectors, strict=True)]
 
 
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 @given(populations(), st.integers())
 def test_the_result_is_the_plain_sum(
     population: tuple[Prio3[Any, Any], list[Any], Any], seed: int

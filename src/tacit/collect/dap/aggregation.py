@@ -123,7 +123,7 @@ class Aggregation:
 
     def _do(self, job: Job) -> None:
         profile = self.task.profile
-        reports = [profile.read_report(pending.body) for pending in job.reports]
+        reports = [profile.read_report(body) for body in job.reports]
         begun = self._party.begin([(r.metadata, r.public_share, r.leader) for r in reports])
         body = job.request
         if body is None:

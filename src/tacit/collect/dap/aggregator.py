@@ -8,7 +8,7 @@ import struct
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from tacit.collect.dap import store
 from tacit.collect.dap.codec import encode
@@ -36,6 +36,9 @@ from tacit.values import Secret
 
 Clock = Callable[[], int]
 """Seconds since the epoch."""
+
+LATE: Final = 14 * 86_400
+"""Seconds after a task's end in which reports of its time are still taken."""
 
 INITIALIZE, CONTINUE, FINISH = 0, 1, 2  # ping-pong messages (VDAF, section 5.7.1)
 _LENGTH = struct.Struct(">BI")
@@ -69,7 +72,8 @@ class Aggregator:
     """One task at one aggregator. Immutable, safe to share among threads.
 
     `verify_key` is known to both aggregators and to nobody else; `collector` is the collector's
-    HPKE configuration. Raises PrivacyError T550 for a key of another size.
+    HPKE configuration. `expiry`: seconds after which a report is too old to be taken; None: never,
+    while the task lasts. Raises PrivacyError T550 for a key of another size.
     """
 
     def __init__(
@@ -82,8 +86,10 @@ class Aggregator:
         *,
         randomness: Randomness,
         clock: Clock = system_clock,
+        expiry: int | None = None,
     ) -> None:
         self.task, self.profile, self.role = task, task.profile, role
+        self._expiry = expiry
         self.collector, self.clock = collector, clock
         self.prio3 = task.vdaf.prio3
         self.prio3.layout.check_verify_key(verify_key.reveal())
@@ -128,6 +134,19 @@ class Aggregator:
         if batch_id is not None:
             return batch_id
         return time_key(self.profile.bucket(time, self.task.time_precision))
+
+    def horizon(self) -> bytes:
+        """The key of the first time of which a report is taken now.
+
+        What is older is dropped (§ Input Share Validation lets an aggregator do so with reports
+        whose ids it does not remember any more): by its age, or because the task ended `LATE` ago.
+        """
+        now, precision, first = self.clock(), self.task.time_precision, 0
+        if self._expiry is not None:
+            first = max(0, now - self._expiry) // precision
+        if self.task.interval is not None and now > self.task.interval.end * precision + LATE:
+            first = max(first, self.task.interval.end)
+        return time_key(first)
 
     def commit(self, session: Session, outputs: Iterable[Output]) -> None:
         """Add output shares to their buckets."""

@@ -26,7 +26,7 @@ from tacit.collect.dap.profile import agg_share_info
 from tacit.collect.dap.sealing import KeyPair, suite_of
 from tacit.collect.dap.task import Task, from_base64, to_base64
 from tacit.errors import CollectError, PrivacyError, SecurityError
-from tacit.govern.ledger import Reservation
+from tacit.govern.reservation import Reservation
 from tacit.privacy import hpke
 from tacit.privacy.mechanism import Claim
 from tacit.privacy.randomness import Randomness, system

@@ -89,7 +89,12 @@ class SqliteDatabase:
                 self._connection.execute(f"PRAGMA {pragma}")
             self._connection.executescript(
                 "BEGIN;"
-                + schema.format(blob="BLOB", number="INTEGER", serial="INTEGER PRIMARY KEY")
+                + schema.format(
+                    blob="BLOB",
+                    number="INTEGER",
+                    serial="INTEGER PRIMARY KEY AUTOINCREMENT",
+                    packed="WITHOUT ROWID",
+                )
                 + "COMMIT;"
             )
         except sqlite3.Error as error:
@@ -147,7 +152,9 @@ class PostgresDatabase:
         self._open: list[Any] = []
         with self.transaction(b"schema") as session:
             session.run(
-                schema.format(blob="BYTEA", number="BIGINT", serial="BIGSERIAL PRIMARY KEY")
+                schema.format(
+                    blob="BYTEA", number="BIGINT", serial="BIGSERIAL PRIMARY KEY", packed=""
+                )
             )
 
     @contextmanager

@@ -192,20 +192,25 @@ class Helper:
     ) -> None:
         """Commit what may be; what may not turns into a refusal (§ Batch Buckets)."""
         task = self.task.id
+        first = store.horizon(session, task, self._party.horizon())
         replayed = store.seen(session, task, [output.id for output in outputs.values()])
         closed = store.collected_among(session, task, (o.key for o in outputs.values()))
-        committed = []
+        times = {i: self._party.key(output.time, None) for i, output in outputs.items()}
+        committed, remembered = [], []
         for i, output in outputs.items():
             error = None
             if output.key in closed:
                 error = ReportError.BATCH_COLLECTED
             elif output.id in replayed:
                 error = ReportError.REPORT_REPLAYED
+            elif times[i] < first:
+                error = ReportError.REPORT_DROPPED
             if error is None:
                 committed.append(output)
+                remembered.append((output.id, times[i]))
             else:
                 responses[i] = VerifyResp(output.id, RespKind.REJECT, error=error)
-        store.remember(session, task, (output.id for output in committed))
+        store.remember(session, task, remembered)
         self._party.commit(session, committed)
 
     def _collect(self, session: Session, request: ShareRequest) -> bytes:

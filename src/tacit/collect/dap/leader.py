@@ -57,7 +57,8 @@ class Leader:
             if verdict is None:
                 key = time_key(profile.bucket(report.metadata.time, self.task.time_precision))
                 rows.append((key, report.metadata.id, encoded))
-        written = iter(self._writer.write(self.task.id, rows) if rows else ())
+        first = self.aggregator.horizon()
+        written = iter(self._writer.write(self.task.id, rows, first) if rows else ())
         statuses = []
         for (report, _), verdict in zip(reports, verdicts, strict=True):
             error = next(written) if verdict is None else verdict

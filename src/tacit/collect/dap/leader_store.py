@@ -1,4 +1,8 @@
-"""The leader's durable state: what both keep, reports that wait, jobs and collections under way."""
+"""The leader's durable state: what both keep, reports that wait, jobs and collections under way.
+
+Reports of a task are numbered as they come. A job takes those that have waited longest, so it is a
+span of numbers, and no report is written again to say so: what is past the task's cursor waits.
+"""
 
 from __future__ import annotations
 
@@ -13,14 +17,14 @@ LEADER_SCHEMA: Final = (
     SHARED_SCHEMA
     + """
 CREATE TABLE IF NOT EXISTS pending (
-    seq {serial}, task {blob} NOT NULL, key {blob} NOT NULL, report {blob} NOT NULL,
-    body {blob} NOT NULL, job {blob}
+    seq {serial}, task {blob} NOT NULL, key {blob} NOT NULL, body {blob} NOT NULL
 );
-CREATE INDEX IF NOT EXISTS pending_by_job ON pending (task, job, seq);
+CREATE INDEX IF NOT EXISTS pending_by_task ON pending (task, seq);
 CREATE INDEX IF NOT EXISTS pending_by_key ON pending (task, key);
+CREATE TABLE IF NOT EXISTS cursors (task {blob} PRIMARY KEY, seq {number} NOT NULL);
 CREATE TABLE IF NOT EXISTS jobs (
     task {blob} NOT NULL, id {blob} NOT NULL, batch {blob}, request {blob}, lease {number} NOT NULL,
-    PRIMARY KEY (task, id)
+    first {number} NOT NULL, last {number} NOT NULL, PRIMARY KEY (task, id)
 );
 CREATE TABLE IF NOT EXISTS batches (
     task {blob} NOT NULL, id {blob} NOT NULL, assigned {number} NOT NULL, seq {number} NOT NULL,
@@ -37,24 +41,14 @@ WAITING, ASKING, DONE, FAILED = "waiting", "asking", "done", "failed"
 
 
 @dataclass(frozen=True, slots=True)
-class Pending:
-    """A report that waits: its place in the queue, its time bucket's key, its id and encoding."""
-
-    seq: int
-    key: bytes
-    report: bytes
-    body: bytes
-
-
-@dataclass(frozen=True, slots=True)
 class Job:
     """An aggregation job under way. `request` is None until it was computed; then it is what is
-    sent, however often. `fresh` jobs were made now, others were left by somebody."""
+    sent, however often. `reports` are encoded, in the order in which they came."""
 
     id: bytes
     batch: bytes | None
     request: bytes | None
-    reports: tuple[Pending, ...]
+    reports: tuple[bytes, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,15 +70,15 @@ class CollectionJob:
 def insert(session: Session, task: bytes, rows: Sequence[tuple[bytes, bytes, bytes]]) -> None:
     """Queue reports: (key, id, encoding)."""
     session.each(
-        "INSERT INTO pending (task, key, report, body) VALUES (?, ?, ?, ?)",
-        ((task, *row) for row in rows),
+        "INSERT INTO pending (task, key, body) VALUES (?, ?, ?)",
+        ((task, key, body) for key, _, body in rows),
     )
 
 
 def waiting(session: Session, task: bytes, most: int) -> int:
     """How many reports are in no job yet; counts up to `most`."""
-    sql = "SELECT count(*) FROM (SELECT 1 FROM pending WHERE task = ? AND job IS NULL LIMIT ?) q"
-    return int(session.all(sql, (task, most))[0][0])
+    sql = "SELECT count(*) FROM (SELECT 1 FROM pending WHERE task = ? AND seq > ? LIMIT ?) q"
+    return int(session.all(sql, (task, _cursor(session, task), most))[0][0])
 
 
 def claim(
@@ -92,37 +86,43 @@ def claim(
 ) -> Job | None:
     """Make a job of the reports that have waited longest, if any wait."""
     rows = session.all(
-        "SELECT seq, key, report, body FROM pending WHERE task = ? AND job IS NULL"
-        " ORDER BY seq LIMIT ?",
-        (task, most),
+        "SELECT seq, body FROM pending WHERE task = ? AND seq > ? ORDER BY seq LIMIT ?",
+        (task, _cursor(session, task), most),
     )
     if not rows:
         return None
-    # Those that have waited longest are all that wait up to the last of them.
+    first, last = int(rows[0][0]), int(rows[-1][0])
+    if not session.run("UPDATE cursors SET seq = ? WHERE task = ?", (last, task)):
+        session.run("INSERT INTO cursors VALUES (?, ?)", (task, last))
     session.run(
-        "UPDATE pending SET job = ? WHERE task = ? AND job IS NULL AND seq <= ?",
-        (id, task, rows[-1][0]),
+        "INSERT INTO jobs VALUES (?, ?, ?, NULL, ?, ?, ?)", (task, id, batch, lease, first, last)
     )
-    session.run("INSERT INTO jobs VALUES (?, ?, ?, NULL, ?)", (task, id, batch, lease))
-    return Job(id, batch, None, tuple(map(_pending, rows)))
+    return Job(id, batch, None, tuple(bytes(row[1]) for row in rows))
+
+
+def _cursor(session: Session, task: bytes) -> int:
+    """The number of the last report that any job took."""
+    rows = session.all("SELECT seq FROM cursors WHERE task = ?", (task,))
+    return int(rows[0][0]) if rows else 0
 
 
 def abandoned(session: Session, task: bytes, now: int, lease: int) -> Job | None:
     """A job whose lease ran out, with a new lease."""
     rows = session.all(
-        "SELECT id, batch, request FROM jobs WHERE task = ? AND lease <= ? ORDER BY id LIMIT 1",
+        "SELECT id, batch, request, first, last FROM jobs WHERE task = ? AND lease <= ?"
+        " ORDER BY id LIMIT 1",
         (task, now),
     )
     if not rows:
         return None
-    id, batch, request = (None if part is None else bytes(part) for part in rows[0])
+    id, batch, request = (None if part is None else bytes(part) for part in rows[0][:3])
     assert id is not None
     session.run("UPDATE jobs SET lease = ? WHERE task = ? AND id = ?", (lease, task, id))
     reports = session.all(
-        "SELECT seq, key, report, body FROM pending WHERE task = ? AND job = ? ORDER BY seq",
-        (task, id),
+        "SELECT body FROM pending WHERE task = ? AND seq >= ? AND seq <= ? ORDER BY seq",
+        (task, *rows[0][3:]),
     )
-    return Job(id, batch, request, tuple(map(_pending, reports)))
+    return Job(id, batch, request, tuple(bytes(row[0]) for row in reports))
 
 
 def set_request(session: Session, task: bytes, id: bytes, request: bytes) -> None:
@@ -137,9 +137,10 @@ def postpone(session: Session, task: bytes, id: bytes, until: int) -> None:
 
 def finish(session: Session, task: bytes, id: bytes) -> bool:
     """Remove a job and its reports from the queue; False if somebody did so before."""
+    rows = session.all("SELECT first, last FROM jobs WHERE task = ? AND id = ?", (task, id))
     if session.run("DELETE FROM jobs WHERE task = ? AND id = ?", (task, id)) != 1:
         return False
-    session.run("DELETE FROM pending WHERE task = ? AND job = ?", (task, id))
+    session.run("DELETE FROM pending WHERE task = ? AND seq >= ? AND seq <= ?", (task, *rows[0]))
     return True
 
 
@@ -189,9 +190,8 @@ def unfinished(session: Session, task: bytes, first: bytes, last: bytes, horizon
     """Whether reports of an interval are in a job, or came up to the horizon and are in none."""
     return bool(
         session.all(
-            "SELECT 1 FROM pending WHERE task = ? AND key >= ? AND key <= ?"
-            " AND (job IS NOT NULL OR seq <= ?) LIMIT 1",
-            (task, first, last, horizon),
+            "SELECT 1 FROM pending WHERE task = ? AND key >= ? AND key <= ? AND seq <= ? LIMIT 1",
+            (task, first, last, max(horizon, _cursor(session, task))),
         )
     )
 
@@ -199,8 +199,8 @@ def unfinished(session: Session, task: bytes, first: bytes, last: bytes, horizon
 def drop(session: Session, task: bytes, first: bytes, last: bytes) -> None:
     """Remove the reports of an interval that are in no job: it was collected without them."""
     session.run(
-        "DELETE FROM pending WHERE task = ? AND key >= ? AND key <= ? AND job IS NULL",
-        (task, first, last),
+        "DELETE FROM pending WHERE task = ? AND key >= ? AND key <= ? AND seq > ?",
+        (task, first, last, _cursor(session, task)),
     )
 
 
@@ -264,10 +264,6 @@ def set_state(
 def delete_collection(session: Session, task: bytes, id: bytes) -> bool:
     """Remove a collection; what it collected stays collected. Whether there was one."""
     return session.run("DELETE FROM collections WHERE task = ? AND id = ?", (task, id)) == 1
-
-
-def _pending(row: Sequence[Any]) -> Pending:
-    return Pending(int(row[0]), bytes(row[1]), bytes(row[2]), bytes(row[3]))
 
 
 def _collection(row: Sequence[Any]) -> CollectionJob:

@@ -112,7 +112,13 @@ def _party(settings: Settings, one: TaskSettings, role: Role) -> Aggregator:
     if not one.accept:
         raise _incomplete("a task accepts no token, so that nobody could ask for anything")
     party = Aggregator(
-        one.task, role, one.verify_key, settings.keys, one.collector, randomness=system()
+        one.task,
+        role,
+        one.verify_key,
+        settings.keys,
+        one.collector,
+        randomness=system(),
+        expiry=settings.expiry,
     )
     threading.Thread(target=party.warm_up, name="warm up", daemon=True).start()
     return party

@@ -7,6 +7,8 @@ no other: whoever has leader's and helper's can open every report::
     party = "leader"
     listen = "127.0.0.1:8001"
     database = "leader.db"              # a file beside this one, or postgresql://…
+    expiry = "90d"                      # older reports are refused, and their ids forgotten; left
+                                        # out: none is too old
 
     [[keys]]                            # HPKE keys, preferred first; keep old ones for two days
     id = 17
@@ -60,7 +62,7 @@ from tacit.govern.ledger import Budget
 from tacit.privacy.hpke import PrivateKey, Suite
 from tacit.privacy.randomness import Randomness
 from tacit.store.control import ControlStore
-from tacit.values import Secret, duration
+from tacit.values import SECOND, Secret, duration
 
 PARTIES: Final = ("leader", "helper", "collector")
 LEDGER: Final = "ledger.db"  # beside the collector's file
@@ -82,7 +84,7 @@ class TaskSettings:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What a party's file says. `database` is a path or a `postgresql:` URL."""
+    """What a party's file says. `database` is a path or a `postgresql:` URL, `expiry` seconds."""
 
     party: str
     listen: str
@@ -91,6 +93,7 @@ class Settings:
     tasks: tuple[TaskSettings, ...]
     job_size: int = 512
     workers: int = 2
+    expiry: int | None = None
     ledger: Path = Path(LEDGER)
 
     @property
@@ -142,6 +145,7 @@ def _settings(path: Path, raw: Mapping[str, Any]) -> Settings:
         database=place,
         keys=tuple(map(_key, raw["keys"])),
         tasks=tuple(map(_task, raw["tasks"])),
+        expiry=duration(str(raw["expiry"])) // SECOND if "expiry" in raw else None,
         ledger=path.parent / str(raw.get("ledger", LEDGER)),
         **sizes,
     )

@@ -3,6 +3,11 @@ Buckets).
 
 A bucket's key is bytes that sort as the buckets do: eight big-endian bytes of a count of time
 precisions, or a batch id of 32. Every function works within a transaction of its caller.
+
+**Replays.** The id of each report that was taken is remembered, with the key of its time, until the
+report could not be taken again whatever its id: because its time was collected, or lies before the
+task's horizon. The horizon only moves on, and is kept: a clock that is put back takes no old report
+in again.
 """
 
 from __future__ import annotations
@@ -20,8 +25,10 @@ from tacit.collect.dap.task import Task
 SHARED_SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS tasks (task {blob} PRIMARY KEY, configuration {blob} NOT NULL);
 CREATE TABLE IF NOT EXISTS seen (
-    task {blob} NOT NULL, report {blob} NOT NULL, PRIMARY KEY (task, report)
-);
+    task {blob} NOT NULL, report {blob} NOT NULL, key {blob} NOT NULL, PRIMARY KEY (task, report)
+) {packed};
+CREATE INDEX IF NOT EXISTS seen_by_key ON seen (task, key);
+CREATE TABLE IF NOT EXISTS horizons (task {blob} PRIMARY KEY, key {blob} NOT NULL);
 CREATE TABLE IF NOT EXISTS buckets (
     task {blob} NOT NULL, key {blob} NOT NULL, share {blob} NOT NULL, count {number} NOT NULL,
     checksum {blob} NOT NULL, first {number} NOT NULL, last {number} NOT NULL,
@@ -107,9 +114,22 @@ def seen(session: Session, task: bytes, ids: Sequence[bytes]) -> set[bytes]:
     return found
 
 
-def remember(session: Session, task: bytes, ids: Iterable[bytes]) -> None:
-    """Remember reports that are not."""
-    session.each("INSERT INTO seen VALUES (?, ?)", ((task, report) for report in ids))
+def remember(session: Session, task: bytes, reports: Iterable[tuple[bytes, bytes]]) -> None:
+    """Remember reports that are not: id, and the key of their time."""
+    session.each("INSERT INTO seen VALUES (?, ?, ?)", ((task, *report) for report in reports))
+
+
+def horizon(session: Session, task: bytes, key: bytes) -> bytes:
+    """The key of the first time of which reports are still taken: this one, or a later one that it
+    was before. The ids of reports before it are forgotten."""
+    rows = session.all("SELECT key FROM horizons WHERE task = ?", (task,))
+    held = bytes(rows[0][0]) if rows else time_key(0)
+    if key <= held:
+        return held
+    session.run("DELETE FROM seen WHERE task = ? AND key < ?", (task, key))
+    session.run("DELETE FROM horizons WHERE task = ?", (task,))
+    session.run("INSERT INTO horizons VALUES (?, ?)", (task, key))
+    return key
 
 
 def add(session: Session, task: bytes, key: bytes, more: Bucket, merge: Merge) -> None:
@@ -158,8 +178,12 @@ def collected_among(session: Session, task: bytes, keys: Iterable[bytes]) -> set
 
 def mark_collected(session: Session, task: bytes, first: bytes, last: bytes) -> None:
     """From now on nothing is committed to keys from `first` to `last`, and they are not asked for
-    again."""
+    again. Where they are times, the ids of their reports need not be remembered any more."""
     session.run("INSERT INTO collected VALUES (?, ?, ?)", (task, first, last))
+    if len(first) == len(time_key(0)):
+        session.run(
+            "DELETE FROM seen WHERE task = ? AND key >= ? AND key <= ?", (task, first, last)
+        )
 
 
 def _parts(items: Sequence[Any]) -> Iterator[Sequence[Any]]:

@@ -29,6 +29,7 @@ _MOST: Final = 4096  # reports of one transaction
 class _Upload:
     task: bytes
     rows: Sequence[Row]
+    horizon: bytes
     done: Future[Verdicts] = field(default_factory=Future)
 
 
@@ -42,9 +43,12 @@ class ReportWriter:
         self._thread = threading.Thread(target=self._run, name="report writer", daemon=True)
         self._thread.start()
 
-    def write(self, task: bytes, rows: Sequence[Row]) -> Verdicts:
-        """Queue the reports of one upload. Raises StoreError when they could not be written."""
-        upload = _Upload(task, rows)
+    def write(self, task: bytes, rows: Sequence[Row], horizon: bytes) -> Verdicts:
+        """Queue the reports of one upload, none of them from before the horizon (`store.horizon`).
+
+        Raises StoreError when they could not be written.
+        """
+        upload = _Upload(task, rows, horizon)
         with self._lock:
             if self._closed:
                 raise refuse("T824", "the leader is shutting down", "upload again in a moment")
@@ -81,7 +85,7 @@ class ReportWriter:
     def _write(self, task: bytes, group: Sequence[_Upload]) -> None:
         rows = [row for upload in group for row in upload.rows]
         try:
-            verdicts = self._store(task, rows)
+            verdicts = self._store(task, rows, max(upload.horizon for upload in group))
         except Exception as error:  # each upload gets it, and the thread goes on
             for upload in group:
                 upload.done.set_exception(error)
@@ -91,8 +95,9 @@ class ReportWriter:
             upload.done.set_result(verdicts[at : at + len(upload.rows)])
             at += len(upload.rows)
 
-    def _store(self, task: bytes, rows: Sequence[Row]) -> Verdicts:
+    def _store(self, task: bytes, rows: Sequence[Row], horizon: bytes) -> Verdicts:
         with self._database.transaction(task) as session:
+            first = store.horizon(session, task, horizon)
             known = store.seen(session, task, [row[1] for row in rows])
             closed = store.collected_among(session, task, (row[0] for row in rows))
             verdicts: Verdicts = []
@@ -102,10 +107,12 @@ class ReportWriter:
                     verdicts.append(ReportError.REPORT_REPLAYED)
                 elif row[0] in closed:
                     verdicts.append(ReportError.BATCH_COLLECTED)
+                elif row[0] < first:
+                    verdicts.append(ReportError.REPORT_DROPPED)
                 else:
                     known.add(row[1])
                     fresh.append(row)
                     verdicts.append(None)
-            store.remember(session, task, (row[1] for row in fresh))
+            store.remember(session, task, ((row[1], row[0]) for row in fresh))
             leader_store.insert(session, task, fresh)
         return verdicts

@@ -85,7 +85,7 @@ def read(
     """Messages held to the contract: rows of view 0, dealt by their ids, and what is rejected."""
     feed, ids = opening.feed, opening.ids
     rows, places, rejected = read_json(messages)
-    found = accept(feed, rows)
+    found = accept(feed, rows, unit=feed.unit)
     rejected += [Rejected(places[r.place], r.reason, r.raw) for r in found.rejected]
     table, kept = found.table, [places[i] for i in found.places]
     marks, dealt = pa.nulls(len(kept), pa.binary()), np.zeros(len(kept), np.int64)

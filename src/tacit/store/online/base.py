@@ -18,6 +18,9 @@ class Reading(Protocol):
     def scan(self, prefix: bytes, after: bytes = b"") -> Iterator[tuple[bytes, bytes]]:
         """Keys with a prefix and their values, ascending, after one of them."""
 
+    def moment(self) -> Hashable:
+        """`Backend.moment`, of what is read."""
+
 
 class Changing(Reading, Protocol):
     """A change that is being made: it reads what it has written."""
@@ -35,14 +38,21 @@ class Backend(Protocol):
     def read(self) -> AbstractContextManager[Reading]:
         """Reading. Raises StoreError T722 when the store cannot be reached."""
 
-    def change(self, lane: str = "") -> AbstractContextManager[Changing]:
-        """A change, durable when the block ends, undone when it raises; one at a time.
+    def change(self, lane: str = "", *, settle: bool = True) -> AbstractContextManager[Changing]:
+        """A change, durable when the block ends, undone when it raises; one at a time. With
+        ``settle`` false it is durable once `settle` has returned, and may be read before.
 
         Changes of different lanes may be made beside each other: each must write keys that no other
         lane writes. One without a lane is made beside none.
 
         Raises StoreError T720 for a full disk or store, T721 when another holds it too long, T722
         when it cannot be reached.
+        """
+
+    def settle(self) -> None:
+        """Returns when all changes that this object made are as durable as they can be.
+
+        Raises StoreError as `change`; then whether they are durable is not known.
         """
 
     def moment(self) -> Hashable:
@@ -56,6 +66,13 @@ class Backend(Protocol):
 
     def close(self) -> None:
         """Lets go of it."""
+
+
+UNKNOWN = (
+    "whether the last change was kept is not known: send it again with its batch, ids or mark,"
+    " which take it once"
+)
+"""What to do where a change was made and may yet be lost."""
 
 
 def full(where: str, why: str) -> StoreError:

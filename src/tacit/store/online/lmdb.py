@@ -5,10 +5,17 @@
     current       names the folder that holds the data; replaced in one step by `compact`
     data-1/       an LMDB environment
 
-A commit is on the disk when `change` ends (`sync`), in whatever process. `compact` copies what is
-there to a new environment and removes the old one: only then are the bytes of what was deleted out
-of the store's files. Other processes notice, at their next reading or change, that `current` names
-another folder.
+A commit is on the disk when `change` ends (`sync`), in whatever process. It goes there in two
+steps. What was changed is written and waited for; then the page that says which commit stands is
+written, and from then on others read the change; then that page is waited for (`settle`), while the
+next change is made already. A machine that dies between the two comes up with the commit before,
+whole: LMDB's MDB_NOMETASYNC, which never writes over what the commit before consists of. One wait
+for the disk settles all changes that were made by then.
+
+`compact` copies what is there to a new environment and removes the old one: only then are the bytes
+of what was deleted out of the store's files. Other processes notice, at their next reading or
+change, that `current` names another folder: the file that was replaced is marked, and they have it
+mapped.
 """
 
 from __future__ import annotations
@@ -20,21 +27,25 @@ import time
 import weakref
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from mmap import PROT_READ, mmap
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 import lmdb
 
 from tacit.errors import StoreError
 from tacit.store.atomic import make_folder, replace_file, unwritable
-from tacit.store.online.base import full, unreachable
+from tacit.store.online.base import UNKNOWN, full, unreachable
 
 LIMIT = 1 << 38
 """Bytes that an environment may grow to: addresses, not memory or disk."""
 
 
 _LOOK = 0.02
-"""Seconds between looks at `current`, for who asks for the moment alone."""
+"""Seconds between looks at `current`, beside its mark: who compacted may have died before it."""
+_STANDS, _LEFT = b" ", b"\n"
+"""The mark of `current`, its last byte: while it stands, and once another has replaced it."""
 
 
 _OPENED: weakref.WeakValueDictionary[str, Any] = weakref.WeakValueDictionary()
@@ -44,8 +55,14 @@ _OPENING = threading.Lock()
 class Transaction:
     """Reading or changing."""
 
-    def __init__(self, inner: Any) -> None:
-        self.inner = inner
+    __slots__ = ("inner", "name")
+
+    def __init__(self, inner: Any, name: str) -> None:
+        self.inner, self.name = inner, name
+
+    def moment(self) -> tuple[str, int]:
+        """The folder and the number of the last change that is seen."""
+        return self.name, self.inner.id()
 
     def get(self, keys: Sequence[bytes]) -> list[bytes | None]:
         if len(keys) < 8:
@@ -72,6 +89,33 @@ class Transaction:
             self.inner.delete(key)
 
 
+class Snapshot:
+    """A reading of the store as it is when a block begins, until it ends."""
+
+    __slots__ = ("_store", "_transaction")
+
+    def __init__(self, store: Lmdb) -> None:
+        self._store = store
+
+    def __enter__(self) -> Transaction:
+        env, name = self._store.current()
+        try:
+            self._transaction = Transaction(env.begin(), name)
+        except lmdb.Error as error:
+            raise self._store.refusal(error) from None
+        return self._transaction
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._transaction.inner.abort()
+        if isinstance(error, lmdb.Error):
+            raise self._store.refusal(error) from None
+
+
 class Lmdb:
     """An LMDB store. One object may be used from several threads and not across a fork.
 
@@ -88,22 +132,27 @@ class Lmdb:
         self.sync = sync
         self._lock = threading.RLock()
         self._look = 0.0
+        self._settling = threading.Lock()
+        self._made = self._settled = 0  # changes of this object: that ended, that are on the disk
         self._pointer = self.folder / "current"
+        self._mark: Any = b""
         if not self._pointer.exists():
-            replace_file(self._pointer, [b"data-1"])
+            replace_file(self._pointer, [b"data-1", _STANDS])
         self._open()
 
     def _open(self) -> None:
         self._seen = self._stamp()
-        name = self._pointer.read_text()
+        with self._pointer.open("rb") as file:
+            name = file.read().decode().strip()
+            self._mark = mmap(file.fileno(), 0, prot=PROT_READ)
         try:
-            self._env = self._environment(str(make_folder(self.folder / name)))
+            env = self._environment(str(make_folder(self.folder / name)))
         except lmdb.Error as error:
-            raise self._refusal(error) from None
+            raise self.refusal(error) from None
         except OSError as error:
             raise unwritable(error, self.folder) from None
-        self._env.reader_check()  # places of readers that were killed
-        self._name = name
+        env.reader_check()  # places of readers that were killed
+        self._opened: Any = env, name
 
     def _environment(self, path: str) -> Any:
         """LMDB wants a folder opened once in a process: objects share what is open."""
@@ -114,7 +163,7 @@ class Lmdb:
                     path,
                     map_size=self.limit,
                     sync=self.sync,
-                    metasync=self.sync,
+                    metasync=False,  # `settle` waits for it
                     max_readers=1024,
                     mode=0o600,
                 )
@@ -128,97 +177,112 @@ class Lmdb:
             raise unreachable(str(self.folder), str(error)) from None
         return found.st_ino, found.st_mtime_ns
 
-    def _current(self) -> Any:
-        """The environment that `current` names."""
-        if self._stamp() != self._seen:
-            with self._lock:
-                if self._stamp() != self._seen:
-                    self._open()
-        return self._env
+    def current(self) -> tuple[Any, str]:
+        """The environment that `current` names, and its folder."""
+        clock = time.monotonic()
+        if clock > self._look or self._mark[-1:] != _STANDS:
+            if self._stamp() != self._seen:
+                with self._lock:
+                    if self._stamp() != self._seen:
+                        self._open()
+            self._look = clock + _LOOK
+        found: tuple[Any, str] = self._opened
+        return found
+
+    def read(self) -> Snapshot:
+        """See `Backend.read`."""
+        return Snapshot(self)
 
     @contextmanager
-    def read(self) -> Iterator[Transaction]:
-        inner = self._current().begin()
-        try:
-            yield Transaction(inner)
-        except lmdb.Error as error:
-            raise self._refusal(error) from None
-        finally:
-            inner.abort()
-
-    @contextmanager
-    def change(self, lane: str = "") -> Iterator[Transaction]:
+    def change(self, lane: str = "", *, settle: bool = True) -> Iterator[Transaction]:
         """A change; LMDB has one writer, so lanes wait for each other."""
         with self._lock:
-            inner = self._begin()
+            inner, name = self._begin()
             try:
-                yield Transaction(inner)
+                yield Transaction(inner, name)
                 inner.commit()
+                self._made += 1
             except lmdb.Error as error:
                 inner.abort()
-                raise self._refusal(error) from None
+                raise self.refusal(error) from None
             except BaseException:
                 inner.abort()
                 raise
+        if settle:
+            self.settle()
 
-    def _begin(self) -> Any:
+    def settle(self) -> None:
+        """See `Backend.settle`. Who comes while another waits for the disk waits for the next time,
+        which is for all that came meanwhile."""
+        made = self._made
+        with self._settling:
+            if self._settled >= made or not self.sync:
+                return
+            made = self._made
+            env, _ = self._opened
+            try:
+                env.sync(True)
+            except lmdb.Error as error:
+                refused = self.refusal(error)
+                refused.fix = UNKNOWN
+                raise refused from None
+            self._settled = made
+
+    def _begin(self) -> tuple[Any, str]:
         while True:
-            env = self._current()
+            env, name = self.current()
             try:
                 inner = env.begin(write=True)
             except lmdb.Error as error:
-                raise self._refusal(error) from None
+                raise self.refusal(error) from None
             if self._stamp() == self._seen:
-                return inner
+                return inner, name
             inner.abort()  # somebody compacted while this waited
 
     def moment(self) -> tuple[str, int]:
-        """The folder and the number of the last change in it.
-
-        That another process has compacted the store is seen after `_LOOK` at the latest; until
-        then what is found stands as it stood then.
-        """
-        clock = time.monotonic()
-        if clock > self._look:
-            self._current()
-            self._look = clock + _LOOK
+        """The folder and the number of the last change in it."""
+        env, name = self.current()
         try:
-            inner = self._env.begin()
+            inner = env.begin()
         except lmdb.Error as error:
-            raise self._refusal(error) from None
+            raise self.refusal(error) from None
         number: int = inner.id()
         inner.abort()
-        return self._name, number
+        return name, number
 
     def compact(self) -> None:
         with self._lock:
-            inner = self._begin()  # nobody commits to what is being left
-            old = self._name
+            inner, old = self._begin()  # nobody commits to what is being left
             name = f"data-{int(old.partition('-')[2]) + 1}"
             try:
                 shutil.rmtree(self.folder / name, ignore_errors=True)
-                self._env.copy(str(make_folder(self.folder / name)), compact=True)
+                self._opened[0].copy(str(make_folder(self.folder / name)), compact=True)
                 descriptor = os.open(self.folder / name / "data.mdb", os.O_RDONLY)
                 os.fsync(descriptor)
                 os.close(descriptor)
-                replace_file(self._pointer, [name.encode()])
+                with self._pointer.open("r+b") as before:
+                    replace_file(self._pointer, [name.encode(), _STANDS])
+                    if before.read()[-1:] == _STANDS:  # not that of an older Tacit
+                        before.seek(-1, os.SEEK_END)
+                        before.write(_LEFT)
             except lmdb.Error as error:
                 shutil.rmtree(self.folder / name, ignore_errors=True)
-                raise self._refusal(error) from None
+                raise self.refusal(error) from None
             finally:
                 inner.abort()
             self._open()
             shutil.rmtree(self.folder / old, ignore_errors=True)
 
     def size(self) -> int:
-        env = self._current()
+        env, _ = self.current()
         info, stat = env.info(), env.stat()
         return int((info["last_pgno"] + 1) * stat["psize"])
 
     def close(self) -> None:
-        self._env = None  # it closes when nobody has it
+        self._opened = None, ""  # it closes when nobody has it
 
-    def _refusal(self, error: lmdb.Error) -> StoreError:
+    def refusal(self, error: lmdb.Error) -> StoreError:
+        """An error of LMDB's as the store's."""
         said = str(error)
         # A write cut short by a full disk is an "Input/output error" to LMDB.
         disk = any(word in said for word in ("No space", "quota", "too large", "Input/output"))

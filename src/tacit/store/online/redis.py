@@ -28,7 +28,7 @@ import redis
 
 from tacit.errors import StoreError
 from tacit.privacy.randomness import system
-from tacit.store.online.base import following, full, unreachable
+from tacit.store.online.base import UNKNOWN, following, full, unreachable
 
 LEASE = 60_000
 """Milliseconds that a change may take; then another may begin, and this one is refused."""
@@ -48,6 +48,9 @@ class Reader:
         with self.store.guarded():
             found: list[bytes | None] = self.store.client.mget([self.store.key(k) for k in keys])
             return found
+
+    def moment(self) -> None:
+        """Redis has no count of its changes."""
 
     def scan(self, prefix: bytes, after: bytes = b"") -> Iterator[tuple[bytes, bytes]]:
         names = self.store.names(prefix, after)
@@ -168,7 +171,7 @@ class Redis:
         yield Reader(self)
 
     @contextmanager
-    def change(self, lane: str = "") -> Iterator[Change]:
+    def change(self, lane: str = "", *, settle: bool = True) -> Iterator[Change]:
         change = Change(self, system().bytes(16), b":" + lane.encode() if lane else b"")
         self._take(change)
         try:
@@ -230,10 +233,7 @@ class Redis:
         except StoreError as error:
             self._release(change)
             if error.code == "T722":
-                error.fix = (
-                    "whether the last change was kept is not known: send it again with its batch,"
-                    " ids or mark, which take it once"
-                )
+                error.fix = UNKNOWN
             raise
 
     def _send(self, pipe: Any, change: Change) -> None:
@@ -248,6 +248,9 @@ class Redis:
             pipe.zadd(self.key(b"names"), names)
         if removed := [key for key in gone if not key.startswith(b"d")]:
             pipe.zrem(self.key(b"names"), *removed)
+
+    def settle(self) -> None:
+        """A change is as durable as the server makes it when it was sent."""
 
     def moment(self) -> None:
         """Redis has no count of its changes."""
