@@ -135,9 +135,9 @@ class Asked:
             return found
         size = len(found.status)
         own = {name: k if isinstance(k := keys[name], list) else [k] * size for name in self._own}
-        later = [Trace() for _ in traces or ()]
+        later = None if traces is None else [Trace() for _ in traces]
         ahead = self._refusing.many(own, now + self._ahead, traces=later).columns[0]
-        for trace, each in zip(traces or (), later, strict=True):
+        for trace, each in zip(traces or (), later or (), strict=True):
             self._until(trace, each)
         then = [False] * size if moment == now else self._refusing.many(own, now).columns[0]
         by_now = [True if no else told for no, told in zip(ahead, then, strict=True)]
