@@ -47,7 +47,7 @@ def test_any_view_any_rows_any_moment(case: Case, seed: int) -> None:
     rng.shuffle(order)
     schema = {name: _type(table.schema.field(name).type) for name in table.column_names}
     content = {name: rows for name, rows in case.sources.items() if name != TABLE}
-    kept = Feed(TABLE, schema, case.view.time, (case.view,), content)
+    kept = Feed(TABLE, schema, case.view.time, (case.view,), content, unit="us")
     with tempfile.TemporaryDirectory(dir=memory.place()) as folder:
         store = Online(
             Lmdb(folder, sync=False), [kept], Settings(slack=2**64, skew=2**64, remember=1)

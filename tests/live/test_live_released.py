@@ -113,7 +113,7 @@ def test_it_stands_until_it_does_not(backend: Backend) -> None:
 
     def stands(trace: Trace, at: int = NOW) -> bool:
         with backend.read() as store:
-            return lookup.stands(store, trace, at)
+            return lookup.stand(store, [trace.made()], at) == [True]
 
     there, absent = traced("a"), traced("x")
     assert there.until == absent.until == NOW + DAY
