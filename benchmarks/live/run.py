@@ -35,7 +35,7 @@ import pyarrow.parquet as pq
 
 HERE = Path(__file__).resolve().parent
 BUILD = HERE.parents[1] / "build" / "live"
-FEAST = BUILD.parent / "feast"
+FEAST = BUILD.parent / "feast-server"  # not that of benchmarks/signals: it has other extras
 PICTURES = BUILD.parent / "pictures"
 sys.path.insert(0, str(HERE))
 
