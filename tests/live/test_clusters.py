@@ -92,9 +92,9 @@ def test_a_spark_worker_dies(tmp_path: Path) -> None:
     server = redis_server(tmp_path)
     redis = f"redis://127.0.0.1:{server.port}/0"
     cluster = SparkCluster(tmp_path / "spark")
+    run = driver(cluster, tmp_path, "stream", redis)
     try:
         store = opening(partial(Redis, redis, name="cluster"), "event", token="here").open()
-        run = driver(cluster, tmp_path, "stream", redis)
         wait("the first batch", lambda: counted(store, "events")["accepted"] > 0)
         cluster.workers[0].kill()
         assert counted(store, "events")["accepted"] < len(rows), "killed in the midst of it"
@@ -103,6 +103,7 @@ def test_a_spark_worker_dies(tmp_path: Path) -> None:
         assert re.search(rb"executors \d", said)
         _as_pushed(store, rows, messages, tmp_path)
     finally:
+        run.kill()
         cluster.stop()
         server.stop()
 
