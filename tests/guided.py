@@ -26,9 +26,10 @@ def fuzz(script: Path, *words: str | Path, cwd: Path, seconds: int, longest: int
     # whatever test ran before.
     limits = [f"-max_total_time={seconds}", "-rss_limit_mb=0", "-malloc_limit_mb=512"]
     limits += ["-timeout=5", f"-max_len={longest}"]
+    paths = (TARGET, script.parent, Path(__file__).parent)
     run = subprocess.run(
         [sys.executable, script, *words, *limits],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(TARGET), str(script.parent)])},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(map(str, paths))},
         cwd=cwd,
         capture_output=True,
         text=True,

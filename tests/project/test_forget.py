@@ -223,10 +223,10 @@ def test_killed_anywhere_it_is_finished_by_the_next(tmp_path: Path) -> None:
     draw = random.Random(5)
     whole = 0.0
     cut = 0
-    for attempt in range(8):
+    for attempt in range(9):
         project = make(tmp_path / f"shop{attempt}")
         worker, began = begun(project)
-        if not attempt:
+        if attempt < 2:  # the first may compile, and take far longer
             assert worker.wait() == 0
             whole = time.monotonic() - began
         else:
