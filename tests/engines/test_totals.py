@@ -341,6 +341,7 @@ def test_a_persons_sums_saturate_however_they_are_made() -> None:
     assert value == 7 - 5 + 7 + 7
 
 
+@pytest.mark.slow
 def test_a_person_of_many_keys_is_cut_by_the_same_order() -> None:
     """More keys than are sorted by insertion, two of them together, and one person with all rows."""
     rng = np.random.default_rng(11)

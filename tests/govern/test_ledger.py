@@ -375,6 +375,7 @@ def test_never_past_the_budget_whatever_happens(
 # ---------------------------------------------------------------------- processes
 
 
+@pytest.mark.slow
 def test_processes_never_overspend_together(control: ControlStore, path: Path) -> None:
     spawn = multiprocessing.get_context("spawn")
     barrier, results = spawn.Barrier(3), spawn.Queue()

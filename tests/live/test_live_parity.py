@@ -77,6 +77,7 @@ def _type(arrow: pa.DataType) -> Type:
     return Type.INT if pa.types.is_integer(arrow) else Type.TEXT
 
 
+@pytest.mark.slow
 @given(st.integers(0, 2**32), st.booleans())
 @settings(relaxed, max_examples=3)
 def test_replay(seed: int, endless: bool) -> None:

@@ -388,6 +388,7 @@ def test_a_fleet_reads_it_from_a_redis(tmp_path: Path) -> None:
         store.stop()
 
 
+@pytest.mark.slow
 def test_a_real_server_serves_what_a_run_delivers(tmp_path: Path) -> None:
     shop = project(tmp_path, more='\n[serve]\npatience = "60s"\n')
     headers = key_for(shop, "discover", push=("visits",))
