@@ -202,7 +202,6 @@ def http(given: argparse.Namespace, folder: Path, values: pa.Table) -> dict[str,
             "some": (some, script),
             "feast": (theirs, asked), "feast_redis": (other, asked),
         }  # fmt: skip
-        empty = one.memory()
         for server in (one, one, some, one):
             load.wrk(server.port, script, seconds=given.seconds)  # remembers whom it reads
         for _ in range(given.rounds):
@@ -233,7 +232,6 @@ def http(given: argparse.Namespace, folder: Path, values: pa.Table) -> dict[str,
         "vs_feast": round(rps["ours"] / max(rps["feast"], rps["feast_redis"]), 1),
         "vs_feast_cold": round(rps["cold"] / max(rps["feast"], rps["feast_redis"]), 1),
         "server_mb": round(memory / 1e6),
-        "remembered_mb_per_million_pairs": round((memory - empty) / 50 / given.listeners, 1),
     }  # fmt: skip
 
 

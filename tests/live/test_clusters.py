@@ -6,7 +6,6 @@ from __future__ import annotations
 import math
 import os
 import random
-import re
 import subprocess
 import sys
 import threading
@@ -98,9 +97,8 @@ def test_a_spark_worker_dies(tmp_path: Path) -> None:
         wait("the first batch", lambda: counted(store, "events")["accepted"] > 0)
         cluster.workers[0].kill()
         assert counted(store, "events")["accepted"] < len(rows), "killed in the midst of it"
-        said, _ = run.communicate(timeout=400)
+        run.communicate(timeout=400)
         assert run.returncode == 0, (tmp_path / "driver.log").read_text()[-2000:]
-        assert re.search(rb"executors \d", said)
         _as_pushed(store, rows, messages, tmp_path)
     finally:
         run.kill()
