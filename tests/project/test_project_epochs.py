@@ -145,8 +145,17 @@ def test_a_run_is_charged_to_its_epochs_and_shown(
     assert seen is not None
     assert found["head"] == seen._asdict()
 
-    # A control store that is deleted is not a new beginning.
+    # A witness that is deleted is missed, until somebody says that nothing was put back.
     made.control.close()
+    witness.beside(made.store_path).unlink()
+    command = ["budget", str(tmp_path / "shop"), "--json"]
+    assert main(command) == 1
+    assert "T719" in capsys.readouterr().err
+    for arguments in ([*command, "--new-witness"], command):
+        assert main(arguments) == 0
+        assert json.loads(capsys.readouterr().out)["head"] == found["head"]
+
+    # A control store that is deleted is not a new beginning.
     made.store_path.unlink()
     capsys.readouterr()
     assert main(["run", str(tmp_path / "shop")]) != 0
