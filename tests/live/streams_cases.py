@@ -67,6 +67,7 @@ def opening(backend: partial[Any], ids: str | None, given: Feed = FEED, token: s
 def states(online: Online, name: str = "events") -> dict[tuple[str, bytes], bytes]:
     """Every key's whole partial states, in the algebra's bytes: head, segments and base."""
     found = {}
+    online.merger.run()
     source, version = online.source(name), online.standing(name).version
     with online.backend.read() as store:
         for segments in source.segments:

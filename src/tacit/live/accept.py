@@ -80,7 +80,9 @@ def _of_our_days(feed: Feed, found: Accepted, rows: Pushed, refuse: bool) -> Acc
 def _owned(feed: Feed, found: Accepted) -> Accepted:
     """Without the rows whose person is null."""
     for column in feed.required:
-        gone = pc.invert(pc.is_valid(found.table[column]))
+        if not found.table[column].null_count:
+            continue
+        gone = pc.is_null(found.table[column])
         found = _without(found, gone, f"the row has no {column}: it belongs to nobody")
     return found
 

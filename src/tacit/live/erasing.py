@@ -74,6 +74,7 @@ def erase(
         kind = source.feed.schema[columns[0]]
         for person in people:
             check_key(entity, kind, person)
+        online.merger.run()  # what waits is erased where it belongs
         standing = online.standing(name)
         for version in {standing.version, standing.building} - {0}:
             for segments in source.segments:

@@ -19,12 +19,14 @@ import pyarrow as pa
 
 from tacit.aggregates.columns import Array
 from tacit.errors import DataError, StoreError, TacitError
-from tacit.live import kernels
+from tacit.live import deltas, kernels
 from tacit.live.accept import Accepted, Pushed, Rejected, accept, dump
+from tacit.live.deltas import Delta, Merging
 from tacit.live.feed import Feed
 from tacit.live.form import EXTRA, HEADER, ROWS, SEALED, Form
 from tacit.live.heavy import Segments
 from tacit.live.journal import Entry
+from tacit.live.merging import TOO_MANY, Merger
 from tacit.live.place import (
     SALT,
     Mark,
@@ -38,7 +40,7 @@ from tacit.live.prepare import Prepared, Preparer
 from tacit.live.reader import Lookup, foreign
 from tacit.live.seen import Seen, digests
 from tacit.live.together import Together
-from tacit.live.writer import Written, cut_of, seal, write
+from tacit.live.writer import Written, cut_of, drop_of, seal, write
 from tacit.privacy.randomness import system
 from tacit.store.files import SKEW
 from tacit.store.online.base import Backend, Changing, Reading
@@ -141,8 +143,12 @@ class Online:
     def __init__(
         self, backend: Backend, feeds: Iterable[Feed], settings: Settings | None = None
     ) -> None:
-        self.backend = backend
         self.settings = Settings() if settings is None else settings
+        feeds = list(feeds)
+        self.backend: Backend = backend
+        if backend.scatters:
+            forms = {feed.name: feed.forms for feed in feeds}
+            self.backend = Merging(backend, forms, self.settings.slack)
         self._together = Together(backend)
         self.salt = self._salt()
         self.sources = {
@@ -153,6 +159,8 @@ class Online:
             )
             for feed in feeds
         }
+        views = {name: source.segments for name, source in self.sources.items()}
+        self.merger = Merger(self._together, views, self.settings.slack, self._refuse)
         # Who opens a store that is there changes nothing, and waits for nobody who does: a copy, a
         # long push, or the lease of a process that was killed.
         with backend.read() as store:
@@ -229,7 +237,10 @@ class Online:
             self._prepared(source, accepted.table),
             now,
         )
-        return self._together.run(lambda store: self._take_in(store, given))
+        receipt, waiting = self._together.run(lambda store: self._take_in(store, given))
+        if waiting:
+            self.merger.pushed(waiting)
+        return receipt
 
     def _prepared(self, source: _Source, table: pa.Table) -> list[Prepared] | None:
         """The rows of every view, as far as can be told before it is known which of them are new:
@@ -239,8 +250,8 @@ class Online:
         except TacitError:  # it is met again where the rows are merged, if they are
             return None
 
-    def _take_in(self, store: Changing, given: _Given) -> Receipt:
-        """A push, within a change of the backend."""
+    def _take_in(self, store: Changing, given: _Given) -> tuple[Receipt, int]:
+        """A push, within a change of the backend; and how many deltas wait then, if it is one."""
         name, accepted, now = given.source.feed.name, given.accepted, given.now
         standing = Standing.read(store, name)
         self._check(standing, given.source.feed)
@@ -257,10 +268,10 @@ class Online:
                 rejected = []
         if given.ids is not None and new.any():
             new &= self._fresh(store, standing, name, given.ids, now)
-        receipt = self._apply(store, standing, given, new, rejected, position)
+        receipt, waiting = self._apply(store, standing, given, new, rejected, position)
         standing.progress = max(standing.progress, now)
         store.put([standing.item(name)])
-        return receipt
+        return receipt, waiting
 
     def _ids(
         self,
@@ -317,7 +328,7 @@ class Online:
         new: Any,
         out: list[Rejected],
         position: int,
-    ) -> Receipt:
+    ) -> tuple[Receipt, int]:
         source, taken, ids, now = given.source, given.taken, given.ids, given.now
         feed, accepted = source.feed, given.accepted
         table = accepted.table
@@ -329,13 +340,17 @@ class Online:
             out.append(Rejected(k, reason, dump(table.slice(k, 1).to_pylist()[0])))
         kept = new & ~ahead
         fresh = table if kept.all() else table.filter(pa.array(kept))
-        late, parked = 0, False
+        late, waiting, parked = 0, 0, False
         if fresh.num_rows:
             parked = not standing.version
             if standing.version:
                 ready = given.prepared if kept.all() else None
-                late, refused = self.merge(store, source, standing.version, fresh, now, ready)
-                out += refused
+                if self._small(fresh, standing):
+                    late, waiting = self._wait(store, source, standing, fresh, now, ready)
+                else:
+                    self.merger.all(store, feed.name)
+                    late, refused = self.merge(store, source, standing.version, fresh, now, ready)
+                    out += refused
             if parked or standing.building:
                 stream = PUSHED if taken is None else taken.stream
                 whose = [
@@ -350,7 +365,50 @@ class Online:
         receipt = Receipt(position, fresh.num_rows, duplicates, late, len(out), parked)
         for what in ("accepted", "duplicates", "late", "quarantined"):
             standing.counts[what] = standing.counts.get(what, 0) + getattr(receipt, what)
-        return receipt
+        return receipt, waiting
+
+    def _small(self, table: pa.Table, standing: Standing) -> bool:
+        """Whether rows wait in deltas: few, that only the version that stands must have."""
+        few = table.num_rows <= deltas.MOST and not standing.building
+        return few and self.backend.scatters
+
+    def _wait(
+        self,
+        store: Changing,
+        source: _Source,
+        standing: Standing,
+        table: pa.Table,
+        now: int,
+        prepared: Sequence[Prepared] | None,
+    ) -> tuple[int, int]:
+        """Puts rows into a delta of every view; how many were too late for all, and how many
+        deltas wait."""
+        cut, waiting, most = 2**63, 0, 0
+        ready = prepared or [prepare(table) for prepare in source.preparers]
+        for segments, rows in zip(source.segments, ready, strict=True):
+            form = segments.form
+            place = Place.of(source.feed.name, standing.version, form.view.name)
+            cut = min(cut, drop_of(form, now, self.settings.slack))
+            if rows.keys:
+                state = deltas.put(store, place, form, Delta(now, rows), standing.number)
+                waiting, most = max(waiting, state.waiting), max(most, state.count)
+        if most >= TOO_MANY:
+            self.merger.all(store, source.feed.name)
+        return self._late(source, table, cut), waiting
+
+    def _late(self, source: _Source, table: pa.Table, cut: int) -> int:
+        """Rows before the moment from which on any view sees them."""
+        at = table[source.feed.time].fill_null(cut if cut < 2**63 else 0).to_numpy()
+        return int((at < cut).sum()) if source.segments else 0
+
+    def _refuse(
+        self, store: Changing, name: str, view: str, keys: Sequence[bytes], now: int
+    ) -> None:
+        """Rows that waited for heads that prove damaged, to quarantine."""
+        standing = Standing.read(store, name)
+        self._quarantine(store, standing, name, _refused(view, keys), now)
+        standing.counts["quarantined"] = standing.counts.get("quarantined", 0) + len(keys)
+        store.put([standing.item(name)])
 
     def merge(
         self,
@@ -363,18 +421,15 @@ class Online:
     ) -> tuple[int, list[Rejected]]:
         """Rows into every view of a version; how many were too late for all, and the refused.
         ``prepared`` are the same rows, where somebody prepared them already."""
-        cut, refused = 2**63, []
+        cut, refused = 2**63, list[Rejected]()
         ready = prepared or [prepare(table) for prepare in source.preparers]
         for segments, rows in zip(source.segments, ready, strict=True):
             view = segments.form.view
             place = Place.of(source.feed.name, version, view.name)
             done: Written = write(store, segments, place, rows, now, self.settings.slack)
             cut = min(cut, done.cut)
-            for key in done.refused:
-                reason = f"what {view.name!r} holds of its key is damaged (T724)"
-                refused.append(Rejected(-1, reason, key))
-        at = table[source.feed.time].fill_null(cut if cut < 2**63 else 0).to_numpy()
-        return int((at < cut).sum()) if source.segments else 0, refused
+            refused += _refused(view.name, done.refused)
+        return self._late(source, table, cut), refused
 
     def _journal(self, store: Changing, standing: Standing, name: str, entry: Entry) -> None:
         standing.number += 1
@@ -457,6 +512,7 @@ class Online:
         how many keys it changed.
         """
         changed = 0
+        self.merger.run()
         for name, source in self.sources.items():
             version = self.standing(name).version
             for segments in source.segments:
@@ -477,6 +533,11 @@ class Online:
                 ]
                 store.delete(old)
         return changed
+
+
+def _refused(view: str, keys: Sequence[bytes]) -> list[Rejected]:
+    reason = f"what {view!r} holds of its key is damaged (T724)"
+    return [Rejected(-1, reason, key) for key in keys]
 
 
 def _due(form: Form, head: Any, cut: int) -> bool:

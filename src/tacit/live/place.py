@@ -12,6 +12,7 @@
     d SOURCE VERSION VIEW h KEY          a head
     d SOURCE VERSION VIEW i KEY          the index of a heavy key
     d SOURCE VERSION VIEW s KEY NAME     a segment of one
+    d SOURCE VERSION VIEW r              which deltas there are; with NUMBER, one (`live.deltas`)
     r, t METRIC PURPOSE  released numbers; with d, their cells (`live.released`)
     s                    the store's salt
 
@@ -61,6 +62,13 @@ class Place:
     def segment(self, key: bytes) -> bytes:
         """Before a segment's name. The length keeps keys apart that begin alike."""
         return self.prefix + b"s" + len(key).to_bytes(2, "big") + key
+
+    @property
+    def deltas(self) -> bytes:
+        return self.prefix + b"r"
+
+    def delta(self, number: int) -> bytes:
+        return self.prefix + b"r" + number.to_bytes(8, "big")
 
 
 def versioned(source: str, version: int) -> bytes:

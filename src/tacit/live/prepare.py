@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import duckdb
 import numpy as np
@@ -160,7 +161,7 @@ class Preparer:
         whole = whole.take(pc.sort_indices(whole))
         for i, each in encoded:
             place = pc.index_in(each.dictionary, value_set=whole).to_numpy()
-            codes = each.indices.fill_null(0).to_numpy()
+            codes = _filled(each.indices, 0)
             found = place[codes] if len(place) else np.zeros(len(codes), np.int64)
             rows[:, self.form.cells[i]] = found[order]
         lengths = pc.binary_length(whole).to_numpy().astype(np.int64)
@@ -172,7 +173,7 @@ class Preparer:
         encoded = column.dictionary_encode()
         words = owner_words(self.salt, encoded.dictionary.to_pylist())
         found: Array = np.array([*words, 0], np.int64)
-        whose: Array = found[encoded.indices.fill_null(len(words)).to_numpy()]
+        whose: Array = found[_filled(encoded.indices, len(words))]
         return whose
 
     def _computed(self, batch: pa.Table) -> Mapping[str, pa.ChunkedArray]:
@@ -207,15 +208,22 @@ def _ascending(codes: Array, keys: list[bytes]) -> tuple[Array, list[bytes]]:
     return ranks[codes] if len(codes) else codes, [keys[i] for i in order]
 
 
+def _filled(array: pa.Array, value: Any) -> Array:
+    found: Array = (array.fill_null(value) if array.null_count else array).to_numpy()
+    return found
+
+
 def _numbers(array: pa.Array, kind: int) -> tuple[Array, Array]:
     """Which values there are, and their words. NaN is missing, -0.0 is 0.0."""
-    valid = pc.is_valid(array).to_numpy(zero_copy_only=False)
+    valid = np.ones(len(array), np.bool_)
+    if array.null_count:
+        valid = pc.is_valid(array).to_numpy(zero_copy_only=False)
     if kind == TEXT:
         return valid, valid.astype(np.int64)
     if kind == BOOL:
-        return valid, array.cast(pa.int64()).fill_null(0).to_numpy()
+        return valid, _filled(array.cast(pa.int64()), 0)
     if kind != FLOAT:
-        return valid, array.fill_null(0).to_numpy()
-    floats = array.fill_null(0.0).to_numpy() + 0.0
+        return valid, _filled(array, 0)
+    floats = _filled(array, 0.0) + 0.0
     valid = valid & ~np.isnan(floats)
     return valid, floats.view(np.int64)

@@ -38,13 +38,17 @@ def cut_of(form: Form, now: int, slack: int) -> int:
     return max(cut, LEAST)
 
 
+def drop_of(form: Form, now: int, slack: int) -> int:
+    """The moment before which rows that come change nothing: no window is left that they are of."""
+    return LEAST if form.endless else cut_of(form, now, slack)
+
+
 def write(
     store: Changing, segments: Segments, place: Place, rows: Prepared, now: int, slack: int
 ) -> Written:
     """Merges rows into their keys, and seals heads that overflow."""
     form = segments.form
-    cut = cut_of(form, now, slack)
-    drop = LEAST if form.endless else cut
+    cut, drop = cut_of(form, now, slack), drop_of(form, now, slack)
     if not rows.keys:
         return Written(drop, [])
     before = place.heads
@@ -52,7 +56,9 @@ def write(
     raws = store.get(heads)
     sizes = np.array([0 if raw is None else len(raw) // 8 for raw in raws], np.int64)
     old = np.frombuffer(b"".join([raw for raw in raws if raw is not None]), np.int64)
-    out = np.empty(len(old) + rows.rows.size + len(heads) * HEADER + _texts(form, rows), np.int64)
+    out = np.empty(
+        len(old) + rows.rows.size + len(heads) * HEADER + text_words(form, rows), np.int64
+    )
     ends, counts, states = kernels.merge_blobs(
         old,
         np.append(0, np.cumsum(sizes)),
@@ -101,7 +107,7 @@ def seal(
     return False
 
 
-def _texts(form: Form, rows: Prepared) -> int:
+def text_words(form: Form, rows: Prepared) -> int:
     """Words that the texts of new rows may take at most."""
     if not len(form.texts):
         return 0

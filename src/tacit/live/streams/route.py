@@ -32,7 +32,7 @@ from tacit.live.inputs.rows import read_json
 from tacit.live.online import Online, Settings
 from tacit.live.seen import digests
 from tacit.live.streams.lanes import COUNTED, Batch, Share, Work, fold, fresh, shard_of
-from tacit.live.writer import cut_of
+from tacit.live.writer import drop_of
 from tacit.store.online.base import Backend, Changing
 from tacit.values import SECOND
 
@@ -176,7 +176,7 @@ def judge(opening: Opening, table: pa.Table, now: int, came: Array | None = None
     cut = 2**63
     for form in feed.forms:
         # Nothing is too late for a view whose windows reach back for ever.
-        cut = min(cut, -(2**63) if form.endless else cut_of(form, now, settings.slack))
+        cut = min(cut, drop_of(form, now, settings.slack))
     kept = table.take(pa.array(places))
     times = kept[feed.time].fill_null(cut if cut < 2**63 else 0).to_numpy()
     late = int((times < cut).sum()) if feed.forms else 0

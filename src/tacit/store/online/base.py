@@ -33,7 +33,14 @@ class Changing(Reading, Protocol):
 
 
 class Backend(Protocol):
-    """LMDB in a folder, or a Redis server."""
+    """LMDB in a folder, or a Redis server.
+
+    Attributes:
+        scatters: whether a change waits longer for many small values than for a large one, because
+            each lies on a page of its own.
+    """
+
+    scatters: bool
 
     def read(self) -> AbstractContextManager[Reading]:
         """Reading. Raises StoreError T722 when the store cannot be reached."""

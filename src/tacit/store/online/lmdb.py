@@ -27,6 +27,7 @@ import time
 import weakref
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import islice
 from mmap import PROT_READ, mmap
 from pathlib import Path
 from types import TracebackType
@@ -44,6 +45,7 @@ LIMIT = 1 << 38
 
 _LOOK = 0.02
 """Seconds between looks at `current`, beside its mark: who compacted may have died before it."""
+_ITEMS = 2000  # copied in one transaction
 _STANDS, _LEFT = b" ", b"\n"
 """The mark of `current`, its last byte: while it stands, and once another has replaced it."""
 
@@ -125,6 +127,8 @@ class Lmdb:
         sync: whether a commit waits for the disk. Without, a crash of the process loses nothing,
             one of the machine may damage the store.
     """
+
+    scatters = True
 
     def __init__(self, folder: Path | str, *, limit: int = LIMIT, sync: bool = True) -> None:
         self.folder = make_folder(Path(folder).absolute())
@@ -256,10 +260,7 @@ class Lmdb:
             name = f"data-{int(old.partition('-')[2]) + 1}"
             try:
                 shutil.rmtree(self.folder / name, ignore_errors=True)
-                self._opened[0].copy(str(make_folder(self.folder / name)), compact=True)
-                descriptor = os.open(self.folder / name / "data.mdb", os.O_RDONLY)
-                os.fsync(descriptor)
-                os.close(descriptor)
+                self._copy(inner, make_folder(self.folder / name))
                 with self._pointer.open("r+b") as before:
                     replace_file(self._pointer, [name.encode(), _STANDS])
                     if before.read()[-1:] == _STANDS:  # not that of an older Tacit
@@ -272,6 +273,21 @@ class Lmdb:
                 inner.abort()
             self._open()
             shutil.rmtree(self.folder / old, ignore_errors=True)
+
+    def _copy(self, inner: Any, folder: Path) -> None:
+        """What is read, put into a new environment in its order. LMDB's own copy takes pages as
+        they are, and a branch of its tree may be named by a key that is no more.
+        """
+        new = lmdb.open(str(folder), map_size=self.limit, sync=False, mode=0o600)
+        try:
+            with inner.cursor() as cursor:
+                items = cursor.iternext()
+                while some := list(islice(items, _ITEMS)):
+                    with new.begin(write=True) as into, into.cursor() as there:
+                        there.putmulti(some, append=True)
+            new.sync(True)
+        finally:
+            new.close()
 
     def size(self) -> int:
         env, _ = self.current()

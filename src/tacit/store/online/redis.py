@@ -106,6 +106,8 @@ class Redis:
         patience: seconds to wait for the lease, and for an answer.
     """
 
+    scatters = False
+
     def __init__(self, url: str, *, name: str = "tacit", patience: float = 10.0) -> None:
         self.where = url.rpartition("@")[2]
         self.prefix = name.encode() + b":"
