@@ -24,7 +24,8 @@ import pyarrow as pa
 
 from store import batches, feed
 from tacit.live.inputs.rows import read_json
-from tacit.live.online import Online, Settings
+from tacit.live.intake import Settings
+from tacit.live.online import Online
 from tacit.live.streams import flink as on_flink
 from tacit.live.streams.flink import Flink, install, python_of
 from tacit.live.streams.lanes import counted

@@ -20,7 +20,8 @@ import numpy as np
 import pyarrow as pa
 
 from tacit.live.feed import Feed
-from tacit.live.online import Online, Settings
+from tacit.live.intake import Settings
+from tacit.live.online import Online
 from tacit.operations import Computed, View, Window
 from tacit.store.online.lmdb import Lmdb
 from tacit.values import DAY, HOUR, SECOND, Type

@@ -13,7 +13,8 @@ import pyarrow as pa
 from tacit.engines.reference import Reference
 from tacit.live import heavy
 from tacit.live.feed import Feed
-from tacit.live.online import Online, Settings
+from tacit.live.intake import Settings
+from tacit.live.online import Online
 from tacit.live.reader import Lookup
 from tacit.operations import Computed, Join, View, Window
 from tacit.store.online.base import Backend

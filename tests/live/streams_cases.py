@@ -18,7 +18,8 @@ from tacit.live import kernels
 from tacit.live.feed import Feed
 from tacit.live.fold import Rows, all_states, merge, nothing, pack, unpack
 from tacit.live.form import EXTRA, SEALED
-from tacit.live.online import Online, Settings
+from tacit.live.intake import Settings
+from tacit.live.online import Online
 from tacit.live.place import Place
 from tacit.live.sealed import Sealed
 from tacit.live.streams.lanes import Batch, begin, counted, finish

@@ -112,7 +112,7 @@ def test_a_large_push_comes_after_what_waits(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("by_hand")
 def test_who_finds_too_many_merges_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tacit.live.online.TOO_MANY", 4)
+    monkeypatch.setattr("tacit.live.intake.TOO_MANY", 4)
     given, rng = few(feed()), random.Random(5)
     store, rows, most = online(tmp_path, given), list[dict[str, Any]](), 0
     for i in range(9):

@@ -23,7 +23,7 @@ from tacit.live.feed import Feed
 from tacit.live.inputs.folder import Folder
 from tacit.live.inputs.jetstream import JetStream
 from tacit.live.inputs.redis_stream import RedisStream
-from tacit.live.online import Taken
+from tacit.live.intake import Taken
 from tacit.live.place import Mark
 from tacit.store.online.redis import Reader, Redis
 from tacit.values import HOUR, MINUTE

@@ -20,7 +20,8 @@ from examples import examples
 from tacit.engines.reference import Reference
 from tacit.live import heavy
 from tacit.live.feed import Feed
-from tacit.live.online import Online, Settings
+from tacit.live.intake import Settings
+from tacit.live.online import Online
 from tacit.operations import Window
 from tacit.store.online.lmdb import Lmdb
 from tacit.values import DAY, HOUR, MINUTE, Type

@@ -23,7 +23,8 @@ from tacit.errors import DataError, StoreError
 from tacit.live import expansion, scan
 from tacit.live.baseline import begin
 from tacit.live.erasing import erase
-from tacit.live.online import PUSHED, Online, Taken
+from tacit.live.intake import PUSHED, Taken
+from tacit.live.online import Online
 from tacit.live.place import Mark, Place
 from tacit.live.values import Status
 from tacit.store.online.lmdb import Lmdb

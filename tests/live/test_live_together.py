@@ -15,8 +15,9 @@ import pytest
 from live_cases import NOW, check, events, feed, few, online
 
 from tacit.errors import StoreError, TacitError
+from tacit.live.intake import Taken
 from tacit.live.merging import Merger
-from tacit.live.online import Online, Taken
+from tacit.live.online import Online
 from tacit.live.place import Mark
 from tacit.live.together import Together
 from tacit.store.online.base import Changing

@@ -27,8 +27,9 @@ import pyarrow as pa
 
 from tacit.errors import StoreError
 from tacit.live.accept import accept
+from tacit.live.intake import PUSHED, baseline_ids
 from tacit.live.journal import Entry
-from tacit.live.online import PUSHED, Online, baseline_ids, in_batches
+from tacit.live.online import Online, in_batches
 from tacit.live.place import Mark, Standing, digest, mark_key, read_mark, versioned
 from tacit.live.seen import digests
 from tacit.store.online.base import Changing
@@ -72,7 +73,7 @@ class Baseline:
             ahead = table[self._source.feed.time].fill_null(0).to_numpy()
             table = table.filter(pa.array(ahead <= now + self.online.settings.skew))
             if table.num_rows:
-                self.online.merge(store, self._source, self.version, table, now)
+                self.online.intake.merge(store, self._source, self.version, table, now)
         return int(table.num_rows)
 
     def finish(self, *, now: int, marks: Mapping[str, Mark] | None = None) -> None:
@@ -120,7 +121,7 @@ class Baseline:
             for _, entry in taken:
                 rows = self._beyond(store, entry, held)
                 if rows.num_rows:
-                    self.online.merge(store, self._source, self.version, rows, now)
+                    self.online.intake.merge(store, self._source, self.version, rows, now)
             store.delete([key for key, _ in taken])
             if len(taken) == _ENTRIES:
                 return False

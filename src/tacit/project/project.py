@@ -38,7 +38,8 @@ if TYPE_CHECKING:
     from tacit.learn.spine import Rows as SpineRows
     from tacit.learn.training import TrainingSet
     from tacit.live.accept import Pushed
-    from tacit.live.online import Online, Receipt
+    from tacit.live.intake import Receipt
+    from tacit.live.online import Online
     from tacit.live.place import Mark
     from tacit.project.query import Answer
     from tacit.project.serving import Asked, Serving

@@ -21,8 +21,9 @@ from tacit.engines.base import ARROW, Deriving
 from tacit.engines.reference import Reference
 from tacit.errors import DataError, warn
 from tacit.live.feeds import feeds_of, fresh_window
+from tacit.live.intake import Settings
 from tacit.live.lasting import Trace
-from tacit.live.online import Online, Settings
+from tacit.live.online import Online
 from tacit.live.reader import Lookup
 from tacit.live.released import Released, deliveries_of
 from tacit.live.values import Status, Table, Values

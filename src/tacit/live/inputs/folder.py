@@ -18,7 +18,8 @@ import pyarrow.parquet as pq
 from tacit.errors import DataError
 from tacit.live.accept import Rejected
 from tacit.live.inputs.rows import read_json
-from tacit.live.online import Online, Receipt, Taken
+from tacit.live.intake import Receipt, Taken
+from tacit.live.online import Online
 from tacit.live.place import Mark
 
 SUFFIXES = (".parquet", ".jsonl", ".ndjson")

@@ -15,7 +15,8 @@ import nats
 from nats.errors import Error as NatsError
 
 from tacit.live.inputs.rows import read_json
-from tacit.live.online import Online, Receipt, Taken
+from tacit.live.intake import Receipt, Taken
+from tacit.live.online import Online
 from tacit.live.place import Mark
 from tacit.store.online.base import unreachable
 

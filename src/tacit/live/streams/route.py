@@ -29,7 +29,8 @@ from tacit.engines.base import ARROW, needed
 from tacit.live.accept import Rejected, accept, dump
 from tacit.live.feed import Feed
 from tacit.live.inputs.rows import read_json
-from tacit.live.online import Online, Settings
+from tacit.live.intake import Settings
+from tacit.live.online import Online
 from tacit.live.seen import digests
 from tacit.live.streams.lanes import COUNTED, Batch, Share, Work, fold, fresh, shard_of
 from tacit.live.writer import drop_of

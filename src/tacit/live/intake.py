@@ -1,0 +1,384 @@
+"""Taking in: rows of a source into its views, once, with all that stands or falls with them.
+
+What can be done before a push has its turn is done before (`given`): it is held to the source's
+declaration, and its rows are prepared. The rest is one change of the backend (`take`).
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from tacit.aggregates.columns import Array
+from tacit.errors import DataError, StoreError, TacitError
+from tacit.live import deltas
+from tacit.live.accept import Accepted, Pushed, Rejected, accept, dump
+from tacit.live.deltas import Delta
+from tacit.live.feed import Feed
+from tacit.live.heavy import Segments
+from tacit.live.journal import Entry
+from tacit.live.merging import TOO_MANY, Merger
+from tacit.live.place import Mark, Place, Standing, digest, mark_key, read_mark
+from tacit.live.prepare import Prepared, Preparer
+from tacit.live.reader import foreign
+from tacit.live.seen import Seen, digests
+from tacit.live.together import Together
+from tacit.live.writer import Written, drop_of, write
+from tacit.store.files import SKEW
+from tacit.store.online.base import Changing
+from tacit.values import DAY, HOUR
+
+QUARANTINED = struct.Struct("<q")
+"""When a row in quarantine came, before why and what it is."""
+
+PUSHED = "push"
+"""The stream of rows that came by `push`; a position is the push's number."""
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """Where rows come from, for inputs that can be read again.
+
+    Attributes:
+        stream: its name.
+        positions: of each row, ascending along the stream.
+        before: the mark that was read before the rows were taken; another one now means that
+            another reader took them (StoreError T726).
+        after: the mark once they are in.
+    """
+
+    stream: str
+    positions: Sequence[tuple[int, ...]]
+    before: Mark
+    after: Mark
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What became of pushed rows. They are on the disk, and to be read unless ``parked``.
+
+    Attributes:
+        position: of this push in the source's stream of pushes; a baseline that holds it states it.
+        accepted: rows that were new.
+        duplicates: rows whose id, or whose push, was seen before.
+        late: rows past every window that could still see them; they changed nothing.
+        quarantined: rows that did not fit, were dated in the future, or belong to a damaged key.
+        parked: the rows wait in the journal until the baseline is there.
+    """
+
+    position: int
+    accepted: int
+    duplicates: int = 0
+    late: int = 0
+    quarantined: int = 0
+    parked: bool = False
+
+
+@dataclass
+class Source:
+    """A feed, opened."""
+
+    feed: Feed
+    segments: list[Segments]
+    preparers: list[Preparer]
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """A push, ready to be taken in: what can be done before its turn is done."""
+
+    source: Source
+    accepted: Accepted
+    ids: Array | None
+    batch: Array | None
+    taken: Taken | None
+    rejected: Sequence[Rejected]
+    prepared: Sequence[Prepared] | None
+    now: int
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a store keeps.
+
+    Attributes:
+        slack: how far before now a moment may lie and still be answered exactly.
+        skew: how far ahead of now a row may be dated; beyond, it goes to quarantine.
+        remember: how long ids are remembered, by when they came.
+        stale: µs without news of a source, after which its values are stale; None is never.
+        quarantine: how long quarantined rows are kept.
+    """
+
+    slack: int = HOUR
+    skew: int = SKEW
+    remember: int = 7 * DAY
+    stale: int | None = None
+    quarantine: int = 30 * DAY
+
+
+class Intake:
+    """What takes rows of the sources in.
+
+    Args:
+        salt: of the store.
+        together: makes its changes.
+        scatters: whether small pushes wait as deltas (`Backend.scatters`).
+    """
+
+    def __init__(
+        self,
+        sources: Mapping[str, Source],
+        settings: Settings,
+        salt: bytes,
+        together: Together,
+        scatters: bool,
+    ) -> None:
+        self.settings, self.salt, self.scatters = settings, salt, scatters
+        views = {name: source.segments for name, source in sources.items()}
+        self.merger = Merger(together, views, settings.slack, self._refuse)
+
+    def given(
+        self,
+        source: Source,
+        rows: Pushed,
+        *,
+        now: int,
+        ids: str | Sequence[object] | None,
+        batch: str | None,
+        taken: Taken | None,
+        rejected: Sequence[Rejected],
+    ) -> Given:
+        """A push, with all that can be done before its turn. Raises as `Online.push`."""
+        name = source.feed.name
+        # A stream goes on past rows of another unit, which wait in quarantine; a push is refused.
+        accepted = accept(source.feed, rows, unit=source.feed.unit, refuse=taken is None)
+        return Given(
+            source,
+            accepted,
+            self._ids(name, rows, accepted, ids),
+            None if batch is None else digests(self.salt, f"{name} batch", [batch]),
+            taken,
+            rejected,
+            self._prepared(source, accepted.table),
+            now,
+        )
+
+    def _prepared(self, source: Source, table: pa.Table) -> list[Prepared] | None:
+        """The rows of every view, as far as can be told before it is known which of them are new:
+        others need not wait meanwhile."""
+        try:
+            return [prepare(table) for prepare in source.preparers]
+        except TacitError:  # it is met again where the rows are merged, if they are
+            return None
+
+    def take(self, store: Changing, given: Given) -> tuple[Receipt, int]:
+        """A push, within a change of the backend; and how many deltas wait then, if it is one."""
+        name, accepted, now = given.source.feed.name, given.accepted, given.now
+        standing = Standing.read(store, name)
+        self._check(standing, given.source.feed)
+        standing.number += 1
+        position = standing.number
+        if given.taken is not None:
+            self._take(store, name, given.taken)
+        new = np.ones(accepted.table.num_rows, np.bool_)
+        rejected = [*accepted.rejected, *given.rejected]
+        if given.batch is not None:
+            first = bool(self._fresh(store, standing, name, given.batch, now)[0])
+            new &= first
+            if not first:  # what of it was no row is in quarantine already
+                rejected = []
+        if given.ids is not None and new.any():
+            new &= self._fresh(store, standing, name, given.ids, now)
+        receipt, waiting = self._apply(store, standing, given, new, rejected, position)
+        standing.progress = max(standing.progress, now)
+        store.put([standing.item(name)])
+        return receipt, waiting
+
+    def _ids(
+        self,
+        name: str,
+        rows: Pushed,
+        accepted: Accepted,
+        ids: str | Sequence[object] | None,
+    ) -> Any:
+        if ids is None:
+            return None
+        if isinstance(ids, str):
+            if isinstance(rows, pa.Table):
+                if ids not in rows.column_names:
+                    raise DataError(
+                        f"pushed rows have no column {ids!r} to identify them",
+                        code="T391",
+                        where=name,
+                        fix="name the column of the events' ids, or leave ids out",
+                    )
+                ids = rows[ids].to_pylist()
+            else:
+                ids = [row.get(ids) if isinstance(row, Mapping) else None for row in rows]
+        return digests(self.salt, name, [ids[place] for place in accepted.places])
+
+    def _check(self, standing: Standing, feed: Feed) -> None:
+        if standing.version and standing.meaning != feed.meaning and not standing.building:
+            raise foreign(feed.name)
+
+    def _take(self, store: Changing, name: str, taken: Taken) -> None:
+        stands = read_mark(store, name, taken.stream)
+        if stands != taken.before:
+            raise StoreError(
+                f"another reader took {taken.stream!r} further meanwhile",
+                code="T726",
+                where=name,
+                fix="read the mark again and skip what it holds; run one reader to a stream",
+            )
+        store.put([(mark_key(name, taken.stream), taken.after.dump().encode())])
+
+    def _fresh(self, store: Changing, standing: Standing, name: str, ids: Any, now: int) -> Any:
+        """Which ids are new; they are remembered."""
+        live = Seen(b"i" + digest(name))
+        new = live.fresh(store, ids) & Seen(b"w" + digest(name)).fresh(store, ids)
+        if standing.version:
+            new &= baseline_ids(name, standing.version).fresh(store, ids)
+        live.add(store, ids[new], now, self.settings.remember)
+        return new
+
+    def _apply(
+        self,
+        store: Changing,
+        standing: Standing,
+        given: Given,
+        new: Any,
+        out: list[Rejected],
+        position: int,
+    ) -> tuple[Receipt, int]:
+        source, taken, ids, now = given.source, given.taken, given.ids, given.now
+        feed, accepted = source.feed, given.accepted
+        table = accepted.table
+        duplicates = int(len(new) - new.sum())
+        at = table[feed.time].fill_null(0).to_numpy()
+        ahead = new & (at > now + self.settings.skew)
+        for k in np.flatnonzero(ahead).tolist():
+            reason = f"dated {(int(at[k]) - now) // 1_000_000} s in the future"
+            out.append(Rejected(k, reason, dump(table.slice(k, 1).to_pylist()[0])))
+        kept = new & ~ahead
+        fresh = table if kept.all() else table.filter(pa.array(kept))
+        late, waiting, parked = 0, 0, False
+        if fresh.num_rows:
+            parked = not standing.version
+            if standing.version:
+                ready = given.prepared if kept.all() else None
+                if self._small(fresh, standing):
+                    late, waiting = self._wait(store, source, standing, fresh, now, ready)
+                else:
+                    self.merger.all(store, feed.name)
+                    late, refused = self.merge(store, source, standing.version, fresh, now, ready)
+                    out += refused
+            if parked or standing.building:
+                stream = PUSHED if taken is None else taken.stream
+                whose = [
+                    (position,) if taken is None else tuple(taken.positions[accepted.places[k]])
+                    for k in np.flatnonzero(kept).tolist()
+                ]
+                self._journal(
+                    store, standing, feed.name,
+                    Entry(stream, whose, fresh, None if ids is None else ids[kept]),
+                )  # fmt: skip
+        self._quarantine(store, standing, feed.name, out, now)
+        receipt = Receipt(position, fresh.num_rows, duplicates, late, len(out), parked)
+        for what in ("accepted", "duplicates", "late", "quarantined"):
+            standing.counts[what] = standing.counts.get(what, 0) + getattr(receipt, what)
+        return receipt, waiting
+
+    def _small(self, table: pa.Table, standing: Standing) -> bool:
+        """Whether rows wait in deltas: few, that only the version that stands must have."""
+        few = table.num_rows <= deltas.MOST and not standing.building
+        return few and self.scatters
+
+    def _wait(
+        self,
+        store: Changing,
+        source: Source,
+        standing: Standing,
+        table: pa.Table,
+        now: int,
+        prepared: Sequence[Prepared] | None,
+    ) -> tuple[int, int]:
+        """Puts rows into a delta of every view; how many were too late for all, and how many
+        deltas wait."""
+        cut, waiting, most = 2**63, 0, 0
+        ready = prepared or [prepare(table) for prepare in source.preparers]
+        for segments, rows in zip(source.segments, ready, strict=True):
+            form = segments.form
+            place = Place.of(source.feed.name, standing.version, form.view.name)
+            cut = min(cut, drop_of(form, now, self.settings.slack))
+            if rows.keys:
+                state = deltas.put(store, place, form, Delta(now, rows), standing.number)
+                waiting, most = max(waiting, state.waiting), max(most, state.count)
+        if most >= TOO_MANY:
+            self.merger.all(store, source.feed.name)
+        return self._late(source, table, cut), waiting
+
+    def _late(self, source: Source, table: pa.Table, cut: int) -> int:
+        """Rows before the moment from which on any view sees them."""
+        at = table[source.feed.time].fill_null(cut if cut < 2**63 else 0).to_numpy()
+        return int((at < cut).sum()) if source.segments else 0
+
+    def _refuse(
+        self, store: Changing, name: str, view: str, keys: Sequence[bytes], now: int
+    ) -> None:
+        """Rows that waited for heads that prove damaged, to quarantine."""
+        standing = Standing.read(store, name)
+        self._quarantine(store, standing, name, _refused(view, keys), now)
+        standing.counts["quarantined"] = standing.counts.get("quarantined", 0) + len(keys)
+        store.put([standing.item(name)])
+
+    def merge(
+        self,
+        store: Changing,
+        source: Source,
+        version: int,
+        table: pa.Table,
+        now: int,
+        prepared: Sequence[Prepared] | None = None,
+    ) -> tuple[int, list[Rejected]]:
+        """Rows into every view of a version; how many were too late for all, and the refused.
+        ``prepared`` are the same rows, where somebody prepared them already."""
+        cut, refused = 2**63, list[Rejected]()
+        ready = prepared or [prepare(table) for prepare in source.preparers]
+        for segments, rows in zip(source.segments, ready, strict=True):
+            view = segments.form.view
+            place = Place.of(source.feed.name, version, view.name)
+            done: Written = write(store, segments, place, rows, now, self.settings.slack)
+            cut = min(cut, done.cut)
+            refused += _refused(view.name, done.refused)
+        return self._late(source, table, cut), refused
+
+    def _journal(self, store: Changing, standing: Standing, name: str, entry: Entry) -> None:
+        standing.number += 1
+        store.put([(b"j" + digest(name) + standing.number.to_bytes(8, "big"), entry.dump())])
+
+    def _quarantine(
+        self, store: Changing, standing: Standing, name: str, out: Sequence[Rejected], now: int
+    ) -> None:
+        items = []
+        for each in out:
+            standing.number += 1
+            key = b"q" + digest(name) + standing.number.to_bytes(8, "big")
+            text = each.raw.decode(errors="replace")
+            items.append((key, QUARANTINED.pack(now) + json.dumps([each.reason, text]).encode()))
+        store.put(items)
+
+
+def _refused(view: str, keys: Sequence[bytes]) -> list[Rejected]:
+    reason = f"what {view!r} holds of its key is damaged (T724)"
+    return [Rejected(-1, reason, key) for key in keys]
+
+
+def baseline_ids(name: str, version: int) -> Seen:
+    """The ids of the events that a version's baseline holds."""
+    return Seen(b"v" + digest(name) + version.to_bytes(4, "big"))
