@@ -95,12 +95,16 @@ class Lookup:
         back = sorted(range(len(first)), key=first.__getitem__)
         self._order = itemgetter(*back) if len(back) > 1 else None
         self._status = [bytes([each] * len(signals)) for each in (Status.FRESH, Status.STALE)]
+        # By whether a signal has a value (`scan.NONE`, `scan.VALUE`).
+        self._words = [
+            bytes([Status.MISSING, each]).ljust(256) for each in (Status.FRESH, Status.STALE)
+        ]
         self._only: Chosen | None = None
-        self._numbers: Callable[[list[Any]], tuple[Any, ...]] | None = None
+        self._numbers: Callable[[tuple[Any, ...]], tuple[Any, ...]] | None = None
         if len(self.views) == 1 and len(back) == len(self.signals) > 1:
             [view] = self.views
             self._only = None if view.odd or view.ages or view.restless else view
-            self._numbers = itemgetter(*(view.pick[w] for w in back))
+            self._numbers = itemgetter(*(look.TOLD + w for w in back))
 
     # ------------------------------------------------------------------ one key
 
@@ -149,16 +153,16 @@ class Lookup:
             return None
         sheet = view.sheet
         look.one(np.frombuffer(raw, np.int64), view.program, sheet.words, at, at)
-        entity, until, odd, hard = sheet.told.tolist()
+        told = view.told(sheet.raw)
+        entity, until, odd, hard = told[: look.TOLD]
         if entity != look.LIGHT or hard:
             return None
-        values: Sequence[Any] = self._numbers(sheet.results.tolist() + sheet.floats.tolist())
+        values: Sequence[Any] = self._numbers(told)
         status = self._status[stands.stale]
-        if odd:
-            found, told, places = list(values), bytearray(status), self.places[0]
-            for w in view.missing(sheet):
-                found[places[w]], told[places[w]] = None, Status.MISSING
-            values, status = found, bytes(told)
+        if odd and self._order is not None:
+            there = self._order(view.states(sheet.raw, view.after))
+            values = [value if has else None for value, has in zip(values, there, strict=True)]
+            status = bytes(there).translate(self._words[stands.stale])
         sources = ((view.feed.name, (stands.version, stands.stale)),)
         return Numbers(values, status, min(until, stands.until), sources, ((head, header(raw)),))
 
@@ -257,7 +261,7 @@ class Lookup:
             raw = store.get([head])[0]
             words = _EMPTY if raw is None else np.frombuffer(raw, np.int64)
             look.one(words, view.program, sheet.words, at, now)
-            entity, until, odd, hard = sheet.told.tolist()
+            entity, until, odd, hard = view.told(sheet.raw)[: look.TOLD]
             if entity > look.HEAVY:
                 _check(view, entity, at)
             if trace is not None:

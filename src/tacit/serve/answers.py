@@ -94,6 +94,7 @@ class Asked:
         self._own = refusals.entities if refusals is not None else ()
         self.given = self.serving.given
         self.entities = dict(self.serving.keys)
+        self._entity = next(iter(self.entities)) if len(self.entities) == 1 else None
         self._allowed = None if all(may) else may
         # Released numbers stand beside what is plain.
         self._plain = self.serving.plain and self.serving.signals == self.serving.lookup.signals
@@ -153,10 +154,7 @@ class Asked:
         """The JSON body of one key, now; one that was made before, if it still stands. For signals
         that want nothing given."""
         at = self.project.now()
-        known = self._known(keys)
-        entry = self.again(self._rows, known, at)
-        if entry is None:
-            entry = self.entry(self._rows, known, lambda: keys, at, self._row)
+        entry = self.entry(self._rows, self._known(keys), lambda: keys, at, self._row)
         return self.encode.whole(entry.told(at), entry.rest, at)
 
     def packed(self, keys: Keys) -> bytes:
@@ -193,15 +191,9 @@ class Asked:
 
     def _known(self, keys: Keys) -> Any:
         """What an answer is kept under: the key of the one entity, or those of several."""
-        found = tuple(map(keys.get, self.entities))
-        return found[0] if len(found) == 1 else found
-
-    def again(self, shelf: Shelf, known: Any, at: int) -> Entry | None:
-        """What was made before of one key, under a name, if the store has not changed since."""
-        entry = shelf.get(known)
-        if entry is None or not entry.begun <= at < entry.until or entry.moment is None:
-            return None
-        return entry if entry.moment == self._backend.moment() else None
+        if self._entity is not None:
+            return keys.get(self._entity)
+        return tuple(map(keys.get, self.entities))
 
     def entry(
         self, shelf: Shelf, known: Any, keys: Callable[[], Keys], at: int, make: Make

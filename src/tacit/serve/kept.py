@@ -142,15 +142,17 @@ class Kept:
         return moment
 
     def put(self, shelf: Shelf, key: Any, entry: Entry) -> None:
-        with self._lock:
-            self._put(shelf, key, entry)
+        size = entry.size + _length(key)
+        if size <= self._half:
+            with self._lock:
+                self._put(shelf, key, entry, size)
 
     def renew(self, shelf: Shelf, key: Any) -> Entry | None:
         """What is old was asked for again: it is young."""
         with self._lock:
             found = shelf.old.pop(key, None)
             if found is not None:
-                self._put(shelf, key, found)
+                self._put(shelf, key, found, found.size + _length(key))
         return found
 
     def turn(self) -> None:
@@ -158,8 +160,7 @@ class Kept:
         with self._lock:
             self._turn()
 
-    def _put(self, shelf: Shelf, key: Any, entry: Entry) -> None:
-        size = entry.size + _length(key)
+    def _put(self, shelf: Shelf, key: Any, entry: Entry, size: int) -> None:
         self._size += size
         if self._size > self._half:
             self._turn()
@@ -174,6 +175,6 @@ class Kept:
 
 def _length(key: Any) -> int:
     """Of a key: a text, bytes, a number, or a tuple of such."""
-    if isinstance(key, str | bytes):
+    if type(key) is str or type(key) is bytes:
         return len(key)
     return sum(map(_length, key)) if isinstance(key, tuple) else 0
