@@ -82,10 +82,8 @@ def sheet(program: Array) -> Sheet:
     sizes: Sequence[int] = (TOLD, count, count, count, whole, count * GATHERED)
     words: Array = np.zeros(sum(sizes), np.int64)
     told, results, states, starts, all_, gathered = np.split(words, np.cumsum(sizes)[:-1])
-    raw = memoryview(words).cast("B")
-    return Sheet(
-        words, told, results, states, starts, all_, gathered.reshape(count, GATHERED), raw
-    )
+    raw = words.data.cast("B")
+    return Sheet(words, told, results, states, starts, all_, gathered.reshape(count, GATHERED), raw)
 
 
 @njit(cache=True, nogil=True)

@@ -18,11 +18,11 @@ from tacit.errors import DataError, StoreError
 from tacit.live import fold, look, scan
 from tacit.live.chosen import Chosen
 from tacit.live.feed import Feed
-from tacit.live.form import BOOL, MOST, SEALED, TEXT, Form, raw_text
+from tacit.live.form import BOOL, HEADER, MOST, SEALED, TEXT, Form, raw_text
 from tacit.live.heavy import Segments, damaged
 from tacit.live.lasting import Heads, Made, Sources, Trace, header, sealed_lasts
 from tacit.live.look import Sheet
-from tacit.live.place import Place, glance, standing_key
+from tacit.live.place import GLANCE, Place, glance, standing_key
 from tacit.live.sealed import Sealed
 from tacit.live.tiles import finish_all
 from tacit.live.values import Status, Table, Values
@@ -43,18 +43,25 @@ class Numbers(NamedTuple):
 
 
 class _Stands(NamedTuple):
-    """What stands of a source as it is read: where, which version, whether it is stale, and until
-    when it is not."""
+    """What stands of a source as it is read: where, which version and whether it is stale (of
+    `lasting.Sources`), until when it is not; and how what is stored of it begins."""
 
-    name: str
     place: Place
     version: int
     stale: bool
     until: int
+    sources: Sources
+    said: bytes
 
     def tell(self, trace: Trace) -> None:
-        trace.sources[self.name] = (self.version, self.stale)
+        trace.sources.update(self.sources)
         trace.by(self.until)
+
+    def lasts(self, said: bytes | None, at: int) -> bool:
+        """Whether that is so at a moment of what is stored then."""
+        return (
+            said is not None and said.startswith(self.said) and not self.stale and at < self.until
+        )
 
 
 class Lookup:
@@ -100,6 +107,7 @@ class Lookup:
             bytes([Status.MISSING, each]).ljust(256) for each in (Status.FRESH, Status.STALE)
         ]
         self._only: Chosen | None = None
+        self._last: _Stands | None = None  # what stood of it when it was last read
         self._numbers: Callable[[tuple[Any, ...]], tuple[Any, ...]] | None = None
         if len(self.views) == 1 and len(back) == len(self.signals) > 1:
             [view] = self.views
@@ -146,9 +154,14 @@ class Lookup:
         view = self._only
         if view is None or self._numbers is None:
             return None
-        stands = self._standing(store, view, at)
-        head = stands.place.head(view.key(keys))
-        raw = store.get([head])[0]
+        key, stands, raw = view.key(keys), self._last, None
+        if stands is not None:
+            head = stands.place.head(key)
+            said, raw = store.get([view.standing, head])
+        if stands is None or not stands.lasts(said, at):
+            stands = self._last = self._standing(store, view, at)
+            head = stands.place.head(key)
+            raw = store.get([head])[0]
         if raw is None:
             return None
         sheet = view.sheet
@@ -163,8 +176,8 @@ class Lookup:
             there = self._order(view.states(sheet.raw, view.after))
             values = [value if has else None for value, has in zip(values, there, strict=True)]
             status = bytes(there).translate(self._words[stands.stale])
-        sources = ((view.feed.name, (stands.version, stands.stale)),)
-        return Numbers(values, status, min(until, stands.until), sources, ((head, header(raw)),))
+        heads = ((head, raw[: 8 * HEADER]),)
+        return Numbers(values, status, min(until, stands.until), stands.sources, heads)
 
     def stand(self, store: Reading, several: Sequence[Made], at: int) -> list[bool]:
         """Of each of several answers, whether what it was made of is still what the store holds.
@@ -227,8 +240,9 @@ class Lookup:
 
     def _standing(self, store: Reading, view: Chosen, at: int) -> _Stands:
         """Raises StoreError T728 where there is nothing yet."""
-        version, progress = glance(store.get([view.standing])[0])
-        if not version:
+        raw = store.get([view.standing])[0]
+        version, progress = glance(raw)
+        if not version or raw is None:
             raise StoreError(
                 f"there is nothing of {view.feed.name!r} to read yet",
                 code="T728",
@@ -243,7 +257,8 @@ class Lookup:
         if place is None:
             place = Place.of(view.feed.name, version, view.form.view.name)
             view.places = {version: place}
-        return _Stands(view.feed.name, place, version, stale, until)
+        sources = ((view.feed.name, (version, stale)),)
+        return _Stands(place, version, stale, until, sources, raw[:GLANCE])
 
     def _values(
         self,

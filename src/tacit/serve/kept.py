@@ -20,7 +20,7 @@ from weakref import WeakSet
 
 from tacit.live.lasting import Made
 
-_EXTRA = 600
+_EXTRA = 440
 """Bytes that an entry takes beside its body, about."""
 
 
