@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -11,6 +12,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -113,6 +115,51 @@ def test_what_is_remembered_is_what_is_there(server: Running, shop: Project, key
         row = {**ROWS[0], "person": "p9", "at": NOW - number}
         shop.push("visits", [row], batch=f"p9 {number}")
         assert json.loads(client.mget("person:p9")[0])["looks"] == number
+
+
+def test_who_asks_at_once_is_answered_as_each_by_itself(
+    server: Running, shop: Project, key: str
+) -> None:
+    """Whatever comes within a turn of the loop, in whatever pieces: in each connection's order, and
+    by what stood when it was asked."""
+    rng = random.Random(11)
+    gets = [frame(b"GET", each) for each in (b"person:p1", b"person:p2", b"person:p8", b"person:-")]
+    others = [
+        frame(b"ECHO", b"a"), frame(b"MGET", b"person:p1", b"person:p8"), frame(b"GET", b"no"),
+        b"get person:p2\r\n", frame(b"HGET", b"person:p8", b"looks"),
+        frame(b"GET", b"person:" + b"$1\r\na*2\r\n$3\r\nGET\r\n$"),
+    ]  # fmt: skip
+    with ExitStack() as stack:
+        ones = [stack.enter_context(server.raw()) for _ in range(12)]
+        for one in ones:
+            one.sendall(login(key))
+            assert one.recv(100) == b"+OK\r\n"
+        for number in range(40):
+            if number % 4 == 0:
+                row = {**ROWS[0], "person": "p8", "at": NOW - 1 - number}
+                shop.push("visits", [row], batch=f"p8 {number}")
+            told = {
+                each: server.said(login(key) + each).removeprefix(b"+OK\r\n")
+                for each in (*gets, *others)
+            }
+            assert json.loads(told[gets[2]].split(b"\r\n")[1])["looks"] == number // 4 + 1
+            asked = [
+                rng.choices(gets + (others if rng.random() < 0.5 else []), k=rng.choice([1, 1, 5]))
+                for _ in ones
+            ]
+            pieces = []
+            for place, each in enumerate(asked):
+                data = b"".join(each)
+                cut = rng.randrange(len(data)) if rng.random() < 0.2 else len(data)
+                pieces += [(ones[place], data[:cut]), (ones[place], data[cut:])]
+            for one, piece in pieces:
+                one.sendall(piece)
+            for one, each in zip(ones, asked, strict=True):
+                wanted = b"".join(told[request] for request in each)
+                found = b""
+                while len(found) < len(wanted):
+                    found += one.recv(len(wanted) - len(found))
+                assert found == wanted
 
 
 def test_several_keys_are_read_as_each_by_itself(server: Running, key: str) -> None:
@@ -446,8 +493,11 @@ def test_a_store_in_a_redis_is_read_in_threads(far: Any) -> None:
         os.kill(store.process.pid, signal.SIGSTOP)  # it takes what is asked, and answers nothing
         try:
             waiting = found.raw()
-            waiting.sendall(login(own) + frame(b"GET", b"person:p1"))
+            waiting.sendall(login(own))
             assert waiting.recv(5) == b"+OK\r\n"
+            for asked in (b"p1", b"p2", b"nobody"):  # each by itself, and none before another
+                waiting.sendall(frame(b"GET", b"person:" + asked))
+                time.sleep(0.05)
             idle = time.process_time()
             assert client.ping()
             stranger = found.client(password="tacit_nothing")
@@ -456,7 +506,9 @@ def test_a_store_in_a_redis_is_read_in_threads(far: Any) -> None:
             assert time.process_time() - idle < 5
         finally:
             os.kill(store.process.pid, signal.SIGCONT)
-        assert b"looks" in waiting.recv(1 << 16)
+        waiting.shutdown(socket.SHUT_WR)
+        said = received(waiting)
+        assert said.index(b'"looks":3') < said.index(b'"looks":1') < said.index(b"$-1\r\n")
         waiting.close()
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import socket
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +16,11 @@ from serve_cases import NOW, ROWS, filled
 from serve_client import Caller, key_for, serving
 
 from tacit.project import Project
+from tacit.serve import server as server_module
+from tacit.serve.alarm import Alarm
 from tacit.serve.direct import Direct
 from tacit.serve.keys import revoke_key
-from tacit.serve.server import application
+from tacit.serve.server import Server, application, config
 
 PLACE = "/v1/features/person/p1"
 
@@ -111,3 +116,61 @@ def test_a_connection_carries_both(tmp_path: Path) -> None:
                 b"200", b"200", b"400", b"200", b"400", b"200", b"200",
             ]  # fmt: skip
             assert found.count(first.content) == 5
+
+
+# ---------------------------------------------------------------------- between two requests
+
+
+def test_an_alarm_comes_once_after_it_was_last_set() -> None:
+    async def run() -> None:
+        loop, came = asyncio.get_running_loop(), []
+        alarm = Alarm(loop, 0.1, lambda: came.append(loop.time()))
+        for _ in range(10):  # longer than it takes to come
+            alarm.set()
+            await asyncio.sleep(0.03)
+            alarm.cancel()
+        await asyncio.sleep(0.25)
+        assert came == []
+        begun = loop.time()
+        alarm.set()
+        await asyncio.sleep(0.06)
+        alarm.cancel()
+        alarm.set()
+        last = loop.time()
+        await asyncio.sleep(0.4)
+        assert len(came) == 1
+        assert came[0] >= last + 0.099 > begun + 0.15
+        alarm.set()
+        alarm.end()
+        await asyncio.sleep(0.2)
+        assert len(came) == 1
+
+    asyncio.run(run())
+
+
+def test_a_connection_that_asks_no_more_is_left(
+    shop: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So long after its last request, not after its first."""
+    monkeypatch.setattr(server_module, "IDLE", 1)
+    headers, app = key_for(shop, "discover"), application(shop)
+    server = Server(config(app, app.settings), app)
+    server.config.port = 0
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    try:
+        while not server.started:
+            time.sleep(0.01)
+        port = server.servers[0].sockets[0].getsockname()[1]
+        request = f"GET {PLACE} HTTP/1.1\r\nhost: a\r\nauthorization: {headers['authorization']}"
+        with socket.create_connection(("127.0.0.1", port), timeout=10) as one:
+            for _ in range(5):
+                one.sendall(request.encode() + b"\r\n\r\n")
+                assert one.recv(1 << 16).startswith(b"HTTP/1.1 200 OK")
+                last = time.monotonic()
+                time.sleep(0.5)
+            assert one.recv(100) == b""
+            assert 0.9 < time.monotonic() - last < 5
+    finally:
+        server.should_exit = True
+        thread.join(20)

@@ -117,13 +117,14 @@ def together(work: Callable[[random.Random], None]) -> None:
 
 def test_what_is_kept_is_counted_right_by_several_threads() -> None:
     kept = Kept(200_000)
+    shelves = [kept.shelf() for _ in range(3)]
 
     def work(rng: random.Random) -> None:
         for _ in range(3000):
-            key = ("k", str(rng.randrange(300)))
-            found = kept.get(key)
+            key, shelf = ("k", str(rng.randrange(100))), rng.choice(shelves)
+            found = shelf.get(key)
             if found is None:
-                kept.put(
+                shelf.put(
                     key, Entry(None, 0, 1, Trace().made(), {}, (b"x" * rng.randrange(400), b""))
                 )
             else:
@@ -132,8 +133,8 @@ def test_what_is_kept_is_counted_right_by_several_threads() -> None:
                 kept.turn()
 
     together(work)
-    sizes = {key: entry.size + sum(map(len, key)) for key, entry in kept._young.items()}
-    assert kept._size == sum(sizes.values()) <= 100_000
+    young = [each for shelf in shelves for each in shelf.young.items()]
+    assert kept._size == sum(entry.size + sum(map(len, key)) for key, entry in young) <= 100_000
 
 
 def test_questions_are_let_go_by_several_threads(

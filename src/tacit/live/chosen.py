@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from operator import itemgetter
+from struct import Struct
 from typing import Any
 
 import numpy as np
@@ -86,9 +86,12 @@ class Chosen:
             form.width, form.stamp, self.restless, (form.kinds, form.cells), self.groups,
             (self.ops[:, 0], self.ops[:, 1], self.lengths, self.hops, self.keeps), self.all,
         )  # fmt: skip
-        size = len(self.windows)
-        self.pick = [w + size * (kind == FLOAT) for w, kind in enumerate(self.kinds)]
-        self._picked = itemgetter(*self.pick) if size > 1 else None
+        kinds = "".join("d" if kind == FLOAT else "q" for kind in self.kinds)
+        self.told = Struct(f"={look.TOLD}q{kinds}").unpack_from
+        """What leads a sheet, and the results by their kinds, from its bytes."""
+        self.states = Struct(f"={len(kinds)}q").unpack_from
+        self.after = 8 * (look.TOLD + len(kinds))
+        """Where in its bytes the states are."""
         self._local = threading.local()
         self.text = len(self.keys) == 1 and form.types[0] is Type.TEXT
         self.blank = [fold.finish(slot, fold.nothing(slot), 0) for slot in self.slots]
@@ -103,14 +106,12 @@ class Chosen:
 
     def plain(self, sheet: Sheet) -> list[Any]:
         """The results of all windows as numbers, by their kinds."""
-        both: list[Any] = sheet.results.tolist() + sheet.floats.tolist()
-        return [both[self.pick[0]]] if self._picked is None else list(self._picked(both))
+        return list(self.told(sheet.raw)[look.TOLD :])
 
-    @staticmethod
-    def missing(sheet: Sheet) -> list[int]:
+    def missing(self, sheet: Sheet) -> list[int]:
         """The windows that have no value."""
-        found: list[int] = np.flatnonzero(sheet.states == scan.NONE).tolist()
-        return found
+        states = self.states(sheet.raw, self.after)
+        return [w for w, state in enumerate(states) if state == scan.NONE]
 
     def key(self, keys: Mapping[str, object]) -> bytes:
         """The bytes of a key. Raises DataError T390 for one that is missing or of another type."""

@@ -33,7 +33,7 @@ ABSENT, LIGHT, HEAVY, BAD, ALIEN, EARLY = range(6)
 """What a key is: unknown, answered here, in segments, damaged, of another meaning, asked too far
 in the past."""
 _WIDTH, _STAMP, _RESTLESS, _COLUMNS, _GROUPS, _WINDOWS, _WHOLE = range(7)
-_TOLD: Final = 4
+TOLD: Final = 4
 """Words that lead a sheet: what the key is, until when, how many windows have no value, and of how
 many it is left to the algebra."""
 
@@ -64,7 +64,7 @@ def program(
 
 class Sheet(NamedTuple):
     """What is found of one key; all are parts of ``words``. ``whole`` are the starts of all windows
-    of the view."""
+    of the view; ``raw`` are the bytes of all."""
 
     words: Array
     told: Array
@@ -73,30 +73,28 @@ class Sheet(NamedTuple):
     starts: Array
     whole: Array
     gathered: Array
-    floats: Array  # the results' bits as doubles
+    raw: memoryview
 
 
 def sheet(program: Array) -> Sheet:
     """Room for what a program finds."""
     count, whole = int(program[_WINDOWS]), int(program[_WHOLE])
-    sizes: Sequence[int] = (_TOLD, count, count, count, whole, count * GATHERED)
+    sizes: Sequence[int] = (TOLD, count, count, count, whole, count * GATHERED)
     words: Array = np.zeros(sum(sizes), np.int64)
     told, results, states, starts, all_, gathered = np.split(words, np.cumsum(sizes)[:-1])
-    floats = results.view(np.float64)
-    return Sheet(
-        words, told, results, states, starts, all_, gathered.reshape(count, GATHERED), floats
-    )
+    raw = words.data.cast("B")
+    return Sheet(words, told, results, states, starts, all_, gathered.reshape(count, GATHERED), raw)
 
 
 @njit(cache=True, nogil=True)
 def one(words: Any, program: Any, sheet: Any, at: int, now: int) -> None:
     """Fills the sheet of a key whose head is ``words``; empty for none."""
     count, whole = program[_WINDOWS], program[_WHOLE]
-    results = sheet[_TOLD : _TOLD + count]
-    states = sheet[_TOLD + count : _TOLD + 2 * count]
-    starts = sheet[_TOLD + 2 * count : _TOLD + 3 * count]
-    of_all = sheet[_TOLD + 3 * count : _TOLD + 3 * count + whole]
-    gathered = sheet[_TOLD + 3 * count + whole :].reshape((count, GATHERED))
+    results = sheet[TOLD : TOLD + count]
+    states = sheet[TOLD + count : TOLD + 2 * count]
+    starts = sheet[TOLD + 2 * count : TOLD + 3 * count]
+    of_all = sheet[TOLD + 3 * count : TOLD + 3 * count + whole]
+    gathered = sheet[TOLD + 3 * count + whole :].reshape((count, GATHERED))
     earliest, floor = _starts(program, at, now, starts, of_all)
     entity, until = _key(
         words, program, at, earliest, floor, starts, gathered, results, states,

@@ -32,6 +32,8 @@ from tacit.store.online.base import Reading
 
 SALT = b"s"
 _STANDING = struct.Struct(">Iq")
+GLANCE = _STANDING.size
+"""Bytes that `glance` looks at."""
 
 
 def digest(name: str) -> bytes:

@@ -18,11 +18,11 @@ from tacit.errors import DataError, StoreError
 from tacit.live import fold, look, scan
 from tacit.live.chosen import Chosen
 from tacit.live.feed import Feed
-from tacit.live.form import BOOL, MOST, SEALED, TEXT, Form, raw_text
+from tacit.live.form import BOOL, HEADER, MOST, SEALED, TEXT, Form, raw_text
 from tacit.live.heavy import Segments, damaged
 from tacit.live.lasting import Heads, Made, Sources, Trace, header, sealed_lasts
 from tacit.live.look import Sheet
-from tacit.live.place import Place, glance, standing_key
+from tacit.live.place import GLANCE, Place, glance, standing_key
 from tacit.live.sealed import Sealed
 from tacit.live.tiles import finish_all
 from tacit.live.values import Status, Table, Values
@@ -43,18 +43,25 @@ class Numbers(NamedTuple):
 
 
 class _Stands(NamedTuple):
-    """What stands of a source as it is read: where, which version, whether it is stale, and until
-    when it is not."""
+    """What stands of a source as it is read: where, which version and whether it is stale (of
+    `lasting.Sources`), until when it is not; and how what is stored of it begins."""
 
-    name: str
     place: Place
     version: int
     stale: bool
     until: int
+    sources: Sources
+    said: bytes
 
     def tell(self, trace: Trace) -> None:
-        trace.sources[self.name] = (self.version, self.stale)
+        trace.sources.update(self.sources)
         trace.by(self.until)
+
+    def lasts(self, said: bytes | None, at: int) -> bool:
+        """Whether that is so at a moment of what is stored then."""
+        return (
+            said is not None and said.startswith(self.said) and not self.stale and at < self.until
+        )
 
 
 class Lookup:
@@ -95,12 +102,17 @@ class Lookup:
         back = sorted(range(len(first)), key=first.__getitem__)
         self._order = itemgetter(*back) if len(back) > 1 else None
         self._status = [bytes([each] * len(signals)) for each in (Status.FRESH, Status.STALE)]
+        # By whether a signal has a value (`scan.NONE`, `scan.VALUE`).
+        self._words = [
+            bytes([Status.MISSING, each]).ljust(256) for each in (Status.FRESH, Status.STALE)
+        ]
         self._only: Chosen | None = None
-        self._numbers: Callable[[list[Any]], tuple[Any, ...]] | None = None
+        self._last: _Stands | None = None  # what stood of it when it was last read
+        self._numbers: Callable[[tuple[Any, ...]], tuple[Any, ...]] | None = None
         if len(self.views) == 1 and len(back) == len(self.signals) > 1:
             [view] = self.views
             self._only = None if view.odd or view.ages or view.restless else view
-            self._numbers = itemgetter(*(view.pick[w] for w in back))
+            self._numbers = itemgetter(*(look.TOLD + w for w in back))
 
     # ------------------------------------------------------------------ one key
 
@@ -142,25 +154,30 @@ class Lookup:
         view = self._only
         if view is None or self._numbers is None:
             return None
-        stands = self._standing(store, view, at)
-        head = stands.place.head(view.key(keys))
-        raw = store.get([head])[0]
+        key, stands, raw = view.key(keys), self._last, None
+        if stands is not None:
+            head = stands.place.head(key)
+            said, raw = store.get([view.standing, head])
+        if stands is None or not stands.lasts(said, at):
+            stands = self._last = self._standing(store, view, at)
+            head = stands.place.head(key)
+            raw = store.get([head])[0]
         if raw is None:
             return None
         sheet = view.sheet
         look.one(np.frombuffer(raw, np.int64), view.program, sheet.words, at, at)
-        entity, until, odd, hard = sheet.told.tolist()
+        told = view.told(sheet.raw)
+        entity, until, odd, hard = told[: look.TOLD]
         if entity != look.LIGHT or hard:
             return None
-        values: Sequence[Any] = self._numbers(sheet.results.tolist() + sheet.floats.tolist())
+        values: Sequence[Any] = self._numbers(told)
         status = self._status[stands.stale]
-        if odd:
-            found, told, places = list(values), bytearray(status), self.places[0]
-            for w in view.missing(sheet):
-                found[places[w]], told[places[w]] = None, Status.MISSING
-            values, status = found, bytes(told)
-        sources = ((view.feed.name, (stands.version, stands.stale)),)
-        return Numbers(values, status, min(until, stands.until), sources, ((head, header(raw)),))
+        if odd and self._order is not None:
+            there = self._order(view.states(sheet.raw, view.after))
+            values = [value if has else None for value, has in zip(values, there, strict=True)]
+            status = bytes(there).translate(self._words[stands.stale])
+        heads = ((head, raw[: 8 * HEADER]),)
+        return Numbers(values, status, min(until, stands.until), stands.sources, heads)
 
     def stand(self, store: Reading, several: Sequence[Made], at: int) -> list[bool]:
         """Of each of several answers, whether what it was made of is still what the store holds.
@@ -223,8 +240,9 @@ class Lookup:
 
     def _standing(self, store: Reading, view: Chosen, at: int) -> _Stands:
         """Raises StoreError T728 where there is nothing yet."""
-        version, progress = glance(store.get([view.standing])[0])
-        if not version:
+        raw = store.get([view.standing])[0]
+        version, progress = glance(raw)
+        if not version or raw is None:
             raise StoreError(
                 f"there is nothing of {view.feed.name!r} to read yet",
                 code="T728",
@@ -239,7 +257,8 @@ class Lookup:
         if place is None:
             place = Place.of(view.feed.name, version, view.form.view.name)
             view.places = {version: place}
-        return _Stands(view.feed.name, place, version, stale, until)
+        sources = ((view.feed.name, (version, stale)),)
+        return _Stands(place, version, stale, until, sources, raw[:GLANCE])
 
     def _values(
         self,
@@ -257,7 +276,7 @@ class Lookup:
             raw = store.get([head])[0]
             words = _EMPTY if raw is None else np.frombuffer(raw, np.int64)
             look.one(words, view.program, sheet.words, at, now)
-            entity, until, odd, hard = sheet.told.tolist()
+            entity, until, odd, hard = view.told(sheet.raw)[: look.TOLD]
             if entity > look.HEAVY:
                 _check(view, entity, at)
             if trace is not None:

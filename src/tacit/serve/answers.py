@@ -27,7 +27,7 @@ from tacit.project import Project
 from tacit.project.serving import Serving, ready, type_of
 from tacit.serve.decisions import Decisions, decide
 from tacit.serve.encode import Encoder, floats_of
-from tacit.serve.kept import Entry, Kept
+from tacit.serve.kept import Entry, Kept, Shelf
 from tacit.serve.problems import nearest
 from tacit.serve.refusals import Refusals
 from tacit.values import Type
@@ -94,12 +94,14 @@ class Asked:
         self._own = refusals.entities if refusals is not None else ()
         self.given = self.serving.given
         self.entities = dict(self.serving.keys)
+        self._entity = next(iter(self.entities)) if len(self.entities) == 1 else None
         self._allowed = None if all(may) else may
         # Released numbers stand beside what is plain.
         self._plain = self.serving.plain and self.serving.signals == self.serving.lookup.signals
         self._plain &= self._guard is None and self._allowed is None
         self._backend = project.online.backend
         self._kept = kept
+        self._rows, self._packed = kept.shelf(), kept.shelf()
 
     def one(self, keys: Keys, at: int | None = None, given: Given | None = None) -> Values:
         """The values of one key, now unless a moment is given (µs). Raises as `Serving.one`."""
@@ -152,15 +154,13 @@ class Asked:
         """The JSON body of one key, now; one that was made before, if it still stands. For signals
         that want nothing given."""
         at = self.project.now()
-        known = (self, *map(keys.get, self.entities))
-        entry = self.again(known, at) or self.entry(known, lambda: keys, at, self._row)
+        entry = self.entry(self._rows, self._known(keys), lambda: keys, at, self._row)
         return self.encode.whole(entry.told(at), entry.rest, at)
 
     def packed(self, keys: Keys) -> bytes:
         """The same as the binary body."""
         at = self.project.now()
-        known = (self, False, *map(keys.get, self.entities))
-        found = self.entry(known, lambda: keys, at, self._floats)
+        found = self.entry(self._packed, self._known(keys), lambda: keys, at, self._floats)
         return found.packed(self.encode.head(1, at), at)
 
     def json_all(self, keys: Keys, count: int) -> bytes:
@@ -171,13 +171,13 @@ class Asked:
             for name in self.entities
         ]
         rows = list(zip(*lists, strict=True))
-        known = [(self, *row) for row in rows]
+        known = rows if len(lists) > 1 else lists[0]
 
         def some(places: Sequence[int]) -> Keys:
             each = zip(*(rows[i] for i in places), strict=True)
             return dict(zip(self.entities, map(list, each), strict=True))
 
-        entries = self.entries(known, some, at, self._row)
+        entries = self.entries(self._rows, known, some, at, self._row)
         told = [(entry.told(at), entry.rest) for entry in entries]
         return self.encode.rows(told, at)
 
@@ -189,23 +189,24 @@ class Asked:
     def _row(self, values: Sequence[Any], status: Sequence[int], ages: Ages) -> tuple[bytes, bytes]:
         return self.encode.row(values, ages), self.encode.statuses(status)
 
-    def again(self, known: Any, at: int) -> Entry | None:
-        """What was made before of one key, under a name, if the store has not changed since."""
-        entry = self._kept.get(known)
-        if entry is None or not entry.begun <= at < entry.until or entry.moment is None:
-            return None
-        return entry if entry.moment == self._backend.moment() else None
+    def _known(self, keys: Keys) -> Any:
+        """What an answer is kept under: the key of the one entity, or those of several."""
+        if self._entity is not None:
+            return keys.get(self._entity)
+        return tuple(map(keys.get, self.entities))
 
-    def entry(self, known: Any, keys: Callable[[], Keys], at: int, make: Make) -> Entry:
+    def entry(
+        self, shelf: Shelf, known: Any, keys: Callable[[], Keys], at: int, make: Make
+    ) -> Entry:
         """What was made before of one key, under a name, if it still stands; else made now."""
-        entry = self._kept.get(known)
+        entry = shelf.get(known)
         if entry is not None:
             if not entry.begun <= at < entry.until:
                 entry = None
             elif (moment := self._backend.moment()) is not None and moment == entry.moment:
                 return entry
         with self._backend.read() as store:
-            moment = store.moment()
+            moment = self._kept.one_of(store.moment())
             if entry is not None and self.serving.lookup.stand(store, [entry], at)[0]:
                 entry.moment = moment
                 return entry
@@ -214,7 +215,8 @@ class Asked:
                 plain = self.serving.lookup.numbers(store, asked, at)
                 if plain is not None:
                     told = make(plain.values, plain.status, _NO_AGES)
-                    return self._keep(known, Entry(moment, at, plain.until, plain, _NO_AGES, told))
+                    made = Entry(moment, at, plain.until, plain, _NO_AGES, told)
+                    return _keep(shelf, known, made)
             found, trace = self.serving.traced(store, asked, at, allowed=self._allowed)
             ahead = False
             if self._guard is not None and self._refusing is not None:
@@ -227,14 +229,20 @@ class Asked:
             ages = trace.ages.items()
             trace.ages = {k: since for k, since in ages if found.values[k] is not None}
         told = make(found.values, found.status, trace.ages)
-        return self._keep(known, Entry(moment, at, trace.until, trace.made(), trace.ages, told))
+        entry = Entry(moment, at, trace.until, trace.made(), trace.ages, told)
+        return _keep(shelf, known, entry)
 
     def entries(
-        self, known: Sequence[Any], keys: Callable[[Sequence[int]], Keys], at: int, make: Make
+        self,
+        shelf: Shelf,
+        known: Sequence[Any],
+        keys: Callable[[Sequence[int]], Keys],
+        at: int,
+        make: Make,
     ) -> list[Entry]:
         """The same of many, in two trips to the store: ``keys`` gives those at some places."""
-        moment = self._backend.moment()
-        found = [self._kept.get(each) for each in known]
+        moment = self._kept.one_of(self._backend.moment())
+        found = [shelf.get(each) for each in known]
         unsure: dict[int, Entry] = {}
         for i, entry in enumerate(found):
             if entry is None or not entry.begun <= at < entry.until:
@@ -259,13 +267,15 @@ class Asked:
                     trace.ages = {k: since for k, since in ages if row[k] is not None}
                 told = make(row, each, trace.ages)
                 entry = Entry(moment, at, trace.until, trace.made(), trace.ages, told)
-                found[i] = self._keep(known[i], entry)
+                found[i] = _keep(shelf, known[i], entry)
         return [entry for entry in found if entry is not None]
 
-    def _keep(self, known: Any, entry: Entry) -> Entry:
-        if entry.until > entry.begun:
-            self._kept.put(known, entry)
-        return entry
+
+def _keep(shelf: Shelf, known: Any, entry: Entry) -> Entry:
+    """Keeps what lasts."""
+    if entry.until > entry.begun:
+        shelf.put(known, entry)
+    return entry
 
 
 class Answers:

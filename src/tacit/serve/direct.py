@@ -30,6 +30,8 @@ class Direct:
 
     def __init__(self, app: Application) -> None:
         self.app = app
+        self._more: Headers = ()
+        self._lines = b""
         self.plain = app.tracing is None and app.settings.log != "all" and not app.resources.remote
 
     def __call__(self, url: bytes, headers: Headers, more: Headers = ()) -> bytes | None:
@@ -54,5 +56,6 @@ class Direct:
         if body is None:
             return None
         app.metrics.answered(app.read.template, 200, perf_counter() - start)
-        lines = b"".join([b"%s: %s\r\n" % each for each in more])
-        return _HEAD % (lines, len(body), body)
+        if more is not self._more:  # the server makes them anew each second, for the date
+            self._more, self._lines = more, b"".join([b"%s: %s\r\n" % each for each in more])
+        return _HEAD % (self._lines, len(body), body)

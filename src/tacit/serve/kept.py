@@ -16,10 +16,11 @@ import struct
 import threading
 from collections.abc import Hashable, Mapping
 from typing import Any
+from weakref import WeakSet
 
 from tacit.live.lasting import Made
 
-_EXTRA = 600
+_EXTRA = 440
 """Bytes that an entry takes beside its body, about."""
 
 
@@ -81,48 +82,99 @@ class Entry:
         return own + 200 * len(self.heads) + _EXTRA
 
 
+class Shelf:
+    """The entries of one question by key, in two generations. `Kept.shelf` makes it; what is on it
+    goes with it.
+
+    Attributes:
+        young, old: the generations; `Kept` changes them.
+    """
+
+    __slots__ = ("__weakref__", "_kept", "old", "young")
+
+    def __init__(self, kept: Kept) -> None:
+        self._kept = kept
+        self.young: dict[Any, Entry] = {}
+        self.old: dict[Any, Entry] = {}
+
+    def get(self, key: Any) -> Entry | None:
+        found = self.young.get(key)
+        if found is None and key in self.old:
+            found = self._kept.renew(self, key)
+        return found
+
+    def put(self, key: Any, entry: Entry) -> None:
+        self._kept.put(self, key, entry)
+
+
 class Kept:
-    """Entries by key, in two generations: the older goes when the younger is full, or is `turned`.
+    """All that is kept. The older generation of every shelf goes when the younger ones are full, or
+    are `turned`.
 
     Used from several threads: what is found among the young waits for no other; what changes the
     generations does.
 
     Args:
-        room: bytes, of both together.
+        room: bytes, of all together.
     """
 
     def __init__(self, room: int) -> None:
         self._half = room // 2
-        self._young: dict[Any, Entry] = {}
-        self._old: dict[Any, Entry] = {}
+        self._shelves: WeakSet[Shelf] = WeakSet()
         self._size = 0
+        self._moment: Hashable = None
         self._lock = threading.Lock()
 
-    def get(self, key: Any) -> Entry | None:
-        found = self._young.get(key)
-        if found is None and key in self._old:
-            with self._lock:
-                found = self._old.pop(key, None)
-                if found is not None:
-                    self._put(key, found)
+    def shelf(self) -> Shelf:
+        """Room for the answers to one more question."""
+        found = Shelf(self)
+        with self._lock:
+            self._shelves.add(found)
         return found
 
-    def put(self, key: Any, entry: Entry) -> None:
+    def one_of(self, moment: Hashable) -> Hashable:
+        """The moment, as the same object each time that it is asked for while it lasts: entries
+        share it, and telling whether one is of it takes no look into it."""
+        last = self._moment
+        if moment == last:
+            return last
+        self._moment = moment
+        return moment
+
+    def put(self, shelf: Shelf, key: Any, entry: Entry) -> None:
+        size = entry.size + _length(key)
+        if size <= self._half:
+            with self._lock:
+                self._put(shelf, key, entry, size)
+
+    def renew(self, shelf: Shelf, key: Any) -> Entry | None:
+        """What is old was asked for again: it is young."""
         with self._lock:
-            self._put(key, entry)
+            found = shelf.old.pop(key, None)
+            if found is not None:
+                self._put(shelf, key, found, found.size + _length(key))
+        return found
 
     def turn(self) -> None:
         """Lets go of what was not asked for since the last time."""
         with self._lock:
             self._turn()
 
-    def _put(self, key: Any, entry: Entry) -> None:
-        size = entry.size + sum([len(each) for each in key if isinstance(each, str)])
+    def _put(self, shelf: Shelf, key: Any, entry: Entry, size: int) -> None:
         self._size += size
         if self._size > self._half:
             self._turn()
             self._size = size
-        self._young[key] = entry
+        shelf.young[key] = entry
 
     def _turn(self) -> None:
-        self._old, self._young, self._size = self._young, {}, 0
+        for shelf in self._shelves:
+            shelf.old, shelf.young = shelf.young, {}
+        self._size = 0
+
+
+def _length(key: Any) -> int:
+    """Of a key: a text, bytes, a number, or a tuple of such."""
+    if type(key) is str or type(key) is bytes:
+        return len(key)
+    return sum(map(_length, key)) if isinstance(key, tuple) else 0

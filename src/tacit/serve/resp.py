@@ -29,9 +29,9 @@ from tacit.serve.keys import Caller, check_expiry
 from tacit.serve.logs import failure, say
 from tacit.serve.resp_commands import COMMANDS, WRITES, refusal, shown
 from tacit.serve.resp_frames import STRANGER, Limits, Requests, error, null
+from tacit.serve.resp_turns import ONCE, Turn
 from tacit.serve.resp_views import Views
 
-_ONCE = 128  # requests of a connection that are answered before others have their turn
 _FULL = 1 << 18  # bytes of answers that a client has not taken, before it is read no further
 _LINGER = 1.0  # seconds
 _TRIES = 3  # wrong keys, then the connection is closed
@@ -85,15 +85,15 @@ class RespServer:
         self.readers = readers
         self.connections: set[Connection] = set()
         self.answered = self.refused = self.accepted = 0
-        self._purposes: dict[str, Views] = {}
+        self._purposes: dict[str, Turn] = {}
         self._servers: list[asyncio.Server] = []
         self._keeper: asyncio.Task[None] | None = None
 
-    def purpose(self, name: str) -> Views:
-        """What a purpose reads; made once."""
+    def purpose(self, name: str) -> Turn:
+        """What a purpose reads, and who of it waits; made once."""
         found = self._purposes.get(name)
         if found is None:
-            found = self._purposes[name] = self.views(name)
+            found = self._purposes[name] = Turn(self.views(name))
         return found
 
     async def start(self, host: str, port: int, **how: Any) -> int:
@@ -111,6 +111,8 @@ class RespServer:
             self._keeper.cancel()
         for server in self._servers:
             server.close()
+        for turn in self._purposes.values():
+            turn.answer()
         for connection in list(self.connections):
             connection.close()
         if self.readers is not None:
@@ -136,6 +138,8 @@ class Connection(asyncio.Protocol):
 
     def __init__(self, server: RespServer) -> None:
         self.server = server
+        self._turn: Turn | None = None
+        self.sent = b""  # within this turn of the loop, and not looked at
         self.loop = asyncio.get_running_loop()
         self.session = Session(0)
         self.requests = Requests(STRANGER)
@@ -225,12 +229,20 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if self.closed:
             return
-        if self.session.views is not None and not self._later and not self._full:
-            key = self.requests.only(data)
-            if key is not None:
-                self.server.answered += 1
-                self.transport.write(self._get(key))
-                return
+        turn = self._turn
+        if turn is not None and not (
+            self.sent or self._later or self._full or self.requests.waiting
+        ):
+            self.sent = data
+            turn.add(self)
+            return
+        if self.sent:  # what came before is first
+            sent, self.sent = self.sent, b""
+            self.requests.feed(sent)
+        self.take(data)
+
+    def take(self, data: bytes) -> None:
+        """Takes what came, as far as there is room, and answers it."""
         self.requests.feed(data)
         if not self._later and not self._full:
             self._work()
@@ -239,6 +251,9 @@ class Connection(asyncio.Protocol):
 
     def eof_received(self) -> bool:
         """A client that sends no more gets the answers to what it sent, before it is let go."""
+        if self.sent:
+            sent, self.sent = self.sent, b""
+            self.take(sent)
         self._over = True
         return self._away or self._later or self._full
 
@@ -257,11 +272,11 @@ class Connection(asyncio.Protocol):
         out: list[bytes] = []
         last = b""
         try:
-            while len(out) < _ONCE and not self._ends:
+            while len(out) < ONCE and not self._ends:
                 if self.session.views is not None:
                     if apart:
                         break
-                    gets = self.requests.gets(_ONCE - len(out))
+                    gets = self.requests.gets(ONCE - len(out))
                     if gets:
                         out += self._gets(gets)
                         if not self.requests.waiting:
@@ -276,7 +291,7 @@ class Connection(asyncio.Protocol):
         self._reply(out, last)
         if apart and self.session.views is not None and not self._ends and not self._full:
             self._send_away()
-        elif len(out) >= _ONCE and not self._full and not self._ends:
+        elif len(out) >= ONCE and not self._full and not self._ends:
             self._later = True
             self.loop.call_soon(self._go_on)
 
@@ -297,7 +312,7 @@ class Connection(asyncio.Protocol):
         taken: list[list[bytes]] = []
         last = b""
         try:
-            while len(taken) < _ONCE and (words := self.requests.take()) is not None:
+            while len(taken) < ONCE and (words := self.requests.take()) is not None:
                 taken.append(words)
         except ServeError as broken:
             last = error("ERR", broken.message)
@@ -394,8 +409,9 @@ class Connection(asyncio.Protocol):
                 where="AUTH",
                 fix="AUTH PURPOSE KEY, with a purpose of the key's",
             )
-        self.session.views = self.server.purpose(purpose)
-        self.session.caller = caller
+        turn = self.server.purpose(purpose)
+        self.session.views, self.session.caller = turn.views, caller
+        self._turn = turn if self.server.readers is None else None
         self.requests.limits = self.server.limits
 
     def show(self, token: bytes, purpose: bytes | None) -> bytes | None:

@@ -20,7 +20,8 @@ EMPTY = 16
 """Requests for nothing in a row (empty lines, arrays of no words) that are passed over."""
 _NUMBER = 11  # digits of a length, and its sign
 _FRAME = _NUMBER + 8  # bytes around a word, at most: its length, and where lines end
-_GET = b"*2\r\n$3\r\nGET\r\n$"
+GET = b"*2\r\n$3\r\nGET\r\n$"
+"""What a GET begins with, as clients write it; the `rest_of` its key follows."""
 _STAR, _DOLLAR = b"*"[0], b"$"[0]
 
 
@@ -62,6 +63,10 @@ class Requests:
     """The requests of a connection, as its bytes come in.
 
     Feed it, then take requests until there is none. After an error nothing more comes out.
+
+    Attributes:
+        waiting: bytes that are not taken yet.
+        empty: requests for nothing since the last for something.
     """
 
     def __init__(self, limits: Limits = STRANGER) -> None:
@@ -69,41 +74,25 @@ class Requests:
         self._data = b""
         self._at = 0
         self._later: list[bytes] = []  # came while what is there was known to be too little
-        self._size = 0  # bytes that wait, all together
+        self.waiting = 0
         self._need = 0  # bytes without which there is no request
-        self._empty = 0  # requests for nothing since the last for something
+        self.empty = 0
 
     def feed(self, data: bytes) -> None:
         """Bytes that came."""
-        if self._size:
+        if self.waiting:
             self._later.append(data)
         else:
             self._data, self._at = data, 0
-        self._size += len(data)
-
-    def only(self, data: bytes) -> bytes | None:
-        """The key of a GET as clients write it, where that is all that waits and came; `data` is
-        then done with."""
-        if self._size or not data.startswith(_GET):
-            return None
-        start = len(_GET)
-        end = data.find(b"\r\n", start, start + 6)
-        digits = data[start:end]
-        if end < 0 or not digits.isdigit():
-            return None
-        size, start = int(digits), end + 2
-        if size > self.limits.word or len(data) != start + size + 2 or data[-2:] != b"\r\n":
-            return None
-        self._empty = 0
-        return data[start:-2]
+        self.waiting += len(data)
 
     def gets(self, most: int) -> list[bytes]:
         """The keys of the GETs that come next, so many at most, as clients write them; what is not
         whole, or not as usual, is left for `take`."""
         found: list[bytes] = []
         data, at, limit = self._data, self._at, self.limits.word
-        while len(found) < most and data.startswith(_GET, at):
-            start = at + len(_GET)
+        while len(found) < most and data.startswith(GET, at):
+            start = at + len(GET)
             end = data.find(b"\r\n", start, start + 6)
             digits = data[start:end]
             if end < 0 or not digits.isdigit():
@@ -114,37 +103,32 @@ class Requests:
             found.append(data[end + 2 : stop])
             at = stop + 2
         if found:
-            self._size -= at - self._at
+            self.waiting -= at - self._at
             self._at = at
-            self._empty = 0
+            self.empty = 0
         return found
-
-    @property
-    def waiting(self) -> int:
-        """Bytes that are not taken yet."""
-        return self._size
 
     def take(self) -> list[bytes] | None:
         """The next request, as words; None when it is not whole yet. Raises ServeError T860."""
         if self._later:
-            if self._size < self._need:
+            if self.waiting < self._need:
                 return None
             self._data = b"".join([self._data[self._at :], *self._later])
             self._at = 0
             self._later.clear()
-        while self._size:
-            self._need = self._size + 1
+        while self.waiting:
+            self._need = self.waiting + 1
             start = self._at
             found = self._array() if self._data[start] == _STAR else self._inline()
             if found is None:
                 return None
-            self._size -= self._at - start
+            self.waiting -= self._at - start
             self._need = 0
             if found:
-                self._empty = 0
+                self.empty = 0
                 return found
-            self._empty += 1
-            if self._empty > EMPTY:
+            self.empty += 1
+            if self.empty > EMPTY:
                 raise broken("too many empty requests")
         return None
 
@@ -216,6 +200,11 @@ def _size(digits: bytes, most: int, wrong: str) -> int:
     if found > most:
         raise broken(wrong)
     return found
+
+
+def rest_of(key: bytes) -> bytes:
+    """What of a GET of a key follows what all begin with: its length, and itself."""
+    return b"%d\r\n%s\r\n" % (len(key), key)
 
 
 # ---------------------------------------------------------------------- replies

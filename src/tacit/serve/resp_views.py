@@ -10,8 +10,8 @@ import msgspec
 from tacit.errors import ServeError
 from tacit.live.values import Status, Values
 from tacit.serve.answers import Answers
-from tacit.serve.kept import Entry
-from tacit.serve.resp_frames import bulk
+from tacit.serve.kept import Entry, Shelf
+from tacit.serve.resp_frames import bulk, rest_of
 from tacit.values import Type
 
 _encode = msgspec.json.Encoder().encode
@@ -23,9 +23,12 @@ class View:
 
     Args:
         entities: whose keys they need, in order.
+        shelf: keeps replies by the key as a request has it (`resp_frames.rest_of`).
     """
 
-    def __init__(self, answers: Answers, entities: Sequence[str], purpose: str) -> None:
+    def __init__(
+        self, answers: Answers, entities: Sequence[str], purpose: str, shelf: Shelf
+    ) -> None:
         self.entities = tuple(entities)
         # What is over inputs of a request is not told here: Redis's commands have none.
         names = [
@@ -43,30 +46,31 @@ class View:
                 fix="ask for another purpose, or of other entities",
             )
         self.asked = answers.ask(self.names, purpose)
-        self._again = self.asked.again
+        self._shelf = shelf
         self.types = [self.asked.entities[entity] for entity in self.entities]
         self.fields = {name.encode(): i for i, name in enumerate(self.names)}
         self.statuses = {f"{name}:status".encode(): i for i, name in enumerate(self.names)}
         self.now = answers.project.now
 
-    def get(self, ids: bytes) -> bytes | None:
+    def get(self, key: bytes) -> bytes | None:
         """All of a key as a bulk string of JSON; None where nothing is known of it."""
-        at, known = self.now(), (self, ids)
-        entry = self._again(known, at)
-        if entry is None:
-            entry = self.asked.entry(known, lambda: self.keys(ids), at, self._make)
-        return entry.rest or _told(entry, at)
+        at = self.now()
+        entry = self.asked.entry(
+            self._shelf, rest_of(key), lambda: self.keys(_parts(key)[1]), at, self._make
+        )
+        return _told(entry, at)
 
     def get_all(self, several: Sequence[bytes]) -> list[bytes | None]:
         """The same of several; those that were not made before are read together."""
         at = self.now()
 
         def some(places: Sequence[int]) -> dict[str, list[Any]]:
-            keys = [self.keys(several[i]) for i in places]
+            keys = [self.keys(_parts(several[i])[1]) for i in places]
             return {name: [key[name] for key in keys] for name in self.entities}
 
-        known = [(self, ids) for ids in several]
-        return [_told(entry, at) for entry in self.asked.entries(known, some, at, self._make)]
+        known = list(map(rest_of, several))
+        entries = self.asked.entries(self._shelf, known, some, at, self._make)
+        return [_told(entry, at) for entry in entries]
 
     def read(self, ids: bytes) -> Values:
         """The values of a key, as they are."""
@@ -137,28 +141,36 @@ def _written(value: Any) -> bytes | None:
 
 
 class Views:
-    """All that a purpose reads; `get` and the rest take whole keys."""
+    """All that a purpose reads; `get` and the rest take whole keys.
+
+    Attributes:
+        shelf: replies to GETs that are kept, each by the `rest_of` its key; a `rest` that is not
+            empty is the whole reply.
+        moment, now: the store's moment, and the present one.
+    """
 
     def __init__(self, answers: Answers, purpose: str) -> None:
         self.answers, self.purpose = answers, purpose
+        self.shelf = answers.kept.shelf()
+        self.moment = answers.project.online.backend.moment
+        self.now = answers.project.now
         self._views: dict[bytes, View] = {}
         self._known = {",".join(each).encode(): each for each in answers.entities.values()}
 
     def get(self, key: bytes) -> bytes | None:
         """See `View.get`. Raises ServeError T842 for an entity that nothing is of, T863, T864."""
-        name, ids = _parts(key)
-        view = self._views.get(name)
-        return (self._view(name) if view is None else view).get(ids)
+        return self._view(_parts(key)[0]).get(key)
 
     def get_all(self, keys: Sequence[bytes]) -> list[bytes | None]:
         """See `View.get_all`."""
         places: dict[bytes, list[int]] = {}
         for i, key in enumerate(keys):
             places.setdefault(_parts(key)[0], []).append(i)
+        if len(places) == 1:
+            return self._view(next(iter(places))).get_all(keys)
         found: list[bytes | None] = [None] * len(keys)
         for name, several in places.items():
-            view = self._view(name)
-            each = view.get_all([_parts(keys[i])[1] for i in several])
+            each = self._view(name).get_all([keys[i] for i in several])
             for i, value in zip(several, each, strict=True):
                 found[i] = value
         return found
@@ -202,5 +214,5 @@ class Views:
                     fix="write ENTITY:ID with one of "
                     + ", ".join(sorted(each.decode() for each in self._known)),
                 )
-            found = self._views[name] = View(self.answers, entities, self.purpose)
+            found = self._views[name] = View(self.answers, entities, self.purpose, self.shelf)
         return found

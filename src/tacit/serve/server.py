@@ -10,7 +10,7 @@ import ssl
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
@@ -19,6 +19,7 @@ from tacit.declare import Purpose
 from tacit.errors import ServeError
 from tacit.project import Project
 from tacit.project.service import LOOPBACK, Service
+from tacit.serve.alarm import Alarm
 from tacit.serve.answers import Answers
 from tacit.serve.application import Application
 from tacit.serve.direct import PATH, Direct
@@ -197,6 +198,7 @@ class Patient(HttpToolsProtocol):
     direct: Direct
     _waiting: asyncio.TimerHandle | None = None
     _unread: asyncio.TimerHandle | None = None
+    _rest: Alarm  # between two requests
     _answered = False
     _heading = False
     _within = False  # a request
@@ -207,6 +209,7 @@ class Patient(HttpToolsProtocol):
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
+        self._rest = Alarm(self.loop, self.timeout_keep_alive, self.timeout_keep_alive_handler)
         self._wait()
 
     def data_received(self, data: bytes) -> None:
@@ -276,13 +279,25 @@ class Patient(HttpToolsProtocol):
         self._within = False
         if self._answered:
             self._answered = False
-            self.on_response_complete()
+            self._complete()
         else:
             super().on_message_complete()
+
+    def _complete(self) -> None:
+        """What was answered already is complete: the next request is waited for. It is uvicorn's
+        `on_response_complete`, without a new timer of the loop's each time."""
+        if self.pipeline or self.transport.is_closing():
+            self.on_response_complete()
+            return
+        self.server_state.total_requests += 1
+        self.flow.resume_reading()
+        self._rest.set()
+        self.timeout_keep_alive_task = cast("asyncio.TimerHandle", self._rest)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._done()
         self._taken()
+        self._rest.end()
         super().connection_lost(exc)
 
     def pause_writing(self) -> None:
