@@ -30,6 +30,7 @@ from tacit.errors import CollectError
 from tacit.privacy.randomness import system
 
 _LOG = logging.getLogger("tacit.dap")
+_PATIENCE = 1.0  # seconds: as long as a collector that is not kept waiting stays away
 _OBJECTS = 20_000  # that are made before cycles are looked for
 
 
@@ -95,7 +96,8 @@ def _leader(settings: Settings) -> tuple[Service[Leader], Callable[[], None]]:
     writer = ReportWriter(database, woken.set)
     served, work = [], []
     for one in settings.tasks:
-        leader = Leader(_party(settings, one, Role.LEADER), database, writer, randomness)
+        party = _party(settings, one, Role.LEADER)
+        leader = Leader(party, database, writer, randomness, patience=_PATIENCE)
         if one.token is None:
             raise _incomplete("the leader has no token for the helper")
         served.append(Served(leader, one.accept))
