@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from examples import examples
 from tacit.collect.dap.aggregator import read_ping_pong
-from tacit.collect.dap.codec import decode, encode
+from tacit.collect.dap.codec import Items, Opaque, Reader, decode, encode
 from tacit.collect.dap.errors import ReportError, from_problem
 from tacit.collect.dap.messages import (
     HPKE_CONFIG,
@@ -289,3 +289,15 @@ def test_any_request(world: World, data: st.DataObject) -> None:
     for service in world.network.services.values():
         response = service.handle(Head(method, path, headers, query), body)
         assert 200 <= response.status < 500, response.body
+
+
+@pytest.mark.parametrize("inner", [b"", b"\0", b"\0\0", b"\0\3ab", b"\1", b"\0\2ab\0"])
+def test_a_field_that_is_cut_short_takes_nothing_of_what_follows(inner: bytes) -> None:
+    """The list ends within its last item; the bytes behind it would complete that."""
+    codec = Items(Opaque(2, 1), prefix=2, most=9)
+    reader = Reader(len(inner).to_bytes(2, "big") + inner + b"\0\1\0\1" * 8)
+    if not inner:
+        assert codec.read(reader) == ()
+        return
+    with pytest.raises(CollectError, match="T801"):
+        codec.read(reader)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -503,3 +504,31 @@ def test_a_client_with_an_outdated_key(world: World) -> None:
     world.crash()
     world.client.send(3)
     assert count(world, "seen", 0) == 3
+
+
+def test_a_collector_is_kept_waiting_until_the_sum_is_there(world: World) -> None:
+    world.upload(GOOD)
+    world.leader._patience = 30.0
+    job = world.leader.start_collection(query(world))
+    with ThreadPoolExecutor(8) as pool:
+        waiting = [pool.submit(world.leader.awaited_collection, job) for _ in range(8)]
+        done, _ = wait(waiting, 10, FIRST_COMPLETED)
+        # As many wait as may; the others are told to come back.
+        assert [one.result() for one in done] == [None] * len(done)
+        assert done
+        world.aggregate()
+        assert world.collecting.work()
+        answers = [one.result(10) for one in waiting]
+    whole = world.leader.collection(job)
+    assert whole is not None
+    assert set(answers) == {None, whole}
+
+
+def test_a_collector_without_patience_left_asks_again(world: World) -> None:
+    world.upload(GOOD)
+    world.leader._patience = 0.01
+    job = world.leader.start_collection(query(world))
+    assert world.leader.awaited_collection(job) is None
+    with pytest.raises(CollectError, match="T813"):
+        world.leader.awaited_collection(bytes(16))
+    assert world.collect().value == TOTAL

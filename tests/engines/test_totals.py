@@ -279,17 +279,21 @@ def test_keys_as_numbers_change_nothing(
     )
     text = rows.schema.get_field_index("item")
     coded = rows.set_column(text, "item", rows["item"].dictionary_encode())
+    halves = [rows["item"].slice(start, 300).dictionary_encode() for start in (0, 300)]
+    pieces = pa.chunked_array([half.chunk(0) for half in halves])  # of other dictionaries
+    assert pieces.chunk(0).dictionary != pieces.chunk(1).dictionary
+    cut = rows.set_column(text, "item", pieces)
     trees = [
         sums_tree(ROWS, keys, None, PARTS, Limits(2, 2, "s")),
         cells_tree(ROWS, keys, "w", "v0", (-2.0, 1.0, 5), Limits(2, 2, "s"), "below"),
     ]
-    fast = [plain(sums(tree, each)) for tree in trees for each in (rows, coded)]
+    fast = [plain(sums(tree, each)) for tree in trees for each in (rows, coded, cut)]
     monkeypatch.setattr(
-        local, "encode", lambda _, total, types, *__: Coded(total, {}, types, frozenset(), {})
+        local, "encode", lambda total, types, *_: Coded(total, {}, types, frozenset(), {})
     )
-    middle = [plain(sums(tree, each)) for tree in trees for each in (rows, coded)]
+    middle = [plain(sums(tree, each)) for tree in trees for each in (rows, coded, cut)]
     monkeypatch.setattr(local, "few", lambda *_: None)
-    slow = [plain(sums(tree, each)) for tree in trees for each in (rows, coded)]
+    slow = [plain(sums(tree, each)) for tree in trees for each in (rows, coded, cut)]
     assert fast == middle == slow
 
 

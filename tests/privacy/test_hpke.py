@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from tacit.errors import SecurityError
 from tacit.privacy import hpke
-from tacit.privacy.hpke import PrivateKey, Suite
+from tacit.privacy.hpke import PrivateKey, Recipient, Suite
 from tacit.privacy.randomness import unsafe_seeded
 from tacit.values import Secret
 
@@ -94,3 +94,15 @@ def test_every_message_has_a_key_of_its_own() -> None:
     randomness = unsafe_seeded(7)
     sealed = [hpke.seal(Suite(), KEY.public, b"", b"", b"same", randomness) for _ in range(20)]
     assert len({enc for enc, _ in sealed}) == len({text for _, text in sealed}) == 20
+
+
+def test_a_recipient_opens_many_messages_of_its_kind_and_no_other() -> None:
+    recipient = Recipient(Suite(), KEY, b"info")
+    for text in (b"", b"one", b"two"):
+        enc, sealed = hpke.seal(Suite(), KEY.public, b"info", b"aad", text, unsafe_seeded(6))
+        assert recipient.open(b"aad", enc, sealed) == text
+    enc, sealed = hpke.seal(Suite(), KEY.public, b"other", b"aad", b"", unsafe_seeded(7))
+    with pytest.raises(SecurityError, match="T641"):
+        recipient.open(b"aad", enc, sealed)
+    with pytest.raises(SecurityError, match="T640"):
+        Recipient(Suite(aead=0xFFFF), KEY, b"")

@@ -12,13 +12,14 @@ from collections.abc import Iterator, Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass, field, replace
 
-import duckdb
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from tacit.declare.expression import Node, parse
 from tacit.engines.base import leaf
+from tacit.engines.digest import hashed
 from tacit.operations import (
     Clamp,
     Define,
@@ -32,7 +33,6 @@ from tacit.operations import (
     Total,
     Where,
 )
-from tacit.plan.total_sql import HASH_DIGITS, salted_sql
 from tacit.values import Type
 
 
@@ -73,7 +73,6 @@ class Coded:
 
 
 def encode(
-    connection: duckdb.DuckDBPyConnection,
     total: Total,
     types: Mapping[str, Type],
     tables: Mapping[str, pa.Table],
@@ -86,17 +85,17 @@ def encode(
     keys: dict[str, tuple[str, pa.Array]] = {}
     values = {}
     grouping = list(_grouping(total, types)) if len(salts) == 1 else []
-    asked = [pool.submit(_hashes, connection, table[of], min(salts)) for _, of in grouping]
-    for (name, column), made in zip(grouping, asked, strict=True):
-        found = made.result()
+    asked = [pool.submit(numbered, table[of], min(salts)) for _, of in grouping]
+    for (name, column), each in zip(grouping, asked, strict=True):
+        found = each.result()
         if found is None:
             continue
-        codes, hashes, texts = found
+        codes, texts, made = found
         table = table.set_column(table.column_names.index(column), column, codes)
         kinds[column] = Type.INT
-        keys[name] = column, hashes
+        keys[name] = column, pa.array(made)
         if name in total.by:
-            values[total.by.index(name)] = hashes, texts
+            values[total.by.index(name)] = keys[name][1], texts
     changed = {view.source: table} if keys else {}
     whole = tuple(
         replace(each, type=Type.INT) if each.name in keys else each for each in view.computed
@@ -111,36 +110,26 @@ def _over(rows: Rows, step: Step) -> Step:
     return rows if isinstance(step, Rows) else replace(step, below=_over(rows, step.below))
 
 
-def _hashes(
-    connection: duckdb.DuckDBPyConnection, column: pa.ChunkedArray, salt: str
-) -> tuple[pa.Array, pa.Array, pa.Array] | None:
-    """The place of every row's h, null for null; the distinct h, and their values.
+def numbered(
+    column: pa.ChunkedArray, salt: str
+) -> tuple[pa.ChunkedArray, pa.Array, npt.NDArray[np.int64]] | None:
+    """The place of every row's value, null for null; the distinct values, and h of each.
 
-    None where two values share one.
+    None where two values share one, and for a column that has no rows, or holds no plain values.
     """
-    coded = pc.dictionary_encode(column).unify_dictionaries().combine_chunks()
-    if isinstance(coded, pa.ChunkedArray):
-        if not coded.num_chunks:
-            return None
-        coded = coded.chunk(0)
-    values = coded.dictionary
-    hashes = hashes_of(connection, values, salt)
-    return None if hashes is None else (coded.indices, hashes, values)
-
-
-def hashes_of(
-    connection: duckdb.DuckDBPyConnection, values: pa.Array, salt: str
-) -> pa.Array | None:
-    """h of distinct values, in their order; None where two of them share one."""
-    connection = connection.cursor()  # of this thread
-    connection.register("0values", pa.table({"i": np.arange(len(values)), "v": values}))
-    select = f"md5_number_upper({salted_sql(salt, 'v')})"  # the first eight bytes, little-endian
-    found = connection.sql(f'SELECT i, {select} AS h FROM "0values"').to_arrow_table()  # noqa: S608
-    first = found["h"].to_numpy().byteswap()
-    hashes = np.empty(len(values), np.int64)
-    hashes[found["i"].to_numpy()] = first >> (64 - 4 * HASH_DIGITS)
-    made = pa.array(hashes)
-    return made if pc.count_distinct(made).as_py() == len(made) else None
+    coded = pc.dictionary_encode(column)
+    if not coded.num_chunks or any(chunk.dictionary.null_count for chunk in coded.chunks):
+        return None
+    # What is read of one row group comes in pieces that have the same dictionary. To see that they
+    # do costs a tenth of looking up each value of one in the other.
+    values = coded.chunk(0).dictionary
+    if not all(chunk.dictionary.equals(values) for chunk in coded.chunks[1:]):
+        coded = coded.unify_dictionaries()
+        values = coded.chunk(0).dictionary
+    made = hashed(values, salt)
+    if made is None or (np.diff(np.sort(made)) == 0).any():
+        return None
+    return pa.chunked_array([chunk.indices for chunk in coded.chunks]), values, made
 
 
 def _grouping(total: Total, types: Mapping[str, Type]) -> Iterator[tuple[str, str]]:

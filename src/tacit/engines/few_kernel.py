@@ -1,4 +1,7 @@
-"""The compiled loops of `few`: rows in the order of person and group, and what is kept of them."""
+"""The compiled loops of `few`: rows by person, and what is kept of each person's.
+
+Threads share the work without a lock: first each has a range of rows, then one of people.
+"""
 
 from __future__ import annotations
 
@@ -12,138 +15,119 @@ Integers = npt.NDArray[np.int64]
 PRIME = (1 << 31) - 1
 _SATURATED = 1 << 62
 _LOW = (1 << 32) - 1
-_FEW = 48  # groups that are sorted by insertion
+_FEW = 48  # numbers that are sorted by insertion
 
 
-@njit(cache=True)
-def ordered(codes: Codes, count: int, rows: Codes) -> Codes:
-    """The rows in the order of their code, equal ones as they came: a counting sort; (n,)."""
-    starts = np.zeros(count + 1, np.int64)
-    for code in codes:
-        starts[code + 1] += 1
-    for code in range(count):
-        starts[code + 1] += starts[code]
-    out = np.empty(len(rows), np.int32)
-    for row in rows:
-        code = codes[row]
-        out[starts[code]] = row
-        starts[code] += 1
-    return out
+@njit(cache=True, nogil=True)
+def by_person(codes: Codes, groups: Codes, first: int, following: Integers, out: Integers) -> None:
+    """Puts each of some rows where the next one of its person goes, which `following` says: its
+    group and its number, of which the first is `first`, in the upper and the lower 32 bits."""
+    for i in range(len(codes)):
+        person = codes[i]
+        out[following[person]] = (np.int64(groups[i]) << 32) | (first + i)
+        following[person] += 1
 
 
-@njit(cache=True)
-def by_person(codes: Codes, count: int, rows: Codes, group: Codes) -> tuple[Integers, Codes, Codes]:
-    """Rows that are in the order of their group, in that of person and group: where each person's
-    begin (count + 1,), and by place the row (n,) and its group (n,). `ordered`, which also brings
-    what is read next to where it is read."""
-    starts = np.zeros(count + 1, np.int64)
-    for code in codes:
-        starts[code + 1] += 1
-    for code in range(count):
-        starts[code + 1] += starts[code]
-    place = starts[:-1].copy()
-    out, groups = np.empty(len(rows), np.int32), np.empty(len(rows), np.int32)
-    for row in rows:
-        code = codes[row]
-        at = place[code]
-        out[at], groups[at] = row, group[row]
-        place[code] = at + 1
-    return starts, out, groups
-
-
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def keep(
     starts: Integers,
-    rows: Codes,
-    groups: Codes,
+    first: int,
+    rows: Integers,
     ranked: Codes,
     people: Integers,
     ranks: Integers,
     most: int,
     values: Integers,
+    places: Integers,
     out_person: Codes,
     out_group: Codes,
     sums: Integers,
 ) -> int:
-    """Sums `values` (s, n) by person and group; of each person the groups of `most` ranks at most.
+    """Sums values by person and group; of each person the groups of `most` ranks at most.
 
-    `starts`, `rows` and `groups` are those of `by_person`. `ranked` says by group which rank it
-    has: groups of one rank are kept, or not, together. A person's ranks are ordered by
+    `rows` are those of the people from `first` on, as `by_person` puts them, and `starts` where
+    each person's begin (people + 1,): they are brought in order. Sum j is of
+    values[places[j, 0] + row · places[j, 1]]. `ranked` says by group which rank it has: groups of
+    one rank are kept, or not, together. A person's ranks are ordered by
     people[person] · ranks[rank] mod PRIME, ties by rank; both factors are below PRIME. Writes the
     first rows of `out_person`, `out_group` and `sums` (s, …) and returns their number.
 
     A sum is exact in two words of 32 bits and then held within 2^62: no number of rows below 2^31
     overflows them.
     """
-    width = values.shape[0]
+    width = len(places)
     high, low = np.zeros(width, np.int64), np.zeros(width, np.int64)
     longest = 0
     for person in range(len(starts) - 1):
         longest = max(longest, starts[person + 1] - starts[person])
-    places = np.empty(longest, np.int64)
+    order, sorted_order = np.empty(longest, np.int64), np.empty(longest, np.int64)
     done = 0
     for person in range(len(starts) - 1):
-        begun, end = done, starts[person + 1]
-        for at in range(starts[person], end):
+        begun, begin, end = done, starts[person] - starts[0], starts[person + 1] - starts[0]
+        _sort(rows[begin:end])
+        for at in range(begin, end):
+            group, row = rows[at] >> 32, rows[at] & _LOW
             for j in range(width):
-                value = values[j, rows[at]]
+                value = values[places[j, 0] + row * places[j, 1]]
                 high[j] += value >> 32
                 low[j] += value & _LOW
-            if at + 1 < end and groups[at + 1] == groups[at]:
+            if at + 1 < end and rows[at + 1] >> 32 == group:
                 continue
-            out_person[done], out_group[done] = person, groups[at]
+            out_person[done], out_group[done] = first + person, group
             for j in range(width):
-                top = high[j] + (low[j] >> 32)
-                if top >= _SATURATED >> 32:
-                    sums[j, done] = _SATURATED
-                elif top < -(_SATURATED >> 32):
-                    sums[j, done] = -_SATURATED
-                else:
-                    sums[j, done] = (top << 32) + (low[j] & _LOW)
+                sums[j, done] = _held(high[j] + (low[j] >> 32), low[j] & _LOW)
                 high[j] = low[j] = 0
             done += 1
         if done - begun > most:
+            own = people[first + person]
             for at in range(begun, done):
                 rank = ranked[out_group[at]]
-                places[at - begun] = (people[person] * ranks[rank] % PRIME << 31) | rank
-            done = _cut(places, begun, done, most, out_person, out_group, sums)
+                order[at - begun] = (own * ranks[rank] % PRIME << 31) | rank
+            limit = _limit(order[: done - begun], sorted_order, most)
+            kept = begun
+            for at in range(begun, done):
+                if order[at - begun] <= limit:
+                    out_person[kept], out_group[kept] = out_person[at], out_group[at]
+                    for j in range(width):
+                        sums[j, kept] = sums[j, at]
+                    kept += 1
+            done = kept
     return done
 
 
-@njit(cache=True)
-def _cut(
-    places: Integers,
-    begun: int,
-    done: int,
-    most: int,
-    out_person: Codes,
-    out_group: Codes,
-    sums: Integers,
-) -> int:
-    """Drops of one person's groups, those from `begun` on, all whose place is not among the least;
-    `places` are theirs, from 0 on."""
-    own = places[: done - begun].copy()
-    if len(own) <= _FEW:
-        for i in range(1, len(own)):
-            moved, j = own[i], i
-            while j and own[j - 1] > moved:
-                own[j] = own[j - 1]
-                j -= 1
-            own[j] = moved
-    else:
-        own.sort()
-    distinct, limit = 0, own[-1]
-    for i in range(len(own)):
-        if i == 0 or own[i] != own[i - 1]:
-            if distinct == most:
-                limit = own[i - 1]
-                break
+@njit(cache=True, nogil=True, inline="always")
+def _held(high: int, low: int) -> int:
+    """A sum within its bounds."""
+    if high >= _SATURATED >> 32:
+        return _SATURATED
+    if high < -(_SATURATED >> 32):
+        return -_SATURATED
+    return (high << 32) + low
+
+
+@njit(cache=True, nogil=True)
+def _limit(order: Integers, room: Integers, most: int) -> int:
+    """The greatest of the `most` least distinct numbers; `room` for them."""
+    own = room[: len(order)]
+    own[:] = order
+    _sort(own)
+    distinct = 0
+    for i in range(1, len(own)):
+        if own[i] != own[i - 1]:
             distinct += 1
-    kept = begun
-    for at in range(begun, done):
-        if places[at - begun] <= limit:
-            out_person[kept], out_group[kept] = out_person[at], out_group[at]
-            for j in range(sums.shape[0]):
-                sums[j, kept] = sums[j, at]
-            kept += 1
-    return kept
+            if distinct == most:
+                return int(own[i - 1])
+    return int(own[-1])
+
+
+@njit(cache=True, nogil=True)
+def _sort(numbers: Integers) -> None:
+    if len(numbers) > _FEW:
+        numbers.sort()
+        return
+    for i in range(1, len(numbers)):
+        moved, j = numbers[i], i
+        while j and numbers[j - 1] > moved:
+            numbers[j] = numbers[j - 1]
+            j -= 1
+        numbers[j] = moved

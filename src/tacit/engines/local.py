@@ -199,7 +199,7 @@ def _total(
 ) -> pa.Table:
     """One tree's sums. Keys that are only grouped by are numbers meanwhile (`engines.coded`), and
     what each person has is made few before DuckDB sums it (`engines.few`)."""
-    coded = encode(connection, total, types, tables, pool)
+    coded = encode(total, types, tables, pool)
     rows = view_select(leaf(coded.total).view, coded.types, DUCKDB)
     for name, table in {**tables, **coded.tables}.items():
         connection.register(name, table)

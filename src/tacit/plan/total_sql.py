@@ -145,12 +145,7 @@ class _Lowering:
 
 def hash_sql(salt: str, name: str) -> str:
     """The digest of a column's value, as hexadecimal text."""
-    return f"MD5({salted_sql(salt, name)})"
-
-
-def salted_sql(salt: str, name: str) -> str:
-    """What is digested of a column's value."""
-    return f"'{salt}' || '|' || CAST({name} AS TEXT)"
+    return f"MD5('{salt}' || '|' || CAST({name} AS TEXT))"
 
 
 @lru_cache(maxsize=1024)

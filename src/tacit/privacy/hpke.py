@@ -117,67 +117,106 @@ def seal_with(
     """`seal` with a given ephemeral key, for the standard's vectors: a key must serve once only."""
     suite.check()
     shared = _shared_secret(ephemeral.exchange(public), ephemeral.public, public)
-    cipher, nonce = _schedule(suite, shared, info)
+    cipher, nonce = _context(suite, info).schedule(shared)
     return ephemeral.public, cipher.encrypt(nonce, plaintext, aad)
+
+
+class Recipient:
+    """Whoever opens messages of one kind: with one key, one suite, one `info`.
+
+    What no message changes is computed once. Safe to share among threads. Raises SecurityError T640
+    for an unknown suite.
+    """
+
+    __slots__ = ("_context", "_key", "_suite")
+
+    def __init__(self, suite: Suite, key: PrivateKey, info: bytes) -> None:
+        suite.check()
+        self._suite, self._key, self._context = suite, key, _context(suite, info)
+
+    def open(self, aad: bytes, encapsulated: bytes, ciphertext: bytes) -> bytes:
+        """`OpenBase`: the plaintext.
+
+        Raises SecurityError T641 when it was not sealed so to this key, T642 for an encapsulated
+        key that is none.
+        """
+        key = self._key
+        shared = _shared_secret(key.exchange(encapsulated), encapsulated, key.public)
+        cipher, nonce = self._context.schedule(shared)
+        try:
+            return cipher.decrypt(nonce, ciphertext, aad)
+        except InvalidTag:
+            raise SecurityError(
+                "a message was not sealed to this key, or was changed on its way",
+                code="T641",
+                fix="seal it to the current key, for this recipient and with this associated data",
+            ) from None
 
 
 def open_(
     suite: Suite, key: PrivateKey, info: bytes, aad: bytes, encapsulated: bytes, ciphertext: bytes
 ) -> bytes:
-    """`OpenBase`: the plaintext.
-
-    Raises SecurityError T640 for an unknown suite, T641 when it was not sealed so to this key,
-    T642 for an encapsulated key that is none.
-    """
-    suite.check()
-    shared = _shared_secret(key.exchange(encapsulated), encapsulated, key.public)
-    cipher, nonce = _schedule(suite, shared, info)
-    try:
-        return cipher.decrypt(nonce, ciphertext, aad)
-    except InvalidTag:
-        raise SecurityError(
-            "a message was not sealed to this key, or was changed on its way",
-            code="T641",
-            fix="seal it to the current key, for this recipient and with this associated data",
-        ) from None
+    """`Recipient.open` of one message. Raises SecurityError T640 to T642."""
+    return Recipient(suite, key, info).open(aad, encapsulated, ciphertext)
 
 
-_KEM_SUITE = b"KEM" + KEM_X25519.to_bytes(2, "big")
+@dataclass(frozen=True, slots=True)
+class _Context:
+    """What `KeySchedule` (section 5.1) in mode base knows of a suite and an `info`: its labelled
+    inputs, up to what depends on the message."""
+
+    kind: type[AESGCM] | type[ChaCha20Poly1305]
+    key_bytes: int
+    secret: bytes
+    key: bytes
+    nonce: bytes
+
+    def schedule(self, shared: bytes) -> tuple[_Cipher, bytes]:
+        """The cipher, and the nonce of message 0."""
+        secret = hmac.digest(shared, self.secret, "sha256")
+        key = hmac.digest(secret, self.key, "sha256")[: self.key_bytes]
+        return self.kind(key), hmac.digest(secret, self.nonce, "sha256")[:_NONCE_BYTES]
+
+
+@functools.lru_cache(maxsize=256)
+def _context(suite: Suite, info: bytes) -> _Context:
+    parts = (suite.kem, suite.kdf, suite.aead)
+    tag = b"HPKE" + b"".join(part.to_bytes(2, "big") for part in parts)
+    hashes = _extract(tag, b"", b"psk_id_hash", b"") + _extract(tag, b"", b"info_hash", info)
+    kind, key_bytes = _AEADS[suite.aead]
+    return _Context(
+        kind,
+        key_bytes,
+        _to_extract(tag, b"secret", b""),
+        _to_expand(tag, b"key", b"\x00" + hashes, key_bytes),
+        _to_expand(tag, b"base_nonce", b"\x00" + hashes, _NONCE_BYTES),
+    )
 
 
 def _shared_secret(exchanged: bytes, encapsulated: bytes, public: bytes) -> bytes:
     """`ExtractAndExpand` of section 4.1."""
-    prk = _extract(_KEM_SUITE, b"", b"eae_prk", exchanged)
-    return _expand(_KEM_SUITE, prk, b"shared_secret", encapsulated + public, KEY_BYTES)
-
-
-def _schedule(suite: Suite, shared: bytes, info: bytes) -> tuple[_Cipher, bytes]:
-    """`KeySchedule` of section 5.1 in mode base: the cipher, and the nonce of message 0."""
-    tag, context = _context(suite, info)
-    kind, key_bytes = _AEADS[suite.aead]
-    secret = _extract(tag, shared, b"secret", b"")
-    key = _expand(tag, secret, b"key", context, key_bytes)
-    return kind(key), _expand(tag, secret, b"base_nonce", context, _NONCE_BYTES)
-
-
-@functools.lru_cache(maxsize=256)
-def _context(suite: Suite, info: bytes) -> tuple[bytes, bytes]:
-    """The suite's identifier and `key_schedule_context`; the same for every message of a kind."""
-    parts = (suite.kem, suite.kdf, suite.aead)
-    tag = b"HPKE" + b"".join(part.to_bytes(2, "big") for part in parts)
-    hashes = _extract(tag, b"", b"psk_id_hash", b"") + _extract(tag, b"", b"info_hash", info)
-    return tag, b"\x00" + hashes
+    prk = hmac.digest(b"", _EXTRACTED + exchanged, "sha256")
+    return hmac.digest(prk, _EXPANDED + encapsulated + public + b"\x01", "sha256")
 
 
 def _extract(tag: bytes, salt: bytes, label: bytes, ikm: bytes) -> bytes:
     """`LabeledExtract` of section 4."""
-    return hmac.digest(salt, b"HPKE-v1" + tag + label + ikm, "sha256")
+    return hmac.digest(salt, _to_extract(tag, label, ikm), "sha256")
 
 
-def _expand(tag: bytes, prk: bytes, label: bytes, info: bytes, length: int) -> bytes:
-    """`LabeledExpand` of section 4, for at most one block of output (RFC 5869, section 2.3)."""
-    labelled = length.to_bytes(2, "big") + b"HPKE-v1" + tag + label + info
-    return hmac.digest(prk, labelled + b"\x01", "sha256")[:length]
+def _to_extract(tag: bytes, label: bytes, ikm: bytes) -> bytes:
+    """What `LabeledExtract` digests."""
+    return b"HPKE-v1" + tag + label + ikm
+
+
+def _to_expand(tag: bytes, label: bytes, info: bytes, length: int) -> bytes:
+    """What `LabeledExpand` digests, for at most one block of output (RFC 5869, section 2.3)."""
+    return length.to_bytes(2, "big") + b"HPKE-v1" + tag + label + info + b"\x01"
+
+
+_KEM_SUITE = b"KEM" + KEM_X25519.to_bytes(2, "big")
+_EXTRACTED = _to_extract(_KEM_SUITE, b"eae_prk", b"")
+_EXPANDED = _to_expand(_KEM_SUITE, b"shared_secret", b"", KEY_BYTES)[:-1]
 
 
 def _bad_key(what: str) -> SecurityError:

@@ -9,21 +9,24 @@ number of items: a message costs memory in proportion to its size.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
+from itertools import repeat
+from operator import attrgetter, call
 from typing import Any, Generic, Protocol, TypeVar
 
 from tacit.collect.dap.errors import malformed
 from tacit.errors import CollectError
 
 T = TypeVar("T")
+_number = int.from_bytes
 
 
 class Reader:
     """Bytes, and how far they have been read."""
 
-    __slots__ = ("_data", "at", "end")
+    __slots__ = ("at", "data", "end")
 
     def __init__(self, data: bytes, at: int = 0, end: int | None = None) -> None:
-        self._data, self.at = data, at
+        self.data, self.at = data, at
         self.end = len(data) if end is None else end
 
     def take(self, size: int) -> bytes:
@@ -33,16 +36,11 @@ class Reader:
         if stop > self.end:
             raise malformed("a message is cut short")
         self.at = stop
-        return self._data[start:stop]
+        return self.data[start:stop]
 
     def number(self, size: int) -> int:
         """The next `size` bytes as an unsigned integer."""
-        start = self.at
-        stop = start + size
-        if stop > self.end:
-            raise malformed("a message is cut short")
-        self.at = stop
-        return int.from_bytes(self._data[start:stop], "big")
+        return _number(self.take(size), "big")
 
     def part(self, size: int) -> Reader:
         """A reader of the next `size` bytes, which this one skips."""
@@ -50,11 +48,11 @@ class Reader:
         if start + size > self.end:
             raise malformed("a message is cut short")
         self.at = start + size
-        return Reader(self._data, start, self.at)
+        return Reader(self.data, start, self.at)
 
     def since(self, start: int) -> bytes:
         """The bytes from `start` to here."""
-        return self._data[start : self.at]
+        return self.data[start : self.at]
 
 
 class Codec(Protocol[T]):
@@ -114,7 +112,12 @@ class Number:
             raise malformed(f"{value} does not fit {8 * self._size} bits") from None
 
     def read(self, reader: Reader) -> int:
-        value = reader.number(self._size)
+        start = reader.at
+        stop = start + self._size
+        if stop > reader.end:
+            raise malformed("a message is cut short")
+        reader.at = stop
+        value = _number(reader.data[start:stop], "big")
         if self._known is not None and value not in self._known:
             raise malformed(f"a message has the unknown value {value}")
         return value
@@ -143,24 +146,32 @@ class Fixed:
 class Opaque:
     """`opaque name<least..2^(8 prefix)-1>`, with a length prefix of `prefix` bytes."""
 
-    __slots__ = ("_least", "_prefix")
+    __slots__ = ("_least", "_over", "_prefix")
 
     def __init__(self, prefix: int, least: int = 0) -> None:
-        self._prefix, self._least = prefix, least
+        self._prefix, self._least, self._over = prefix, least, 1 << 8 * prefix
 
     def write(self, out: bytearray, value: bytes) -> None:
-        self._check(len(value))
-        out += len(value).to_bytes(self._prefix, "big")
+        size = len(value)
+        if not self._least <= size < self._over:
+            self._check(size)
+        out += size.to_bytes(self._prefix, "big")
         out += value
 
     def read(self, reader: Reader) -> bytes:
-        size = reader.number(self._prefix)
+        data, start = reader.data, reader.at + self._prefix
+        # Where the prefix itself is cut short, so is what it says, whatever that is.
+        size = _number(data[reader.at : start], "big")
         if size < self._least:
             self._check(size)
-        return reader.take(size)
+        stop = start + size
+        if stop > reader.end:
+            raise malformed("a message is cut short")
+        reader.at = stop
+        return data[start:stop]
 
     def _check(self, size: int) -> None:
-        if not self._least <= size < 1 << 8 * self._prefix:
+        if not self._least <= size < self._over:
             raise malformed(f"{size} bytes stand where {self._least} or more must")
 
 
@@ -208,17 +219,18 @@ class Items(Generic[T]):
 
 
 class Struct(Generic[T]):
-    """A `struct`: fields in order, each an attribute of `kind`'s instances."""
+    """A `struct`: two fields or more in order, each an attribute of `kind`'s instances."""
 
-    __slots__ = ("_codecs", "_kind", "_names")
+    __slots__ = ("_kind", "_reads", "_values", "_writes")
 
     def __init__(self, kind: Callable[..., T], /, **fields: Codec[Any]) -> None:
-        self._kind, self._names = kind, tuple(fields)
-        self._codecs = tuple(fields.values())
+        self._kind, self._values = kind, attrgetter(*fields)
+        self._reads = tuple(codec.read for codec in fields.values())
+        self._writes = tuple(codec.write for codec in fields.values())
 
     def write(self, out: bytearray, value: T) -> None:
-        for name, codec in zip(self._names, self._codecs, strict=True):
-            codec.write(out, getattr(value, name))
+        for write, field in zip(self._writes, self._values(value), strict=True):
+            write(out, field)
 
     def read(self, reader: Reader) -> T:
-        return self._kind(*[codec.read(reader) for codec in self._codecs])
+        return self._kind(*map(call, self._reads, repeat(reader)))

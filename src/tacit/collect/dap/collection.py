@@ -51,6 +51,7 @@ class Collecting:
             job = found
         if job.state == ASKING:
             self._ask(job)
+        self._leader.collection_ended()
         return True
 
     def _close(self, job: CollectionJob) -> CollectionJob | None:

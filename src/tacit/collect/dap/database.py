@@ -10,8 +10,10 @@ from __future__ import annotations
 import os
 import sqlite3
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
+from itertools import chain
 from pathlib import Path
 from typing import Any, Final, Protocol
 
@@ -21,6 +23,7 @@ from tacit.store.sqlite import immediate, refusal
 
 Row = tuple[Any, ...]
 _PATIENCE: Final = 30.0  # seconds to wait for another process's transaction
+_TOGETHER: Final = (64, 8, 1)  # rows of one statement
 
 
 class Session(Protocol):
@@ -34,8 +37,8 @@ class Session(Protocol):
         """How many rows a statement changed."""
         ...
 
-    def each(self, sql: str, rows: Iterable[Sequence[Any]]) -> None:
-        """One statement for many rows of values."""
+    def insert(self, into: str, rows: Sequence[Sequence[Any]]) -> None:
+        """Insert rows into a table, which may name its columns: `table (one, two)`."""
         ...
 
 
@@ -133,8 +136,16 @@ class _SqliteSession:
     def run(self, sql: str, values: Sequence[Any] = ()) -> int:
         return self._connection.execute(sql, values).rowcount
 
-    def each(self, sql: str, rows: Iterable[Sequence[Any]]) -> None:
-        self._connection.executemany(sql, rows)
+    def insert(self, into: str, rows: Sequence[Sequence[Any]]) -> None:
+        # Many rows to a statement: with each one, the interpreter's lock is given away, and is back
+        # only when the threads that compute let go of it. Few sizes: each is prepared once.
+        at = 0
+        for size in _TOGETHER:
+            while len(rows) - at >= size:
+                part = rows[at : at + size]
+                values = list(chain.from_iterable(part))
+                self._connection.execute(_insertion(into, size, len(part[0])), values)
+                at += size
 
 
 class PostgresDatabase:
@@ -195,8 +206,9 @@ class _PostgresSession:
         count: int = self._cursor.execute(sql.replace("?", "%s"), values or None).rowcount
         return count
 
-    def each(self, sql: str, rows: Iterable[Sequence[Any]]) -> None:
-        self._cursor.executemany(sql.replace("?", "%s"), list(rows))
+    def insert(self, into: str, rows: Sequence[Sequence[Any]]) -> None:
+        if rows:
+            self._cursor.executemany(_insertion(into, 1, len(rows[0])).replace("?", "%s"), rows)
 
 
 def open_database(place: str, schema: str) -> Database:
@@ -204,6 +216,12 @@ def open_database(place: str, schema: str) -> Database:
     if place.startswith(("postgresql:", "postgres:")):
         return PostgresDatabase(place, schema)
     return SqliteDatabase(place, schema)
+
+
+@cache
+def _insertion(into: str, rows: int, columns: int) -> str:
+    row = f"({', '.join('?' * columns)})"
+    return f"INSERT INTO {into} VALUES {', '.join([row] * rows)}"  # noqa: S608
 
 
 def _own(path: str | Path) -> None:

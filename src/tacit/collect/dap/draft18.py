@@ -32,6 +32,7 @@ from tacit.collect.dap.messages import (
     INTERVAL,
     MOST_REPORTS,
     REPORT_ID,
+    REPORT_ID_BYTES,
     TASK_ID_BYTES,
     BatchMode,
     Collection,
@@ -94,7 +95,31 @@ class _CollectionJobResp:
 
 _PAYLOAD, _SHARE = Opaque(4, 1), Opaque(4)
 _ERROR = ErrorCode({one: one for one in ReportError}, {int(one): one for one in ReportError})
-METADATA = Struct(ReportMetadata, id=REPORT_ID, time=U64, extensions=EXTENSIONS)
+
+
+class _Metadata(Struct[ReportMetadata]):
+    """`ReportMetadata`, which mostly has no extensions: that is read, and written, in one go."""
+
+    def write(self, out: bytearray, value: ReportMetadata) -> None:
+        if value.extensions or len(value.id) != REPORT_ID_BYTES:
+            super().write(out, value)
+            return
+        out += value.id
+        U64.write(out, value.time)
+        out += b"\0\0"
+
+    def read(self, reader: Reader) -> ReportMetadata:
+        data, at = reader.data, reader.at
+        time = at + REPORT_ID_BYTES
+        after = time + 8
+        stop = after + 2
+        if stop > reader.end or data[after:stop] != b"\0\0":
+            return super().read(reader)
+        reader.at = stop
+        return ReportMetadata(data[at:time], int.from_bytes(data[time:after], "big"))
+
+
+METADATA = _Metadata(ReportMetadata, id=REPORT_ID, time=U64, extensions=EXTENSIONS)
 REPORT = Struct(
     Report, metadata=METADATA, public_share=_SHARE, leader=CIPHERTEXT, helper=CIPHERTEXT
 )

@@ -8,6 +8,7 @@ was: so wherever the leader stops, it goes on from there, and no report counts t
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from typing import Final
 
@@ -24,11 +25,16 @@ from tacit.collect.dap.writer import ReportWriter, Verdicts
 from tacit.errors import CollectError
 from tacit.privacy.randomness import Randomness
 
+_MOST_WAITING: Final = 4  # collectors
 _SLACK: Final = 4096  # bytes that a report may have beyond what its shares need
 
 
 class Leader:
-    """One task at the leader. It may be used from several threads."""
+    """One task at the leader. It may be used from several threads.
+
+    `patience`: seconds for which a collector that asks for a collection is kept waiting, rather
+    than told to ask again, if the collection is ready by then.
+    """
 
     def __init__(
         self,
@@ -36,9 +42,13 @@ class Leader:
         database: Database,
         writer: ReportWriter,
         randomness: Randomness,
+        *,
+        patience: float = 0.0,
     ) -> None:
         self.aggregator, self.task, self.database = aggregator, aggregator.task, database
         self._writer, self._randomness = writer, randomness
+        self._patience, self._ended = patience, threading.Condition()
+        self._places = threading.Semaphore(_MOST_WAITING)
         lay = aggregator.prio3.layout
         self._longest = lay.public_share_bytes + lay.leader_bytes + lay.helper_bytes + _SLACK
         with database.transaction(self.task.id) as session:
@@ -100,6 +110,24 @@ class Leader:
                 job.code or "T800", job.message or "it failed", "ask again, or for another batch"
             )
         return job.answer if job.state == DONE else None
+
+    def awaited_collection(self, job_id: bytes) -> bytes | None:
+        """`collection`, once it is ready, or patience is at its end."""
+        if not self._places.acquire(blocking=False):  # whoever waits takes up a thread
+            return self.collection(job_id)
+        try:
+            with self._ended:
+                answer = self.collection(job_id)
+                if answer is None and self._ended.wait(self._patience):
+                    answer = self.collection(job_id)
+            return answer
+        finally:
+            self._places.release()
+
+    def collection_ended(self) -> None:
+        """Wake those who wait for one."""
+        with self._ended:
+            self._ended.notify_all()
 
     def delete_collection(self, job_id: bytes) -> None:
         """Forget a collection job; its batch stays collected. Raises CollectError T813."""

@@ -69,10 +69,7 @@ class CollectionJob:
 
 def insert(session: Session, task: bytes, rows: Sequence[tuple[bytes, bytes, bytes]]) -> None:
     """Queue reports: (key, id, encoding)."""
-    session.each(
-        "INSERT INTO pending (task, key, body) VALUES (?, ?, ?)",
-        ((task, key, body) for key, _, body in rows),
-    )
+    session.insert("pending (task, key, body)", [(task, key, body) for key, _, body in rows])
 
 
 def waiting(session: Session, task: bytes, most: int) -> int:

@@ -23,7 +23,7 @@ from tacit.collect.dap.codec import (
     Reader,
     Struct,
 )
-from tacit.collect.dap.errors import ReportError
+from tacit.collect.dap.errors import ReportError, malformed
 
 TASK_ID_BYTES: Final = 32
 REPORT_ID_BYTES: Final = 16
@@ -225,7 +225,28 @@ class Collection:
 
 HPKE_CONFIG = Struct(HpkeConfig, id=U8, kem=U16, kdf=U16, aead=U16, public_key=Opaque(2, 1))
 HPKE_CONFIGS = Items(HPKE_CONFIG, prefix=2, least=1, most=256)
-CIPHERTEXT = Struct(HpkeCiphertext, config_id=U8, enc=Opaque(2, 1), payload=Opaque(4, 1))
+
+
+class _Ciphertext(Struct[HpkeCiphertext]):
+    """`HpkeCiphertext`, of which there are two in every report: read in one go."""
+
+    def read(self, reader: Reader) -> HpkeCiphertext:
+        data, at, end = reader.data, reader.at, reader.end
+        enc = at + 3
+        if enc > end:
+            raise malformed("a ciphertext is cut short")
+        after = enc + int.from_bytes(data[at + 1 : enc], "big")
+        payload = after + 4
+        if payload > end:
+            raise malformed("a ciphertext is cut short")
+        stop = payload + int.from_bytes(data[after:payload], "big")
+        if stop > end or after == enc or stop == payload:
+            raise malformed("a ciphertext is cut short, or a part of it is empty")
+        reader.at = stop
+        return HpkeCiphertext(data[at], data[enc:after], data[payload:stop])
+
+
+CIPHERTEXT = _Ciphertext(HpkeCiphertext, config_id=U8, enc=Opaque(2, 1), payload=Opaque(4, 1))
 EXTENSION = Struct(Extension, kind=U16, data=Opaque(2))
 EXTENSIONS = Items(EXTENSION, prefix=2, most=_MOST_EXTENSIONS)
 INTERVAL = Struct(Interval, start=U64, duration=U64)

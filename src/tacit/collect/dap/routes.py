@@ -167,17 +167,16 @@ class LeaderService(Service[Leader]):
         if head.method == "DELETE":
             return Endpoint(0, lambda _: _done(leader.delete_collection, known))
         _method(head, "GET" if profile.posts else "POST")
-        return Endpoint(0, lambda _: self._state(leader, known))
+        return Endpoint(0, lambda _: self._state(leader, leader.awaited_collection(known)))
 
     def _collect(self, leader: Leader, head: Head, body: bytes, id: bytes | None) -> Response:
         started = leader.start_collection(body, id)
         if id is not None:
             return Response(201)
-        state = self._state(leader, started)
+        state = self._state(leader, leader.collection(started))
         return located(state, head, started)
 
-    def _state(self, leader: Leader, id: bytes) -> Response:
-        answer = leader.collection(id)
+    def _state(self, leader: Leader, answer: bytes | None) -> Response:
         if answer is None:
             return Response(200 if leader.task.profile.posts else 202, _RETRY)
         media = leader.task.profile.media["collection-job-resp"]

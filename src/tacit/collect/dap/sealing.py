@@ -20,7 +20,7 @@ from tacit.collect.dap.profile import input_share_info
 from tacit.collect.dap.task import Task
 from tacit.errors import CollectError, SecurityError
 from tacit.privacy import hpke
-from tacit.privacy.hpke import PrivateKey, Suite
+from tacit.privacy.hpke import PrivateKey, Recipient, Suite
 from tacit.privacy.randomness import Randomness
 
 SKEW: Final = 300
@@ -66,8 +66,10 @@ class Opener:
 
     def __init__(self, task: Task, role: Role, keys: Sequence[KeyPair]) -> None:
         self._task, self._profile = task, task.profile
-        self._info = input_share_info(task.profile.label, role)
-        self._keys = {pair.config.id: pair for pair in keys}
+        info = input_share_info(task.profile.label, role)
+        self._keys = {
+            pair.config.id: Recipient(suite_of(pair.config), pair.key, info) for pair in keys
+        }
 
     def knows(self, config_id: int) -> bool:
         """Whether a ciphertext's configuration is one of these."""
@@ -86,14 +88,12 @@ class Opener:
 
     def _open(self, share: Share, now: int) -> bytes | ReportError:
         metadata, public_share, sealed = share
-        pair = self._keys.get(sealed.config_id)
-        if pair is None:
+        recipient = self._keys.get(sealed.config_id)
+        if recipient is None:
             return ReportError.HPKE_DECRYPT_ERROR
         aad = self._profile.input_share_aad(self._task, metadata, public_share)
         try:
-            plain = hpke.open_(
-                suite_of(pair.config), pair.key, self._info, aad, sealed.enc, sealed.payload
-            )
+            plain = recipient.open(aad, sealed.enc, sealed.payload)
         except SecurityError:
             return ReportError.HPKE_DECRYPT_ERROR
         try:

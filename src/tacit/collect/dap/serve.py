@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import logging
+import sys
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -28,6 +30,8 @@ from tacit.errors import CollectError
 from tacit.privacy.randomness import system
 
 _LOG = logging.getLogger("tacit.dap")
+_PATIENCE = 1.0  # seconds: as long as a collector that is not kept waiting stays away
+_OBJECTS = 20_000  # that are made before cycles are looked for
 
 
 def application(settings: Settings) -> Application:
@@ -56,6 +60,7 @@ def serve(settings: Settings) -> None:
     logging.getLogger("httpx").setLevel(logging.WARNING)
     host, port = settings.address
     app: Any = application(settings)
+    _settle()
     _LOG.info("the %s listens on %s", settings.party, settings.listen)
     uvicorn.run(
         app,
@@ -69,6 +74,18 @@ def serve(settings: Settings) -> None:
     )
 
 
+def _settle() -> None:
+    """Fit the interpreter to a server: threads that compute beside some that must answer.
+
+    What is loaded by now stays, and is not looked through for cycles again; reports make many
+    objects and no cycles. A thread that computes lets others go on after a millisecond, not five.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(_OBJECTS)
+    sys.setswitchinterval(1e-3)
+
+
 def _leader(settings: Settings) -> tuple[Service[Leader], Callable[[], None]]:
     database = open_database(settings.database, LEADER_SCHEMA)
     if database.exclusive:
@@ -79,7 +96,8 @@ def _leader(settings: Settings) -> tuple[Service[Leader], Callable[[], None]]:
     writer = ReportWriter(database, woken.set)
     served, work = [], []
     for one in settings.tasks:
-        leader = Leader(_party(settings, one, Role.LEADER), database, writer, randomness)
+        party = _party(settings, one, Role.LEADER)
+        leader = Leader(party, database, writer, randomness, patience=_PATIENCE)
         if one.token is None:
             raise _incomplete("the leader has no token for the helper")
         served.append(Served(leader, one.accept))

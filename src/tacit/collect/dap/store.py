@@ -116,7 +116,8 @@ def seen(session: Session, task: bytes, ids: Sequence[bytes]) -> set[bytes]:
 
 def remember(session: Session, task: bytes, reports: Iterable[tuple[bytes, bytes]]) -> None:
     """Remember reports that are not: id, and the key of their time."""
-    session.each("INSERT INTO seen VALUES (?, ?, ?)", ((task, *report) for report in reports))
+    # In their order: what lies together in the tree is written together.
+    session.insert("seen (task, report, key)", [(task, *report) for report in sorted(reports)])
 
 
 def horizon(session: Session, task: bytes, key: bytes) -> bytes:

@@ -133,7 +133,7 @@ class Task:
         if self.noise is not None:
             self.noise.check(self.vdaf.prio3)
 
-    @property
+    @cached_property
     def profile(self) -> Profile:
         """How its messages are written."""
         return profile(self.version)
