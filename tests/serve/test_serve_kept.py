@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import random
 import sys
+import tracemalloc
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -135,6 +137,33 @@ def test_what_is_kept_is_counted_right_by_several_threads() -> None:
     together(work)
     young = [each for shelf in shelves for each in shelf.young.items()]
     assert kept._size == sum(entry.size + sum(map(len, key)) for key, entry in young) <= 100_000
+
+
+def test_entries_take_about_what_they_say(shop: Project) -> None:
+    """Of what is kept, so many bytes are told as memory holds; what has no room is not kept."""
+    people = [f"person-{number:06}" for number in range(400)]
+    rows = [{**ROWS[0], "person": person, "at": NOW - n} for n, person in enumerate(people)]
+    shop.push("visits", rows, batch="many")
+    for room in (100, 1 << 24):
+        answers = Answers.open(shop, room)
+        asked = answers.ask(["looks", "last", "spent"], "discover")
+        asked.json({"person": "p1"})
+        said = answers.kept._size
+        gc.collect()
+        tracemalloc.start()
+        try:
+            for person in people:
+                asked.json({"person": person})
+            gc.collect()
+            took, _ = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        said = answers.kept._size - said
+        if room == 100:
+            assert said == 0
+            assert took < 100 * len(people)
+        else:
+            assert 0.75 < said / took < 1.35
 
 
 def test_questions_are_let_go_by_several_threads(
