@@ -227,7 +227,7 @@ def test_killed_anywhere_it_is_finished_by_the_next(tmp_path: Path) -> None:
         project = make(tmp_path / f"shop{attempt}")
         worker, began = begun(project)
         if attempt < 2:  # the first may compile, and take far longer
-            while requests(project):
+            while requests(project) and worker.poll() is None:
                 time.sleep(0.002)
             whole = time.monotonic() - began  # what comes then, it takes to end
             assert worker.wait() == 0

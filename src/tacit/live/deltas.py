@@ -28,7 +28,7 @@ from tacit.aggregates.columns import Array
 from tacit.live import kernels
 from tacit.live.form import HEADER, Form
 from tacit.live.heavy import damaged
-from tacit.live.place import Place
+from tacit.live.place import STATE, Place
 from tacit.live.prepare import Prepared
 from tacit.live.reader import foreign
 from tacit.live.writer import drop_of, text_words
@@ -39,6 +39,7 @@ MOST = 1024
 _HEAD = struct.Struct("<qqqqqqq")  # stamp, now, words a row, keys, rows, texts, bytes of texts
 _STATE = struct.Struct("<qqq")
 _LENGTH = 17  # of a `Place`'s prefix
+_VERSIONED, _HEADS = b"dh"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +55,10 @@ class State:
     @classmethod
     def read(cls, store: Reading, place: Place) -> State | None:
         raw = store.get([place.deltas])[0]
-        if raw is None:
-            return None
+        return None if raw is None else cls.load(raw)
+
+    @classmethod
+    def load(cls, raw: bytes) -> State:
         first, last, frozen = _STATE.unpack_from(raw)
         return cls(first, last, frozen, raw[_STATE.size :])
 
@@ -270,37 +273,52 @@ def _one(several: Sequence[tuple[Delta, int]]) -> Delta:
 
 
 class _Merged:
-    """A reading in which heads have what deltas hold of their keys."""
+    """A reading of `Merging`, for the length of a block: heads with what deltas hold of them."""
 
-    __slots__ = ("_inner", "_seen", "_views")
+    __slots__ = ("_block", "_inner", "_seen", "_views")
 
-    def __init__(self, inner: Reading, views: Mapping[bytes, _View]) -> None:
-        self._inner, self._views = inner, views
+    def __init__(
+        self, block: AbstractContextManager[Reading], views: Mapping[bytes, _View]
+    ) -> None:
+        self._block, self._views = block, views
         self._seen: dict[bytes, tuple[_View, State, _Known] | None] = {}
 
+    def __enter__(self) -> _Merged:
+        self._inner = self._block.__enter__()
+        return self
+
+    def __exit__(self, *error: Any) -> bool | None:
+        return self._block.__exit__(*error)
+
     def get(self, keys: Sequence[bytes]) -> list[bytes | None]:
-        found = self._inner.get(keys)
-        for i, key in enumerate(keys):
-            if key[_LENGTH : _LENGTH + 1] == b"h" and key[:1] == b"d":
-                prefix = key[:_LENGTH]
-                seen = self._seen[prefix] if prefix in self._seen else self._look(prefix)
-                if seen is not None:
-                    view, state, known = seen
-                    found[i] = view.head(known, state, key[_LENGTH + 1 :], found[i])
+        heads = [
+            i for i, key in enumerate(keys)
+            if key[0] == _VERSIONED and len(key) > _LENGTH and key[_LENGTH] == _HEADS
+        ]  # fmt: skip
+        if not heads:
+            return self._inner.get(keys)
+        new = {keys[i][:_LENGTH] for i in heads}.difference(self._seen)
+        found = self._inner.get([*keys, *[prefix + STATE for prefix in new]])
+        for prefix in new:
+            self._seen[prefix] = self._known(prefix, found[len(keys)])
+            del found[len(keys)]
+        for i in heads:
+            seen = self._seen[keys[i][:_LENGTH]]
+            if seen is not None:
+                view, state, known = seen
+                found[i] = view.head(known, state, keys[i][_LENGTH + 1 :], found[i])
         return found
 
-    def _look(self, prefix: bytes) -> tuple[_View, State, _Known] | None:
+    def _known(self, prefix: bytes, raw: bytes | None) -> tuple[_View, State, _Known] | None:
         """What is known of a place's deltas, as of this reading."""
-        place, view = Place(prefix), self._views.get(view_of(prefix))
-        found = None
-        if view is not None:
-            state = State.read(self._inner, place)
-            if state is None:
-                view.forget()
-            else:
-                found = view, state, view.known(self._inner, place, state)
-        self._seen[prefix] = found
-        return found
+        view = self._views.get(view_of(prefix))
+        if view is None:
+            return None
+        if raw is None:
+            view.forget()
+            return None
+        state = State.load(raw)
+        return view, state, view.known(self._inner, Place(prefix), state)
 
     def scan(self, prefix: bytes, after: bytes = b"") -> Iterator[tuple[bytes, bytes]]:
         return self._inner.scan(prefix, after)
@@ -312,21 +330,6 @@ class _Merged:
 def view_of(prefix: bytes) -> bytes:
     """Of a `Place`'s prefix the source and the view, whatever the version."""
     return prefix[1:7] + prefix[11:_LENGTH]
-
-
-class _Snapshot:
-    """A reading of `Merging`, for the length of a block."""
-
-    __slots__ = ("_inner", "_views")
-
-    def __init__(self, inner: AbstractContextManager[Reading], views: Mapping[bytes, _View]):
-        self._inner, self._views = inner, views
-
-    def __enter__(self) -> Reading:
-        return _Merged(self._inner.__enter__(), self._views)
-
-    def __exit__(self, *error: Any) -> bool | None:
-        return self._inner.__exit__(*error)
 
 
 class Merging:
@@ -348,7 +351,7 @@ class Merging:
         }
 
     def read(self) -> AbstractContextManager[Reading]:
-        return _Snapshot(self.inner.read(), self._views)
+        return _Merged(self.inner.read(), self._views)
 
     def change(self, lane: str = "", *, settle: bool = True) -> AbstractContextManager[Changing]:
         return self.inner.change(lane, settle=settle)

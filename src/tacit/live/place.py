@@ -31,6 +31,8 @@ from typing import Any
 from tacit.store.online.base import Reading
 
 SALT = b"s"
+STATE = b"r"
+"""What the key of the state of a view's deltas ends with."""
 _STANDING = struct.Struct(">Iq")
 GLANCE = _STANDING.size
 """Bytes that `glance` looks at."""
@@ -67,10 +69,10 @@ class Place:
 
     @property
     def deltas(self) -> bytes:
-        return self.prefix + b"r"
+        return self.prefix + STATE
 
     def delta(self, number: int) -> bytes:
-        return self.prefix + b"r" + number.to_bytes(8, "big")
+        return self.prefix + STATE + number.to_bytes(8, "big")
 
 
 def versioned(source: str, version: int) -> bytes:
