@@ -10,6 +10,7 @@ import pytest
 from pages import page, run_page
 
 
+@pytest.mark.slow
 def test_every_block_runs(
     online_retail: Path,
     tmp_path: Path,

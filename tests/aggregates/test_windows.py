@@ -152,6 +152,7 @@ def _one_key(size: int, asked: int) -> float:
     return seconds
 
 
+@pytest.mark.slow
 def test_one_key_with_a_million_rows() -> None:
     assert _one_key(1_000_000, 20_000) < 20
 

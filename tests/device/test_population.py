@@ -224,6 +224,7 @@ def test_a_damaged_vault_is_named(project: Project, population: Population) -> N
 # ---------------------------------------------------------------------- workers
 
 
+@pytest.mark.slow
 def test_how_many_workers_there_are_changes_nothing(project: Project, tmp_path: Path) -> None:
     one = project.population("history")
     task = project.state / "task"
@@ -253,6 +254,7 @@ def _ends(_: int) -> int:
     os._exit(9)
 
 
+@pytest.mark.slow
 def test_a_worker_that_ends_is_told(population: Population) -> None:
     with pytest.raises(EngineError) as refused:
         list(population._spread(_ends, iter([1, 2]), 1000))

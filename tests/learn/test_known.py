@@ -164,6 +164,7 @@ def test_by_the_oracle_too(seed: int) -> None:
     check(Reference(), seed, *case(seed))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(4 if WHOLE else 2))
 def test_portions_are_put_together_again(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Copies come in portions; a window larger than one is a portion by itself."""

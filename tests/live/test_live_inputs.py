@@ -142,6 +142,7 @@ def test_a_writer_that_lost_its_lease_writes_nothing(server: Server) -> None:
     assert plain.get("tacit:lease") == b"somebody else's"
 
 
+@pytest.mark.slow
 def test_a_full_redis_keeps_nothing_of_a_change(tmp_path: Path) -> None:
     server = redis_server(tmp_path, "--maxmemory", "3mb", "--maxmemory-policy", "noeviction")
     try:

@@ -9,6 +9,7 @@ from replay import Shop, arriving, retail, synthetic
 from servers import redis_server
 
 
+@pytest.mark.slow
 def test_a_shop_made_up(tmp_path: Path) -> None:
     shop = Shop(tmp_path, arriving(synthetic(1, 1200), 1), 1, sweeps=4)
     shop.run(8, 6)

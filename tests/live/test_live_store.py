@@ -401,6 +401,7 @@ def test_a_full_store_keeps_nothing_of_a_change(tmp_path: Path) -> None:
     check(store, crash_feed(), rows, NOW)
 
 
+@pytest.mark.slow
 def test_a_full_disk_keeps_nothing_of_a_change(tmp_path: Path) -> None:
     """A process whose files may not grow past 1 MiB stands for a disk without space."""
     code = f"""

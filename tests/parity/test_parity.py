@@ -46,6 +46,7 @@ def test_expressions(quick: list[str], case: Case) -> None:
     run_all(case, quick)
 
 
+@pytest.mark.slow
 @given(cases(aggregates=MORE))
 @settings(relaxed, max_examples=examples(60))
 def test_more_aggregates(quick: list[str], case: Case) -> None:

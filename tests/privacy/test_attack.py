@@ -71,6 +71,7 @@ def test_the_honest_release_withstands(mechanism: VectorSum) -> None:
     assert found > 0.2  # the attack is a real one
 
 
+@pytest.mark.slow
 def test_half_the_noise_is_found_out(mechanism: VectorSum) -> None:
     claimed = mechanism.claim().epsilon
     mechanism.variance //= 4

@@ -90,6 +90,7 @@ def test_agrees_with_the_published_algorithm(sigma2: str, size: int) -> None:
     assert stats.chi2_contingency(kept).pvalue > LEAST_P
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tail", [1, 3])
 @pytest.mark.parametrize(
     "target",

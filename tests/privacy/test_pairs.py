@@ -327,6 +327,7 @@ def test_the_victim_is_as_exposed_as_the_claim_allows() -> None:
     assert np.linalg.norm(LAYOUT.vector(VICTIM)) == pytest.approx(1.0)
 
 
+@pytest.mark.slow
 def test_the_honest_release_withstands() -> None:
     release = PairSum(LAYOUT, 10, EPSILON, DELTA, "attacked")
     found = attack(release)

@@ -237,6 +237,7 @@ def in_lake(folder: Path) -> Project:
     return project
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("where", "as_of"),
     [("bound", None), ("bound", START + 60 * DAY), ("bound", "spine"), ("lake", "spine")],

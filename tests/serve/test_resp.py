@@ -388,6 +388,7 @@ def test_a_store_that_is_gone_is_said_and_may_come_back(
         assert client.get("person:p1")
 
 
+@pytest.mark.slow
 def test_servers_share_their_ports(tmp_path: Path) -> None:
     """`tacit serve`, twice: over HTTP and RESP; when one is killed the other answers."""
     ports = free_port(), free_port()

@@ -301,6 +301,7 @@ def test_logs_are_lines_of_json_about_nobody(served: Any) -> None:
     assert {"T841", "T842", "T850", None} <= {line["code"] for line in requests}
 
 
+@pytest.mark.slow
 def test_what_is_under_way_is_finished_before_it_stops(tmp_path: Path) -> None:
     shop = filled(tmp_path, settings=LIMITS.replace('"1s"', '"10s"'))
     headers = key_for(shop, "discover", push=("visits",))

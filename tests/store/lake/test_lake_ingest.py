@@ -283,6 +283,7 @@ for name in {names!r}:
 """
 
 
+@pytest.mark.slow
 def test_several_processes_at_once(tmp_path: Path) -> None:
     """Two ingest files of their own and one that both have: conflicts are tried again, and what
     both of them bring is there once."""

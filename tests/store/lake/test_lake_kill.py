@@ -147,6 +147,7 @@ def kill_housekeeping(folder: Path, kills: int, seed: int) -> None:
             assert set((folder / "lake").rglob("*.parquet")) == set(there.paths(table) or ())
 
 
+@pytest.mark.slow
 def test_killed_housekeeping(tmp_path: Path) -> None:
     kill_housekeeping(tmp_path, 2, seed=3)
 
@@ -156,6 +157,7 @@ def test_housekeeping_killed_often(tmp_path: Path) -> None:
     kill_housekeeping(tmp_path, 39, seed=4)
 
 
+@pytest.mark.slow
 def test_a_few_kills(tmp_path: Path) -> None:
     kill_often(tmp_path, 4, seed=1)
 
