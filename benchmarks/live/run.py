@@ -4,8 +4,8 @@
   (`of_ceiling`) and beside Feast's Python feature server with the same values in SQLite and in
   Redis (`vs_feast`, the faster of the two, told not to restart every thousand requests). Rounds
   are interleaved. Told beside the rates: CPU time of the servers a request, which a busy machine
-  changes less; and both again where nothing is remembered (`cold`), and where about half of what
-  is asked for is (`some`, `working_set`).
+  changes less; and both again where nothing is remembered (`cold`), and where that may take
+  800 bytes a listener, less than all do (`some`, `working_set`).
 - RESP: GET by redis-benchmark beside a bare Redis that holds the same answers (`resp_of_redis`).
 - A batch of 100 listeners, each fifty signals, at half of what the server can do, in an open loop.
 - Freshness: events pushed at a rate by one process, while another reads until it sees them.
