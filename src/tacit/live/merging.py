@@ -90,7 +90,10 @@ class Merger:
             known = self._frozen.get(place.prefix)
             ready = known is not None and known.first == state.first
             state = replace(state, frozen=known.last if known and ready else state.last)
-        frozen = self._gathered(store, place, segments, state)
+        frozen = self._frozen.get(place.prefix)
+        if frozen is None or (frozen.first, frozen.last) != (state.first, state.frozen):
+            # Not kept: if the change is undone, other deltas have these numbers.
+            frozen = _gathered(store, place, segments, state)
         low = bisect_right(frozen.rows.keys, state.boundary) if state.boundary else 0
         high = min(low + keys, len(frozen.rows.keys))
         if high > low:
@@ -109,26 +112,19 @@ class Merger:
             store.delete([place.deltas])
         return state
 
-    def _gathered(self, store: Reading, place: Place, segments: Segments, state: State) -> _Frozen:
-        found = self._frozen.get(place.prefix)
-        if found is None or (found.first, found.last) != (state.first, state.frozen):
-            several = deltas.read(store, place, segments.form, state.first, state.frozen)
-            rows = deltas.together(several, segments.form)
-            now = max(delta.now for delta in several)
-            found = _Frozen(state.first, state.frozen, now, rows)
-            self._frozen[place.prefix] = found
-        return found
-
     # ------------------------------------------------------------------ beside pushes
 
     def run(self) -> None:
         """Merges all that stood when it began, some keys at a time."""
-        for name, views in self._views.items():
-            for segments in views:
-                state = self._step(name, segments)
-                last = state.last
-                while state.count and state.first <= last:
+        try:
+            for name, views in self._views.items():
+                for segments in views:
                     state = self._step(name, segments)
+                    last = state.last
+                    while state.count and state.first <= last:
+                        state = self._step(name, segments)
+        finally:
+            self._frozen.clear()  # also of deltas that went with their version, or by another
 
     def _step(self, name: str, segments: Segments) -> State:
         """Some keys of a view, as a change; what they are told from is brought together before."""
@@ -139,9 +135,10 @@ class Merger:
             if state is None:
                 return _NONE
             known = self._frozen.get(place.prefix)
-            if known is None or known.first != state.first:
+            other = known is None or known.first != state.first
+            if other or (known and state.frozen and known.last != state.frozen):
                 frozen = replace(state, frozen=state.frozen or state.last)
-                self._gathered(store, place, segments, frozen)
+                self._frozen[place.prefix] = _gathered(store, place, segments, frozen)
         return self._together.run(lambda store: self._some(store, name, segments, _KEYS))
 
     def pushed(self, count: int) -> None:
@@ -182,3 +179,9 @@ class Merger:
                 self._told.wait(_GLANCE)
             self._thread = None
             return False
+
+
+def _gathered(store: Reading, place: Place, segments: Segments, state: State) -> _Frozen:
+    several = deltas.read(store, place, segments.form, state.first, state.frozen)
+    rows = deltas.together(several, segments.form)
+    return _Frozen(state.first, state.frozen, max(delta.now for delta in several), rows)
