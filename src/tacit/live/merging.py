@@ -11,7 +11,8 @@ from __future__ import annotations
 import threading
 import time
 from bisect import bisect_right
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from tacit.live import deltas
@@ -114,11 +115,11 @@ class Merger:
 
     # ------------------------------------------------------------------ beside pushes
 
-    def run(self) -> None:
-        """Merges all that stood when it began, some keys at a time."""
+    def run(self, names: Iterable[str] | None = None) -> None:
+        """Merges all that stood when it began, of all sources or some, some keys at a time."""
         try:
-            for name, views in self._views.items():
-                for segments in views:
+            for name in self._views if names is None else names:
+                for segments in self._views[name]:
                     state = self._step(name, segments)
                     last = state.last
                     while state.count and state.first <= last:
@@ -147,8 +148,10 @@ class Merger:
             self._pushes, self._last = self._pushes + 1, time.monotonic()
             self._enough |= count >= ENOUGH
             if self._thread is None:
-                self._thread = threading.Thread(target=self._work, name="tacit merge")
-                self._thread.start()
+                thread = threading.Thread(target=self._work, name="tacit merge")
+                with suppress(RuntimeError):  # no more threads, or the process ends: a later push's
+                    thread.start()
+                    self._thread = thread
             elif self._enough:
                 self._told.notify()
 
