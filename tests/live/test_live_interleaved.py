@@ -120,7 +120,7 @@ def little() -> Any:
 
 @given(st.booleans(), st.integers(0, 2**32), st.lists(DOES, min_size=10, max_size=20))
 @settings(
-    max_examples=5, deadline=None, database=None, phases=[Phase.generate],
+    max_examples=4, deadline=None, database=None, phases=[Phase.generate],
     suppress_health_check=[HealthCheck.too_slow],
 )  # fmt: skip
 def test_whatever_is_done_reads_are_the_reference_s(
