@@ -5,20 +5,24 @@ from __future__ import annotations
 import random
 import subprocess
 import sys
+import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from live_cases import NOW, check, events, feed, few, online, small
+from live_cases import NOW, check, events, feed, few, online, small, table
 
 from tacit.errors import StoreError
 from tacit.live import deltas, merging
+from tacit.live.baseline import begin
 from tacit.live.deltas import State
 from tacit.live.erasing import erase
 from tacit.live.merging import Merger
 from tacit.live.online import Online
 from tacit.live.place import Place
+from tacit.store.online.base import Changing
 from tacit.values import HOUR
 
 
@@ -203,6 +207,97 @@ def test_an_erased_person_is_not_in_a_delta(tmp_path: Path) -> None:
     assert not any(b"gone-ann" in path.read_bytes() for path in held)
     look = store.lookup([given.forms[0].view.windows[0].signal])
     assert look.one({"user": "gone-ann"}, NOW).values == look.one({"user": "nobody"}, NOW).values
+
+
+@pytest.mark.usefixtures("by_hand")
+def test_what_is_undone_is_not_merged_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A delta that was never kept has a number that the next one has."""
+    monkeypatch.setattr(merging, "_KEYS", 1)
+    given, rng = few(feed()), random.Random(9)
+    store = online(tmp_path, given)
+    source, rows = store.source("events"), events(rng, 5, NOW)
+    store.push("events", rows, now=NOW)
+    lost = store.intake.given(
+        source, events(rng, 5, NOW),
+        now=NOW, ids=None, batch=None, taken=None, rejected=(),
+    )  # fmt: skip
+
+    def fail(change: Changing) -> None:
+        store.intake.take(change, lost)
+        for segments in source.segments:
+            store.merger._some(change, "events", segments, 1)
+        raise KeyError  # another push of the same change failed
+
+    with pytest.raises(KeyError):
+        store._together.run(fail)
+    rows += (batch := events(rng, 5, NOW))
+    store.push("events", batch, now=NOW)
+    store.merger.run()
+    check(store, given, rows, NOW)
+    assert not store.merger._frozen, "nobody's rows are held when nothing waits"
+
+
+@pytest.mark.usefixtures("by_hand")
+def test_what_a_large_push_merges_first_is_counted(tmp_path: Path) -> None:
+    """Keys that prove damaged then, and rows of its own that are refused: all are in quarantine."""
+    given = few(feed())
+    store = online(tmp_path, given)
+    row = {"user": "ann", "item": "i0", "at": NOW - 1, "price": 1.0, "quantity": 1}
+    store.push("events", [row | {"user": user} for user in ("ann", "bob")], now=NOW)
+    store.merger.run()
+    place = Place.of("events", 1, given.forms[0].view.name)
+    with store.backend.change() as change:
+        change.put([(place.head(b"\x00" + user), b"\0" * 72) for user in (b"ann", b"bob")])
+    store.push("events", [row, row | {"user": "bob"}], now=NOW)
+    large = [row | {"user": f"u{i}"} for i in range(deltas.MOST + 1)]
+    ahead = [row | {"at": NOW + 2 * HOUR}] * 3
+    assert store.push("events", large + ahead, now=NOW).quarantined == 3
+    reasons = [reason for _, reason, _ in store.quarantined("events")]
+    assert sum("damaged" in reason for reason in reasons) == 2
+    assert sum("future" in reason for reason in reasons) == 3
+    assert store.standing("events").counts["quarantined"] == 5
+
+
+@pytest.mark.usefixtures("by_hand")
+def test_a_plan_of_another_meaning_finds_deltas(tmp_path: Path) -> None:
+    """It lets them lie: its pushes wait in the journal, and go with the rows of its baseline."""
+    given, rng = few(feed()), random.Random(10)
+    store, rows = online(tmp_path, given), events(rng, 20, NOW)
+    store.push("events", rows, now=NOW)
+    first = given.views[0]
+    fewer = replace(given, views=(replace(first, windows=first.windows[2:]),))
+    other = online(tmp_path, fewer)
+    other.sweep(NOW)
+    assert waiting(store) == 1
+    building = begin(other, "events")
+    building.add(table(rows), now=NOW)
+    more = events(rng, 20, NOW + 1)
+    assert other.push("events", more, now=NOW + 1).parked
+    check(store, given, rows, NOW + 1)
+    building.finish(now=NOW + 1)
+    check(other, fewer, rows + more, NOW + 1)
+
+
+def test_a_push_that_is_kept_is_said_to_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where there may be no more threads: who comes next merges."""
+    given, rng = few(feed()), random.Random(11)
+    store, rows = online(tmp_path, given), events(rng, 5, NOW)
+
+    def refuse(self: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
+        assert store.push("events", rows, now=NOW).accepted == 5
+    rows += (batch := events(rng, 5, NOW))
+    store.push("events", batch, now=NOW)
+    end = time.monotonic() + 60
+    while waiting(store):
+        assert time.monotonic() < end, "it merges"
+        time.sleep(0.02)
+    check(store, given, rows, NOW)
 
 
 def test_a_thread_merges_what_waits_and_ends(tmp_path: Path) -> None:

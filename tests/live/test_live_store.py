@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import random
 import resource
@@ -21,6 +22,7 @@ from live_cases import NOW, SCHEMA, check, crash_feed, events, feed, online, sma
 from examples import examples
 from tacit.errors import DataError, StoreError
 from tacit.live import expansion, scan
+from tacit.live.accept import Rejected
 from tacit.live.baseline import begin
 from tacit.live.erasing import erase
 from tacit.live.intake import PUSHED, Taken
@@ -275,6 +277,22 @@ def test_a_store_of_another_meaning_answers_nothing(tmp_path: Path) -> None:
 
 
 # ---------------------------------------------------------------------- erasure
+
+
+@pytest.mark.parametrize("who", ["ann", "é", 'a"b', "c\\d", "日本", "it's"])
+def test_erasing_a_person_reaches_quarantine_however_they_are_spelt(
+    tmp_path: Path, who: str
+) -> None:
+    store = online(tmp_path, crash_feed())
+    row = dict.fromkeys(SCHEMA) | {"item": "i0", "at": NOW + DAY}
+    store.push("events", [row | {"user": who}, row | {"user": "other"}], now=NOW)
+    raw = json.dumps(row | {"user": who, "at": None}, ensure_ascii=False).encode()
+    odd = "".join(f"\\u{ord(each):04X}" for each in who)  # as JSON may be, if nobody does it
+    also = [Rejected(0, "no row", text) for text in (raw, f'{{"user": "{odd}"}}'.encode())]
+    store.push("events", [row | {"user": "other"}], now=NOW, rejected=also)
+    assert erase(store, "person", [who], compact=False).quarantine == 3
+    left = [json.loads(text)["user"] for _, _, text in store.quarantined("events")]
+    assert left == ["other", "other"]
 
 
 def test_erasing_a_person_reaches_everything_and_the_bytes_go(

@@ -164,10 +164,13 @@ def together(deltas: Sequence[Delta], form: Form) -> Prepared:
     all_ = np.concatenate(cells)
     order = np.lexsort((all_[:, 0], codes))
     starts = np.append(0, np.cumsum(np.bincount(codes, minlength=len(keys))))
-    lengths = np.array([len(text) for text in whole], np.int64)
-    entries = (np.cumsum(lengths) - lengths) << 32 | lengths
-    heap = _heap(b"".join(whole))
-    return Prepared(keys, starts, all_[order], entries, heap, 0)
+    return Prepared(keys, starts, all_[order], *_numbered(whole), 0)
+
+
+def _numbered(texts: Sequence[bytes]) -> tuple[Array, Array]:
+    """Texts, ascending, as entries and a heap."""
+    lengths = np.array([len(text) for text in texts], np.int64)
+    return (np.cumsum(lengths) - lengths) << 32 | lengths, _heap(b"".join(texts))
 
 
 def part(rows: Prepared, low: int, high: int) -> Prepared:
@@ -238,8 +241,8 @@ class _View:
         for n, (delta, places) in known.deltas.items():
             if n > done and bits >> (n - known.first) & 1:
                 several.append((delta, places[key]))
-        if not len(self.form.texts) and len(several) > 1:
-            several = [(_one(several), 0)]
+        if len(several) > 1:
+            several = [(_one(several, self.form), 0)]
         for delta, k in several:
             merged = self._merged(delta, k, raw)
             if merged is None:  # it is damaged: who reads it is told
@@ -259,28 +262,50 @@ class _View:
         return out[: ends[1]].tobytes() if states[0] == kernels.FINE else None
 
 
-def _one(several: Sequence[tuple[Delta, int]]) -> Delta:
-    """Some deltas' rows of one key without texts, as those of one."""
-    parts = []
+def _one(several: Sequence[tuple[Delta, int]], form: Form) -> Delta:
+    """Some deltas' rows of one key, as those of one."""
+    parts, whose = [], list[Prepared]()
     for delta, k in several:
         starts = delta.rows.starts
         parts.append(delta.rows.rows[starts[k] : starts[k + 1]])
+        whose += [delta.rows] * len(parts[-1])
     rows = np.concatenate(parts)
+    entries, heap = _texts(rows, whose, form)
     rows = rows[np.argsort(rows[:, 0], kind="stable")]
-    last, first = several[-1][0], several[0][0].rows
-    mine = Prepared([b""], np.array([0, len(rows)]), rows, first.entries, first.heap, 0)
-    return Delta(last.now, mine)
+    mine = Prepared([b""], np.array([0, len(rows)]), rows, entries, heap, 0)
+    return Delta(max(delta.now for delta, _ in several), mine)
+
+
+def _texts(rows: Array, whose: Sequence[Prepared], form: Form) -> tuple[Array, Array]:
+    """Numbers the texts of rows anew, together: of each it is given whose numbers it has."""
+    if not len(form.texts):
+        return whose[0].entries, whose[0].heap
+    found, texts = [], set[bytes]()
+    for column in form.texts.tolist():
+        there = np.flatnonzero((rows[:, 1 + column // 32] >> (column % 32)) & 1)
+        mine, at = [], int(form.cells[column])
+        for i, code in zip(there.tolist(), rows[there, at].tolist(), strict=True):
+            entry = int(whose[i].entries[code])
+            mine.append(whose[i].heap[entry >> 32 : (entry >> 32) + (entry & 0xFFFFFFFF)].tobytes())
+        found.append((there, at, mine))
+        texts.update(mine)
+    whole = sorted(texts)
+    number = {text: i for i, text in enumerate(whole)}
+    for there, at, mine in found:
+        rows[there, at] = [number[text] for text in mine]
+    return _numbered(whole)
 
 
 class _Merged:
     """A reading of `Merging`, for the length of a block: heads with what deltas hold of them."""
 
-    __slots__ = ("_block", "_inner", "_seen", "_views")
+    __slots__ = ("_block", "_heads", "_inner", "_seen", "_views")
 
     def __init__(
         self, block: AbstractContextManager[Reading], views: Mapping[bytes, _View]
     ) -> None:
         self._block, self._views = block, views
+        self._heads: dict[bytes, bytes | None] = {}  # merged: a batch reads some keys again
         self._seen: dict[bytes, tuple[_View, State, _Known] | None] = {}
 
     def __enter__(self) -> _Merged:
@@ -304,9 +329,16 @@ class _Merged:
             del found[len(keys)]
         for i in heads:
             seen = self._seen[keys[i][:_LENGTH]]
-            if seen is not None:
-                view, state, known = seen
-                found[i] = view.head(known, state, keys[i][_LENGTH + 1 :], found[i])
+            if seen is None:
+                continue
+            key = keys[i]
+            if key in self._heads:
+                found[i] = self._heads[key]
+                continue
+            view, state, known = seen
+            merged = view.head(known, state, key[_LENGTH + 1 :], found[i])
+            if merged is not found[i]:
+                found[i] = self._heads[key] = merged
         return found
 
     def _known(self, prefix: bytes, raw: bytes | None) -> tuple[_View, State, _Known] | None:

@@ -15,6 +15,7 @@ Keys and rows are gone for every reader when this returns; their bytes, when `Ba
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
@@ -27,6 +28,7 @@ from tacit.live.chosen import check_key
 from tacit.live.feed import key_parts, owner_words, split_key
 from tacit.live.form import CUT, HEADER, ROWS, SEALED, Form
 from tacit.live.heavy import Segments, damaged
+from tacit.live.intake import QUARANTINED
 from tacit.live.journal import Entry
 from tacit.live.online import Online, in_batches
 from tacit.live.place import Place, digest
@@ -167,9 +169,26 @@ def _erase_journal(
 
 
 def _erase_quarantine(store: Changing, name: str, people: Sequence[object]) -> int:
-    texts = [str(person).encode() for person in people]
-    gone = [
-        key for key, raw in store.scan(b"q" + digest(name)) if any(text in raw for text in texts)
-    ]
+    texts = {text for person in people for text in _spellings(person)}
+    gone = []
+    for key, raw in store.scan(b"q" + digest(name)):
+        reason, row = json.loads(raw[QUARANTINED.size :])
+        said = [reason, row, _plain(row)]
+        if any(text in each for text in texts for each in said):
+            gone.append(key)
     store.delete(gone)
     return len(gone)
+
+
+def _spellings(person: object) -> set[str]:
+    """A key as it may stand in a row's text: by itself, in JSON, as Python prints it."""
+    told = [json.dumps(person), json.dumps(person, ensure_ascii=False), repr(person)]
+    return {str(person), *(text[1:-1] if isinstance(person, str) else text for text in told)}
+
+
+def _plain(row: str) -> str:
+    """A row of JSON with nothing escaped that need not be; of another nothing."""
+    try:
+        return json.dumps(json.loads(row), ensure_ascii=False)
+    except (ValueError, RecursionError):
+        return ""

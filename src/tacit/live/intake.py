@@ -269,13 +269,14 @@ class Intake:
         fresh = table if kept.all() else table.filter(pa.array(kept))
         late, waiting, parked = 0, 0, False
         if fresh.num_rows:
-            parked = not standing.version
-            if standing.version:
+            # A version of another meaning is for those who have that plan.
+            parked = not standing.version or standing.meaning != feed.meaning
+            if not parked:
                 ready = given.prepared if kept.all() else None
                 if self._small(fresh, standing):
                     late, waiting = self._wait(store, source, standing, fresh, now, ready)
                 else:
-                    self.merger.all(store, feed.name)
+                    self._merge_all(store, standing, feed.name)
                     late, refused = self.merge(store, source, standing.version, fresh, now, ready)
                     out += refused
             if parked or standing.building:
@@ -320,8 +321,15 @@ class Intake:
                 state = deltas.put(store, place, form, Delta(now, rows), standing.number)
                 waiting, most = max(waiting, state.waiting), max(most, state.count)
         if most >= TOO_MANY:
-            self.merger.all(store, source.feed.name)
+            self._merge_all(store, standing, source.feed.name)
         return self._late(source, table, cut), waiting
+
+    def _merge_all(self, store: Changing, standing: Standing, name: str) -> None:
+        """Merges what waits. What is refused then has numbers and counts of the source's, too."""
+        store.put([standing.item(name)])
+        self.merger.all(store, name)
+        after = Standing.read(store, name)
+        standing.number, standing.counts = after.number, after.counts
 
     def _late(self, source: Source, table: pa.Table, cut: int) -> int:
         """Rows before the moment from which on any view sees them."""

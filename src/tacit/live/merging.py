@@ -11,7 +11,8 @@ from __future__ import annotations
 import threading
 import time
 from bisect import bisect_right
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from tacit.live import deltas
@@ -90,7 +91,10 @@ class Merger:
             known = self._frozen.get(place.prefix)
             ready = known is not None and known.first == state.first
             state = replace(state, frozen=known.last if known and ready else state.last)
-        frozen = self._gathered(store, place, segments, state)
+        frozen = self._frozen.get(place.prefix)
+        if frozen is None or (frozen.first, frozen.last) != (state.first, state.frozen):
+            # Not kept: if the change is undone, other deltas have these numbers.
+            frozen = _gathered(store, place, segments, state)
         low = bisect_right(frozen.rows.keys, state.boundary) if state.boundary else 0
         high = min(low + keys, len(frozen.rows.keys))
         if high > low:
@@ -109,26 +113,19 @@ class Merger:
             store.delete([place.deltas])
         return state
 
-    def _gathered(self, store: Reading, place: Place, segments: Segments, state: State) -> _Frozen:
-        found = self._frozen.get(place.prefix)
-        if found is None or (found.first, found.last) != (state.first, state.frozen):
-            several = deltas.read(store, place, segments.form, state.first, state.frozen)
-            rows = deltas.together(several, segments.form)
-            now = max(delta.now for delta in several)
-            found = _Frozen(state.first, state.frozen, now, rows)
-            self._frozen[place.prefix] = found
-        return found
-
     # ------------------------------------------------------------------ beside pushes
 
-    def run(self) -> None:
-        """Merges all that stood when it began, some keys at a time."""
-        for name, views in self._views.items():
-            for segments in views:
-                state = self._step(name, segments)
-                last = state.last
-                while state.count and state.first <= last:
+    def run(self, names: Iterable[str] | None = None) -> None:
+        """Merges all that stood when it began, of all sources or some, some keys at a time."""
+        try:
+            for name in self._views if names is None else names:
+                for segments in self._views[name]:
                     state = self._step(name, segments)
+                    last = state.last
+                    while state.count and state.first <= last:
+                        state = self._step(name, segments)
+        finally:
+            self._frozen.clear()  # also of deltas that went with their version, or by another
 
     def _step(self, name: str, segments: Segments) -> State:
         """Some keys of a view, as a change; what they are told from is brought together before."""
@@ -139,9 +136,10 @@ class Merger:
             if state is None:
                 return _NONE
             known = self._frozen.get(place.prefix)
-            if known is None or known.first != state.first:
+            other = known is None or known.first != state.first
+            if other or (known and state.frozen and known.last != state.frozen):
                 frozen = replace(state, frozen=state.frozen or state.last)
-                self._gathered(store, place, segments, frozen)
+                self._frozen[place.prefix] = _gathered(store, place, segments, frozen)
         return self._together.run(lambda store: self._some(store, name, segments, _KEYS))
 
     def pushed(self, count: int) -> None:
@@ -150,8 +148,10 @@ class Merger:
             self._pushes, self._last = self._pushes + 1, time.monotonic()
             self._enough |= count >= ENOUGH
             if self._thread is None:
-                self._thread = threading.Thread(target=self._work, name="tacit merge")
-                self._thread.start()
+                thread = threading.Thread(target=self._work, name="tacit merge")
+                with suppress(RuntimeError):  # no more threads, or the process ends: a later push's
+                    thread.start()
+                    self._thread = thread
             elif self._enough:
                 self._told.notify()
 
@@ -182,3 +182,9 @@ class Merger:
                 self._told.wait(_GLANCE)
             self._thread = None
             return False
+
+
+def _gathered(store: Reading, place: Place, segments: Segments, state: State) -> _Frozen:
+    several = deltas.read(store, place, segments.form, state.first, state.frozen)
+    rows = deltas.together(several, segments.form)
+    return _Frozen(state.first, state.frozen, max(delta.now for delta in several), rows)

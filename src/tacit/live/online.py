@@ -202,9 +202,11 @@ class Online:
         how many keys it changed.
         """
         changed = 0
-        self.merger.run()
         for name, source in self.sources.items():
-            version = self.standing(name).version
+            standing = self.standing(name)
+            if standing.meaning == source.feed.meaning:  # else it is left to the next baseline
+                self.merger.run([name])
+            version = standing.version
             for segments in source.segments:
                 place = Place.of(name, version, segments.form.view.name)
                 cut = cut_of(segments.form, now, self.settings.slack)
