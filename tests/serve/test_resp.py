@@ -35,7 +35,7 @@ from tacit.project import Project
 from tacit.serve.keys import add_key, revoke_key
 from tacit.serve.resp_commands import COMMANDS, WRITES
 from tacit.serve.resp_frames import bulk
-from tacit.values import MINUTE
+from tacit.values import MINUTE, SECOND
 
 
 @pytest.fixture(scope="module")
@@ -248,6 +248,20 @@ def test_a_revoked_key_lets_its_connections_go(server: Running, shop: Project) -
         assert each.recv(100) == b"+OK\r\n"
         revoke_key(shop.control, made.split("_")[1])
         assert received(each) == b""  # it is closed, within a second or two
+
+
+def test_a_key_that_expires_lets_its_connections_go(server: Running, shop: Project) -> None:
+    now = time.time_ns() // 1000
+    gone = add_key(shop.control, "gone", ["discover"], [], now - 1)
+    short = add_key(shop.control, "short", ["discover"], [], now + 5 * SECOND)
+    server.server.refresh()
+    assert b"-WRONGPASS T845" in server.said(frame(b"AUTH", gone.encode()))
+    with server.raw() as each:
+        each.sendall(login(short))
+        assert each.recv(100) == b"+OK\r\n"
+        assert received(each) == b""
+    assert time.time_ns() // 1000 > now + 5 * SECOND
+    assert b"-WRONGPASS T845" in server.said(login(short))
 
 
 def test_strangers_are_not_waited_for(shop: Project) -> None:

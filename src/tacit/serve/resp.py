@@ -434,6 +434,7 @@ class Connection(asyncio.Protocol):
                 return None
         except ServeError as refused:
             wrong = refusal(refused, "WRONGPASS")
+        self.server.refused += 1
         self.session.failed += 1
         self._ends = self.session.failed >= _TRIES
         return wrong

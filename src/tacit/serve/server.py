@@ -385,7 +385,7 @@ class Server(uvicorn.Server):
         await super().startup(sockets)
         settings = self.app.settings
         if self.started and settings.resp is not None:
-            self.resp = resp_server(self.app)
+            self.resp = self.app.metrics.resp = resp_server(self.app)
             try:
                 await self.resp.start(
                     settings.host, settings.resp, ssl=self.config.ssl, backlog=BACKLOG,
