@@ -10,12 +10,13 @@ import pytest
 from live_cases import NOW, SCHEMA, check, feed, few, online
 from servers import redis_server
 
+from tacit.live.baseline import begin
 from tacit.live.place import Place
 from tacit.live.upkeep import begin_sweep, sweep_by_the_clock
 from tacit.store.online.base import Backend
 from tacit.store.online.lmdb import Lmdb
 from tacit.store.online.redis import Redis
-from tacit.values import DAY, HOUR, SECOND
+from tacit.values import DAY, HOUR, MINUTE, SECOND
 
 
 @pytest.fixture(params=["lmdb", "redis"])
@@ -74,3 +75,30 @@ def test_a_sweep_ends_where_it_is_told_to(tmp_path: Path) -> None:
     later, asked = NOW + 8 * HOUR, iter([True, False])
     assert store.sweep(later, keys=10, go_on=lambda: next(asked, False)) == 10
     assert store.sweep(later, keys=10) > 40
+
+
+def test_timers_that_come_before_any_event(backend: Backend) -> None:
+    """Nothing is there, then what waits for its baseline, then what is dated a little ahead: a timer
+    that comes first takes nothing with it."""
+    kept = few(feed(endless=False, baseline=True))
+    store = online(backend, kept, stale=HOUR)
+
+    def timers(now: int) -> None:
+        store.merger.run()
+        sweep_by_the_clock(store, now, lambda: True)
+        store.sweep(now)
+
+    timers(NOW)
+    row = dict.fromkeys(SCHEMA) | {"item": "i0", "quantity": 1}
+    rows: list[Any] = [{**row, "user": "ann", "at": NOW - SECOND}]
+    assert store.push("events", rows, now=NOW).parked
+    timers(NOW + DAY)
+    building = begin(store, "events")
+    timers(NOW)
+    building.finish(now=NOW)
+    check(store, kept, rows, NOW)
+    rows.append({**row, "user": "bob", "at": NOW + MINUTE})
+    store.push("events", rows[-1:], now=NOW)
+    timers(NOW)
+    check(store, kept, rows, NOW)
+    check(store, kept, rows, NOW + MINUTE + 1)
