@@ -99,6 +99,7 @@ def resp_server(app: Application) -> RespServer:
         everybody=identity.everybody,
         connections=app.settings.in_flight * 16,
         patience=app.settings.patience,
+        drain=app.settings.drain,
         limits=limits,
         readers=ThreadPoolExecutor(_READERS, "resp") if app.resources.remote else None,
     )
