@@ -149,7 +149,7 @@ def _as_pushed(
     store: Online, rows: list[dict[str, Any]], messages: list[bytes], folder: Path
 ) -> None:
     local = online(folder / "push", FEED)
-    found, _, rejected = read_json(messages)
+    found, _, rejected = read_json(messages, "event")
     local.push("events", found, now=NOW, ids="event", rejected=rejected)
     assert states(store) == states(local)
     assert counted(store, "events") == counted(local, "events")

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import nats
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import redis
@@ -186,6 +187,8 @@ def test_redis_streams(server: Server, tmp_path: Path) -> None:
     assert client.xpending("s", "tacit")["pending"] == 0
     counts = store.standing("events").counts
     assert (counts["accepted"], counts["quarantined"]) == (101, 3)
+    reasons = sorted(why.split(":")[0] for _, why, _ in store.quarantined("events"))
+    assert reasons == ["not JSON", "not a JSON object", "the row does not fit"]
     check(store, kept, [*rows, plain], NOW)
     # What the mark holds is acknowledged, and not taken again, in whatever group.
     again = RedisStream(store, "events", url(server), "s", clock=lambda: NOW, group="other")
@@ -242,6 +245,9 @@ async def _jetstream(address: str, folder: Path) -> None:
         pass
     counts = store.standing("events").counts
     assert (counts["accepted"], counts["quarantined"]) == (60, 1)
+    assert [(why[:8], row) for _, why, row in store.quarantined("events")] == [
+        ("not JSON", "poison")
+    ]
     check(store, kept, rows, NOW)
     await context.publish("events.shop", json.dumps(rows[0]).encode())
     await reader.close()
@@ -281,6 +287,9 @@ def test_a_folder_of_segments(tmp_path: Path) -> None:
         pass
     counts = store.standing("events").counts
     assert (counts["accepted"], counts["quarantined"]) == (90, 1)
+    assert [(why[:8], row) for _, why, row in store.quarantined("events")] == [
+        ("not JSON", "poison")
+    ]
     check(store, kept, rows[:90], NOW)
     pq.write_table(table(rows[90:]), folder / "d.parquet")
     while reader.step() is not None:
@@ -295,6 +304,90 @@ def test_a_folder_of_segments(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="T394"):
         reader.step()
     check(store, kept, rows, NOW)
+
+
+# ---------------------------------------------------------------------- what is sent twice
+
+
+def twice(rng: random.Random) -> tuple[list[dict[str, Any]], list[bytes]]:
+    """Events, and messages of them: each twice, by a producer that tries again; others are late,
+    dated ahead, or have no id."""
+    rows = events(rng, 20, NOW)
+    named = [{**row, "nr": f"e{n}"} for n, row in enumerate(rows)]
+    odd = [{**rows[0], "at": NOW + HOUR, "nr": "ahead"}, rows[1], {**rows[2], "nr": None}]
+    return rows, [json.dumps(row).encode() for row in (*named, *odd, *named[::-1])]
+
+
+def once(store: Any, kept: Feed, rows: list[dict[str, Any]]) -> None:
+    """Each event counted once, whichever way it came; what is none lies apart with the reason."""
+    counts = store.standing("events").counts
+    assert (counts["accepted"], counts["duplicates"], counts["quarantined"]) == (20, 20, 3)
+    reasons = sorted(why for _, why, _ in store.quarantined("events"))
+    assert reasons == [
+        "dated 3600 s in the future",
+        *["the row has no nr: it could come twice"] * 2,
+    ]
+    check(store, kept, rows, NOW)
+    again = store.push("events", [{**row, "nr": f"e{n}"} for n, row in enumerate(rows)],
+                       now=NOW, ids="nr")  # fmt: skip
+    assert (again.accepted, again.duplicates) == (0, 20)
+
+
+def test_an_event_that_is_sent_twice_to_redis_streams(server: Server, tmp_path: Path) -> None:
+    kept = crash_feed()
+    store = online(tmp_path / "store", kept)
+    rows, messages = twice(random.Random(2))
+    client: Any = redis.Redis.from_url(url(server))
+    for message in messages:
+        client.xadd("s", {"event": message})
+    reader = RedisStream(store, "events", url(server), "s", clock=lambda: NOW, ids="nr", batch=9)
+    while reader.step() is not None:
+        pass
+    once(store, kept, rows)
+
+
+def test_an_event_that_is_sent_twice_in_files(tmp_path: Path) -> None:
+    kept = crash_feed()
+    store = online(tmp_path / "store", kept)
+    rows, messages = twice(random.Random(2))
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.jsonl").write_bytes(b"\n".join(messages[:23]))
+    (tmp_path / "in" / "b.jsonl").write_bytes(b"\n".join(messages[23:]))
+    reader = Folder(store, "events", tmp_path / "in", clock=lambda: NOW, ids="nr", batch=9)
+    while reader.step() is not None:
+        pass
+    once(store, kept, rows)
+    named = table(rows).append_column("nr", pa.array([f"e{n}" for n in range(20)]))
+    pq.write_table(named, tmp_path / "in" / "c.parquet")
+    receipt = reader.step()
+    assert receipt is not None
+    assert (receipt.accepted, receipt.duplicates) == (0, 9)
+
+
+def test_an_event_that_is_sent_twice_to_jetstream(tmp_path: Path) -> None:
+    server = nats_server(tmp_path)
+    kept = crash_feed()
+    store = online(tmp_path / "store", kept)
+    rows, messages = twice(random.Random(2))
+    address = f"nats://127.0.0.1:{server.port}"
+
+    async def run() -> None:
+        client = await nats.connect(address)
+        context = client.jetstream()
+        await context.add_stream(name="S", subjects=["e"])
+        for message in messages:
+            await context.publish("e", message)
+        reader = JetStream(store, "events", address, "S", "e", clock=lambda: NOW, ids="nr", batch=9)
+        while await reader.step(wait=0.5) is not None:
+            pass
+        await reader.close()
+        await client.close()
+
+    try:
+        asyncio.run(run())
+    finally:
+        server.stop()
+    once(store, kept, rows)
 
 
 def test_a_mark_is_a_floor_and_what_is_above() -> None:

@@ -68,6 +68,19 @@ def test_a_push_counts_once_by_its_batch_and_events_by_their_ids(tmp_path: Path)
     assert receipt.accepted == 2
 
 
+def test_rows_without_an_id_are_not_one_another_s(tmp_path: Path) -> None:
+    store = online(tmp_path, feed())
+    row = dict.fromkeys(SCHEMA) | {"user": "ann", "at": NOW - 1, "item": "i0"}
+    rows: list[Any] = [{**row, "nr": "a"}, row, {**row, "nr": None}]
+    columns = table(rows).append_column("nr", pa.array(["a", None, None]))
+    pushes: list[tuple[Any, Any]] = [(rows, "nr"), (columns, "nr"), (rows, ["a", None, "b"])]
+    for given_rows, ids in pushes:
+        with pytest.raises(DataError, match="T391"):
+            store.push("events", given_rows, now=NOW, ids=ids)
+    assert store.standing("events").counts == {}
+    assert store.push("events", rows[:1], now=NOW, ids="nr").accepted == 1
+
+
 def test_many_runs_of_ids_stay_few(tmp_path: Path) -> None:
     store = online(tmp_path, crash_feed())
     row = dict.fromkeys(SCHEMA) | {"user": "ann", "at": NOW - 1}

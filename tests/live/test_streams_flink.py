@@ -74,7 +74,7 @@ def test_flink_writes_the_states_of_push(
     ending.join()
     assert not store.standing("events").streams["flink"]["open"]
     local = online(tmp_path / "push", FEED)
-    found, _, rejected = read_json(messages)
+    found, _, rejected = read_json(messages, "event")
     local.push("events", found, now=NOW, ids="event", rejected=rejected)
     assert states(store) == states(local)
     assert counted(store, "events") == counted(local, "events")

@@ -26,7 +26,7 @@ from tacit.store.online.redis import Redis
 def pushed(folder: Path, messages: list[bytes], size: int) -> Online:
     store = online(folder, FEED)
     for a in range(0, len(messages), size):
-        rows, _, rejected = read_json(messages[a : a + size])
+        rows, _, rejected = read_json(messages[a : a + size], "event")
         store.push("events", rows, now=NOW, ids="event", rejected=rejected)
     return store
 
@@ -98,7 +98,7 @@ def test_an_id_is_one_event_by_push_and_by_stream(tmp_path: Path) -> None:
     _, messages = stream(4, 120)
     engine = Engine(opening(lmdb(tmp_path), "event"), 3)
     store = engine.given.open()
-    rows, _, _ = read_json(messages)
+    rows, _, _ = read_json(messages, "event")
     store.push("events", rows[:60], now=NOW, ids="event")
     engine.batch(0, messages)
     assert store.push("events", rows, now=NOW, ids="event").accepted == 0
@@ -107,7 +107,7 @@ def test_an_id_is_one_event_by_push_and_by_stream(tmp_path: Path) -> None:
         1, [b'{"user": "ann", "item": "i0", "at": 1750000000000000, "price": 1, "quantity": 1}']
     )
     assert [why for _, why, _ in store.quarantined("events")][-1:] != []
-    assert any("no event" in why for _, why, _ in store.quarantined("events"))
+    assert any("has no event" in why for _, why, _ in store.quarantined("events"))
 
 
 def test_what_does_not_fit_is_refused(tmp_path: Path) -> None:

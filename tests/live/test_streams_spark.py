@@ -44,7 +44,7 @@ def test_spark_writes_the_states_of_push(
     job.run(threading.Event(), once=True)  # nothing is there
     local = online(tmp_path / "push", FEED)
     for a in range(0, len(messages), 500):
-        found, _, rejected = read_json(messages[a : a + 500])
+        found, _, rejected = read_json(messages[a : a + 500], ids)
         local.push("events", found, now=NOW, ids=ids, rejected=rejected)
     told = counted(store, "events")
     assert states(store) == states(local)

@@ -48,7 +48,7 @@ def begun(given: Opening, shards: int) -> Batch:
 
 def pushed(folder: Path, messages: list[bytes], ids: str | None) -> object:
     store = online(folder, FEED)
-    rows, _, rejected = read_json(messages)
+    rows, _, rejected = read_json(messages, ids)
     store.push("events", rows, now=NOW, ids=ids, rejected=rejected)
     return store
 

@@ -180,8 +180,13 @@ def test_a_redis_that_dies_and_comes_back(fleet: Any) -> None:
             assert found.headers["retry-after"] == "1"
         assert client.get("/readyz").status_code == 503
         assert client.get("/healthz").status_code == 200
+        counted = client.get("/metrics")
+        assert counted.status_code == 200
+        assert "\ntacit_store_up 0\n" in counted.text
+        assert '\ntacit_refused_total{code="T722"} 4\n' in counted.text
         server.start()
         assert push(1).json()["accepted"] == 2
         assert push(1).json()["duplicates"] == 2
         assert looks().json()["values"] == [4]
         assert client.get("/readyz").status_code == 200
+        assert "\ntacit_store_up 1\n" in client.get("/metrics").text

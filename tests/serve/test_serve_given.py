@@ -7,6 +7,7 @@ import random
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from serve_cases import NOW, SETTINGS, SIGNALS, filled, project
 from serve_client import Caller, caller
@@ -81,6 +82,44 @@ def test_formulas_over_what_arrives(tmp_path: Path) -> None:
     assert "POST" in told["fix"]
     catalog = {each["name"]: each for each in call.get("/v1/signals").json()["signals"]}
     assert catalog["worth"]["inputs"] == {"cart": "float"}
+
+
+def test_formulas_over_what_may_not_be_seen(tmp_path: Path) -> None:
+    """By the purpose or by the person: denied by every way in, whatever arrives with it."""
+    shop = filled(
+        tmp_path, GIVEN + 'warm = Formula("For each liked.", sql="cart / likes")\n', REFUSALS
+    )
+    record(shop, "p1", True, NOW - MINUTE)
+    record(shop, "p2", False, NOW - MINUTE)
+    call, names = caller(shop, "discover", "measure"), ["warm", "worth"]
+    people = ["p1", "p2"]
+    wanted = {
+        ("discover", "p1"): ([2.0, 1.0], ["fresh", "fresh"]),
+        ("discover", "p2"): ([None, None], ["denied", "denied"]),
+        ("measure", "p1"): ([None, 1.0], ["denied", "fresh"]),
+        ("measure", "p2"): ([None, 2.0], ["denied", "fresh"]),
+    }
+    binary = {"accept": "application/vnd.tacit.float32"}
+    for purpose in ("discover", "measure"):
+        asked = {"signals": names, "purpose": purpose}
+        each = [wanted[purpose, person] for person in people]
+        bodies = (
+            {"keys": {"person": people}, "inputs": {"cart": 2}},
+            {"rows": [{"person": person, "cart": 2} for person in people]},
+        )
+        for body in bodies:
+            many = ask(call, **asked, **body).json()
+            assert list(zip(many["values"], many["status"], strict=True)) == each
+            raw = call.post("/v1/features", json={**asked, **body}, headers=binary).content
+            floats = np.frombuffer(raw, "<f4", 4, 24).reshape(2, 2)
+            lacking = [[value is None for value in values] for values, _ in each]
+            assert np.isnan(floats).tolist() == lacking
+            denied = [[word == "denied" for word in words] for _, words in each]
+            assert [[s == Status.DENIED for s in raw[40:42]],
+                    [s == Status.DENIED for s in raw[42:44]]] == denied  # fmt: skip
+        for person, (values, words) in zip(people, each, strict=True):
+            one = ask(call, keys={"person": person}, inputs={"cart": 2}, **asked).json()
+            assert (one["values"], one["status"]) == (values, words)
 
 
 def record(shop: Any, person: str, allowed: bool, at: int, purpose: str = "discover") -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 import time
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -257,6 +258,13 @@ def test_limits_types_and_methods(one_shop: Caller) -> None:
     large = one_shop.post("/v1/features", content=b" " * (8 << 20) + b" ", headers=sent)
     refused(large, 413, "T846")
     assert large.headers["connection"] == "close"
+
+    async def parts() -> AsyncIterator[bytes]:
+        for _ in range(9):
+            yield b" " * (1 << 20)
+
+    large = one_shop.post("/v1/features", content=parts(), headers=sent)  # it says not how large
+    refused(large, 413, "T846")
     refused(one_shop.post("/v1/features", content=b"{}"), 415, "T853")
     accept = {"accept": "text/html, application/json;q=0"}
     refused(one_shop.get("/v1/features/person/p1", headers=accept), 406, "T852")

@@ -14,7 +14,7 @@ from serve_client import Caller, caller
 from test_serve_http import refused
 
 from tacit.live.inputs.folder import Folder
-from tacit.values import MINUTE
+from tacit.values import DAY, MINUTE
 
 ROW = {"person": "p1", "thing": "i1", "at": NOW - 1, "seconds": 2, "liked": True}
 
@@ -79,7 +79,22 @@ def test_what_is_no_event_is_set_apart_with_the_reason(tmp_path: Path) -> None:
     kept = list(shop.online.quarantined("visits"))
     assert len(kept) == len(poison) - 1
     assert all(reason for _, reason, _ in kept)
+    assert [reason for _, reason, _ in kept if "future" in reason] == [
+        "dated 10000 s in the future"
+    ]
     assert push(ask, [], "nothing").json()["accepted"] == 0
+
+
+def test_late_events_merge_until_no_window_sees_them(tmp_path: Path) -> None:
+    ask = caller(project(tmp_path), "discover", push=("visits",))
+    late = [{**ROW, "at": NOW - days * DAY} for days in (1, 6, 20, 60)]
+    told = push(ask, late, "late").json()
+    assert (told["accepted"], told["late"], told["quarantined"]) == (4, 1, 0)
+    assert looks(ask) == 2  # of seven days
+    found = ask.get("/v1/features/person/p1?signals=likes").json()
+    assert found["values"] == [3]  # of thirty
+    metered = ask.get("/metrics").text
+    assert '\ntacit_events_total{source="visits",outcome="late"} 1\n' in metered
 
 
 @pytest.mark.parametrize("at", [(NOW - 1) // 10**6, (NOW - 1) // 1000, (NOW - 1) * 1000])

@@ -12,9 +12,10 @@ from typing import Any
 
 import httpx
 import pytest
+import redis
 from prometheus_client.parser import text_string_to_metric_families
 from serve_cases import NOW, SETTINGS, filled
-from serve_client import Process, key_for, serving
+from serve_client import Process, free_port, key_for, serving
 
 LIMITS = SETTINGS + '\n[serve]\npatience = "1s"\nin_flight = 3\nlog = "all"\ndrain = "20s"\n'
 ROW = {"person": "p9", "thing": "i1", "at": NOW - 1, "seconds": 2, "liked": True}
@@ -23,7 +24,7 @@ ROW = {"person": "p9", "thing": "i1", "at": NOW - 1, "seconds": 2, "liked": True
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Any:
     folder = tmp_path_factory.mktemp("served")
-    shop = filled(folder, settings=LIMITS)
+    shop = filled(folder, settings=f"{LIMITS}resp = {free_port()}\n")
     headers = key_for(shop, "discover", push=("visits",))
     shop.online.backend.close()
     with serving(folder) as process:
@@ -73,7 +74,12 @@ def test_reads_pushes_and_metrics(served: Any) -> None:
         told = client.post("/v1/events/visits", json=[ROW], headers={"idempotency-key": "m"})
         assert told.json()["accepted"] == 1
         client.get("/v1/features/person/p1?signals=lokos")
-        text = client.get("/metrics")
+        port = int(re.findall(r"resp = (\d+)", (process.folder / "tacit.toml").read_text())[0])
+        with redis.Redis(port=port, password=headers["authorization"].split()[1]) as other:
+            assert other.hget("person:p1", "looks") == b"2"
+            with pytest.raises(redis.ResponseError, match="T842"):
+                other.get("nothing:p1")
+            text = client.get("/metrics")
         assert text.headers["content-type"].startswith("text/plain; version=0.0.4")
         families = {f.name: f for f in text_string_to_metric_families(text.text)}
         samples = {
@@ -89,6 +95,10 @@ def test_reads_pushes_and_metrics(served: Any) -> None:
         assert samples["tacit_request_seconds_bucket", ("le", "+Inf"), route] >= 2
         assert samples["tacit_in_flight",] == 1
         assert samples["tacit_values_total",] >= 1
+        assert samples["tacit_store_up",] == 1
+        assert samples["tacit_resp_commands_total",] >= 3
+        assert samples["tacit_resp_refused_total",] == 1
+        assert samples["tacit_resp_connections",] == 1
         event = ("outcome", "accepted"), ("source", "visits")
         assert samples["tacit_events_total", *event] >= 1
         assert samples["tacit_source_age_seconds", ("source", "visits")] >= 0

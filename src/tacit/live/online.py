@@ -9,11 +9,12 @@ and which ids were seen are one change of the backend; pushes that come together
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from tacit.errors import DataError
 from tacit.live import kernels
@@ -123,12 +124,15 @@ class Online:
 
         ``ids`` names the column that identifies an event, or gives the ids: one that was seen is
         a duplicate. ``batch`` identifies the whole push. ``taken`` says how far a stream is taken,
-        ``rejected`` what of it were no rows. Raises DataError T391 for a table that does not fit,
-        T348 for times of another unit, T392 for an unknown source; StoreError as the backend's
-        `change`.
+        ``rejected`` what of it were no rows. Raises DataError T391 for a table that does not fit
+        and for a row without an id where there are to be some, T348 for times of another unit, T392
+        for an unknown source; StoreError as the backend's `change`.
         """
+        source = self.source(name)
+        if ids is not None:
+            _identified(name, rows, ids)
         given = self.intake.given(
-            self.source(name), rows,
+            source, rows,
             now=now, ids=ids, batch=batch, taken=taken, rejected=rejected,
         )  # fmt: skip
         receipt, waiting = self._together.run(lambda store: self.intake.take(store, given))
@@ -195,11 +199,11 @@ class Online:
 
     # ------------------------------------------------------------------ upkeep
 
-    def sweep(self, now: int, *, keys: int = 1000) -> int:
+    def sweep(self, now: int, *, keys: int = 1000, go_on: Callable[[], bool] = lambda: True) -> int:
         """Removes what has expired: rows past the cut, keys with nothing left, old quarantine.
 
-        It commits every so many keys. Reading never shows what has expired, swept or not. Returns
-        how many keys it changed.
+        It commits every so many keys, and ends where ``go_on``, asked before each time, says no.
+        Reading never shows what has expired, swept or not. Returns how many keys it changed.
         """
         changed = 0
         for name, source in self.sources.items():
@@ -210,7 +214,7 @@ class Online:
             for segments in source.segments:
                 place = Place.of(name, version, segments.form.view.name)
                 cut = cut_of(segments.form, now, self.settings.slack)
-                for store, batch in in_batches(self.backend, place.heads, keys):
+                for store, batch in in_batches(self.backend, place.heads, keys, go_on):
                     for at, raw in batch:
                         head = np.frombuffer(raw, np.int64)
                         if not _due(segments.form, head, cut):
@@ -227,6 +231,23 @@ class Online:
         return changed
 
 
+def _identified(name: str, rows: Pushed, ids: str | Sequence[object]) -> None:
+    """Raises DataError T391 where a row has no id: rows without one are not one another's."""
+    if not isinstance(ids, str):
+        lacking = any(each is None for each in ids)
+    elif isinstance(rows, pa.Table):
+        lacking = ids in rows.column_names and rows[ids].null_count > 0
+    else:
+        lacking = any(isinstance(row, Mapping) and row.get(ids) is None for row in rows)
+    if lacking:
+        raise DataError(
+            "a pushed row has no id, so that it could be counted twice or not at all",
+            code="T391",
+            where=name,
+            fix="give each row an id, as text or a whole number; or leave ids out",
+        )
+
+
 def _due(form: Form, head: Any, cut: int) -> bool:
     """Whether a sweep would change a head; a damaged one is left for a baseline to mend."""
     if kernels.state_of(head, form.width, form.stamp) != kernels.FINE:
@@ -236,11 +257,11 @@ def _due(form: Form, head: Any, cut: int) -> bool:
 
 
 def in_batches(
-    backend: Backend, prefix: bytes, size: int
+    backend: Backend, prefix: bytes, size: int, go_on: Callable[[], bool] = lambda: True
 ) -> Iterator[tuple[Changing, list[tuple[bytes, bytes]]]]:
     """Keys with a prefix, some at a time, each time within a change of their own."""
     after = b""
-    while True:
+    while go_on():
         with backend.change() as store:
             batch = []
             for item in store.scan(prefix, after):

@@ -14,7 +14,7 @@
     d SOURCE VERSION VIEW s KEY NAME     a segment of one
     d SOURCE VERSION VIEW r              which deltas there are; with NUMBER, one (`live.deltas`)
     r, t METRIC PURPOSE  released numbers; with d, their cells (`live.released`)
-    s                    the store's salt
+    s                    the store's salt; u: when it was last swept (`live.upkeep`)
 
 Names of sources, streams and views are digests of 6 bytes, versions and numbers big-endian.
 """

@@ -398,6 +398,11 @@ class Project:
         """
         return self.online.push(source, rows, now=self.now(), ids=ids, batch=batch)
 
+    def sweep(self) -> int:
+        """Removes from the online store what has expired, which no read shows any more; how many
+        keys it changed. A server does it once a day (`live.upkeep`)."""
+        return self.online.sweep(self.now())
+
     def rebase(
         self, source: str, *, ids: str | None = None, marks: Mapping[str, Mark] | None = None
     ) -> None:

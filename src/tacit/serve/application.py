@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -16,6 +17,7 @@ from time import perf_counter
 from typing import NamedTuple
 
 from tacit.errors import ServeError, TacitError
+from tacit.live.upkeep import sweep_by_the_clock
 from tacit.project.service import Service
 from tacit.serve.identity import Identity
 from tacit.serve.issuer import away
@@ -32,6 +34,8 @@ Handler = Callable[[Request], Answer]
 _KEEP = 1.0  # seconds between looks at the keys
 _STRANGERS = 16  # tokens at a time whose issuer's keys are waited for
 _TURN = 120.0  # seconds after which answers that were not asked for again are let go
+_SWEEP = 60.0  # seconds between looks whether a sweep is due
+_PAUSE = 0.02  # seconds between two changes of a sweep, for those who read and push
 
 
 class Route(NamedTuple):
@@ -77,6 +81,8 @@ class Application:
         self._issuer = ThreadPoolExecutor(2, "issuer")
         self._ring = ThreadPoolExecutor(1, "keys")
         self._probe = ThreadPoolExecutor(1, "ready")
+        self._sweeper = ThreadPoolExecutor(1, "sweep")
+        self._ends = threading.Event()
         self._strangers = 0
         self._keeper: asyncio.Task[None] | None = None
         waits = resources.remote
@@ -290,10 +296,14 @@ class Application:
 
     async def _keep(self) -> None:
         """Keys that were added or revoked are seen within a second or so; answers that are asked
-        for no more are let go within some minutes."""
+        for no more are let go within some minutes; what has expired is swept away once a day."""
         loop, turned = asyncio.get_running_loop(), perf_counter()
+        swept, sweeping = turned, None
         while True:
             await asyncio.sleep(_KEEP)
+            if perf_counter() - swept > _SWEEP and (sweeping is None or sweeping.done()):
+                sweeping = loop.run_in_executor(self._sweeper, self._sweep)
+                swept = perf_counter()
             if perf_counter() - turned > _TURN:
                 self.resources.answers.kept.turn()
                 turned = perf_counter()
@@ -302,7 +312,24 @@ class Application:
             except Exception as error:
                 say("keys cannot be read", logging.ERROR, **failure(error))
 
+    def _sweep(self) -> None:
+        """Sweeps the store, if that is due, until the server stops."""
+        project = self.resources.project
+        try:
+            found = sweep_by_the_clock(
+                project.online, project.now(), lambda: not self._ends.wait(_PAUSE)
+            )
+        except Exception as error:  # the next time is soon
+            say("cannot be swept", logging.ERROR, **failure(error))
+            return
+        if found is not None:
+            say("swept", keys=found)
+
     def _shut_down(self) -> None:
-        for pool in (self._writer, self._readers, self._issuer, self._ring, self._probe):
+        self._ends.set()
+        pools = (
+            self._writer, self._readers, self._issuer, self._ring, self._probe, self._sweeper,
+        )  # fmt: skip
+        for pool in pools:
             pool.shutdown()
         self._close()

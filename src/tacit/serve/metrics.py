@@ -8,7 +8,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final, Protocol
 
 BOUNDS: Final = (
     50e-6, 100e-6, 250e-6, 500e-6, 1e-3, 2.5e-3, 5e-3, 10e-3, 25e-3, 50e-3,
@@ -27,6 +27,14 @@ class Route:
     statuses: dict[int, int] = field(default_factory=dict)
 
 
+class RespCounts(Protocol):
+    """What a server for Redis clients counts by itself."""
+
+    answered: int
+    refused: int
+    connections: set[Any]
+
+
 @dataclass
 class Metrics:
     """The counts of a server; one thread writes them."""
@@ -36,6 +44,7 @@ class Metrics:
     refused: dict[str, int] = field(default_factory=dict)
     events: dict[tuple[str, str], int] = field(default_factory=dict)
     values: int = 0
+    resp: RespCounts | None = None
 
     def answered(self, route: str, status: int, seconds: float) -> None:
         """Counts an answer."""
@@ -56,10 +65,13 @@ class Metrics:
             self.events[source, what] = self.events.get((source, what), 0) + count
 
     def text(
-        self, ages: Mapping[str, float], released: Mapping[tuple[str, str], float] | None = None
+        self,
+        ages: Mapping[str, float],
+        released: Mapping[tuple[str, str], float] | None = None,
+        store: bool = True,
     ) -> bytes:
         """All of it; ``ages`` are seconds since a source was heard of, ``released`` those since a
-        metric was released for a purpose."""
+        metric was released for a purpose, ``store`` says whether the store could be read."""
         lines = [
             "# HELP tacit_requests_total Requests answered.",
             "# TYPE tacit_requests_total counter",
@@ -91,7 +103,22 @@ class Metrics:
         ]
         for (source, what), count in sorted(self.events.items()):
             lines.append(f'tacit_events_total{{source="{source}",outcome="{what}"}} {count}')
+        if self.resp is not None:
+            lines += [
+                "# HELP tacit_resp_commands_total Commands of Redis clients answered.",
+                "# TYPE tacit_resp_commands_total counter",
+                f"tacit_resp_commands_total {self.resp.answered}",
+                "# HELP tacit_resp_refused_total Those refused with an error of Tacit.",
+                "# TYPE tacit_resp_refused_total counter",
+                f"tacit_resp_refused_total {self.resp.refused}",
+                "# HELP tacit_resp_connections Redis clients connected.",
+                "# TYPE tacit_resp_connections gauge",
+                f"tacit_resp_connections {len(self.resp.connections)}",
+            ]
         lines += [
+            "# HELP tacit_store_up Whether the store can be read.",
+            "# TYPE tacit_store_up gauge",
+            f"tacit_store_up {int(store)}",
             "# HELP tacit_source_age_seconds Time since a source was heard of.",
             "# TYPE tacit_source_age_seconds gauge",
         ]

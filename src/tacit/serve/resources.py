@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 
-from tacit.errors import ServeError
+from tacit.errors import ServeError, StoreError
 from tacit.serve.answers import Answers, Asked
 from tacit.serve.encode import FLOAT32, JSON, floats_of
 from tacit.serve.messages import Answer, Headers, header
@@ -272,18 +272,22 @@ class Resources:
         return Answer(200, [(b"content-type", JSON)], self._description)
 
     def metrics(self, request: Request) -> Answer:
-        """`GET /metrics`: Prometheus' text."""
-        now, ages = self.project.now(), {}
-        for name in self.online.sources:
-            progress = self.online.standing(name).progress
-            if progress > -(2**63):
-                ages[name] = max(0.0, (now - progress) / 1e6)
-        released = {
-            (metric, purpose): max(0.0, (now - stands["at"]) / 1e6)
-            for metric, each in self.answers.standing(self.answers.decisions.allowed).items()
-            for purpose, stands in each.items()
-        }
-        return Answer(200, [(b"content-type", TEXT)], self.metered.text(ages, released))
+        """`GET /metrics`: Prometheus' text. What the server counts is told also while its store is
+        away, when it is looked at most."""
+        now, there = self.project.now(), True
+        ages: dict[str, float] = {}
+        released: dict[tuple[str, str], float] = {}
+        try:
+            for name in self.online.sources:
+                progress = self.online.standing(name).progress
+                if progress > -(2**63):
+                    ages[name] = max(0.0, (now - progress) / 1e6)
+            for metric, each in self.answers.standing(self.answers.decisions.allowed).items():
+                for purpose, stands in each.items():
+                    released[metric, purpose] = max(0.0, (now - stands["at"]) / 1e6)
+        except StoreError:
+            there = False
+        return Answer(200, [(b"content-type", TEXT)], self.metered.text(ages, released, there))
 
     def alive(self, request: Request) -> Answer:
         """`GET /healthz`: the process answers."""

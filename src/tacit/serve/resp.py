@@ -59,6 +59,7 @@ class RespServer:
         refresh: looks at the keys anew; called each second.
         connections: at a time; those beyond are refused.
         patience: seconds for a stranger to show a key.
+        drain: seconds for what is under way, when the server is stopped.
         readers: threads in which reads are answered, where the store may have to be waited for;
             left out, they are answered where they come in.
     """
@@ -72,6 +73,7 @@ class RespServer:
         refresh: Callable[[], None] = lambda: None,
         connections: int = 10_000,
         patience: float = 10.0,
+        drain: float = 30.0,
         limits: Limits | None = None,
         readers: ThreadPoolExecutor | None = None,
     ) -> None:
@@ -80,7 +82,8 @@ class RespServer:
         self.everybody = everybody
         self.refresh = refresh
         self.most = connections
-        self.patience = patience
+        self.patience, self.drain = patience, drain
+        self.stopping = False
         self.limits = Limits() if limits is None else limits
         self.readers = readers
         self.connections: set[Connection] = set()
@@ -106,13 +109,20 @@ class RespServer:
         return int(server.sockets[0].getsockname()[1])
 
     async def stop(self) -> None:
-        """Takes no more, lets go of all."""
+        """Takes no more, finishes what is under way, lets go of all."""
         if self._keeper is not None:
             self._keeper.cancel()
         for server in self._servers:
             server.close()
+        self.stopping = True
         for turn in self._purposes.values():
             turn.answer()
+        for connection in list(self.connections):
+            connection.hold()
+        loop = asyncio.get_running_loop()
+        end = loop.time() + self.drain
+        while any(each.busy for each in self.connections) and loop.time() < end:
+            await asyncio.sleep(0.01)
         for connection in list(self.connections):
             connection.close()
         if self.readers is not None:
@@ -179,6 +189,15 @@ class Connection(asyncio.Protocol):
         self.transport.close()
         self.loop.call_later(self.server.patience, self.transport.abort)
 
+    @property
+    def busy(self) -> bool:
+        """Whether requests that came are still to be answered, to a client that takes answers."""
+        return not self.closed and not self._full and (self._away or self._later)
+
+    def hold(self) -> None:
+        """Reads no more, since the server is to stop."""
+        self._regulate()
+
     def _leave(self) -> None:
         """Ends it so that what was said last is heard: what still comes is read and dropped for a
         moment, since a connection that is closed over unread bytes is reset."""
@@ -216,7 +235,8 @@ class Connection(asyncio.Protocol):
         """Reads on while there is room, for answers and for requests: what is held is less than
         `Limits.room` and what one read brings. The rest waits in the socket."""
         waiting = self.requests.waiting
-        held = not self.closed and (self._full or waiting > self.requests.limits.room)
+        full = self._full or waiting > self.requests.limits.room
+        held = not self.closed and (full or self.server.stopping)
         if held != self._held and not self.transport.is_closing():
             self._held = held
             if held:
@@ -434,6 +454,7 @@ class Connection(asyncio.Protocol):
                 return None
         except ServeError as refused:
             wrong = refusal(refused, "WRONGPASS")
+        self.server.refused += 1
         self.session.failed += 1
         self._ends = self.session.failed >= _TRIES
         return wrong

@@ -99,6 +99,7 @@ def resp_server(app: Application) -> RespServer:
         everybody=identity.everybody,
         connections=app.settings.in_flight * 16,
         patience=app.settings.patience,
+        drain=app.settings.drain,
         limits=limits,
         readers=ThreadPoolExecutor(_READERS, "resp") if app.resources.remote else None,
     )
@@ -385,7 +386,7 @@ class Server(uvicorn.Server):
         await super().startup(sockets)
         settings = self.app.settings
         if self.started and settings.resp is not None:
-            self.resp = resp_server(self.app)
+            self.resp = self.app.metrics.resp = resp_server(self.app)
             try:
                 await self.resp.start(
                     settings.host, settings.resp, ssl=self.config.ssl, backlog=BACKLOG,

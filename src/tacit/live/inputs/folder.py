@@ -34,6 +34,8 @@ class Folder:
         source: the name of the source.
         path: the folder.
         clock: now, µs.
+        ids: the column that identifies an event, where there is one: what is sent twice then counts
+            once. The mark tells only what is read twice.
     """
 
     def __init__(
@@ -43,10 +45,11 @@ class Folder:
         path: Path,
         *,
         clock: Callable[[], int],
+        ids: str | None = None,
         batch: int = _BATCH,
     ) -> None:
         self.online, self.source, self.path = online, source, path
-        self.clock, self.batch = clock, batch
+        self.clock, self.batch, self.ids = clock, batch, ids
 
     def step(self) -> Receipt | None:
         """Takes the next rows; None when every file is done.
@@ -77,7 +80,7 @@ class Folder:
         if isinstance(batch, pa.Table):
             rows, count, places = batch, batch.num_rows, list(range(batch.num_rows))
         elif batch is not None:
-            rows, places, rejected = read_json(batch)
+            rows, places, rejected = read_json(batch, self.ids)
             count = len(batch)
         # A file whose rows are all in is marked as done, so that it is not opened again.
         after = Mark((done + count, size, int(count == 0)))
@@ -86,6 +89,7 @@ class Folder:
             self.source,
             rows if count else [],
             now=self.clock(),
+            ids=self.ids if count else None,
             taken=Taken(stream, positions, mark, after),
             rejected=rejected,
         )

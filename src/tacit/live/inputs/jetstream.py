@@ -34,6 +34,8 @@ class JetStream:
         subject: which of its subjects.
         durable: the consumer's name.
         clock: now, µs.
+        ids: the column that identifies an event, where there is one: what is sent twice then counts
+            once. The mark tells only what is read twice.
     """
 
     def __init__(
@@ -45,13 +47,14 @@ class JetStream:
         subject: str,
         *,
         clock: Callable[[], int],
+        ids: str | None = None,
         durable: str = "tacit",
         batch: int = _BATCH,
     ) -> None:
         self.online, self.source, self.url = online, source, url
         self.stream, self.subject, self.durable = stream, subject, durable
         self.name = f"nats:{stream}:{subject}"
-        self.clock, self.batch = clock, batch
+        self.clock, self.batch, self.ids = clock, batch, ids
         self._client: Any = None
         self._pull: Any = None
 
@@ -92,13 +95,16 @@ class JetStream:
         fresh = [(number, data) for number, data in numbered if (number,) not in mark]
         if not fresh:
             return Receipt(0, 0, duplicates=len(messages))
-        rows, places, rejected = read_json([data for _, data in fresh])
+        rows, places, rejected = read_json([data for _, data in fresh], self.ids)
         low = max((floor,), mark.floor)
         above = mark.above | {(number,) for number, _ in fresh}
         after = Mark(low, frozenset(position for position in above if position > low))
         positions = [(fresh[place][0],) for place in places]
         taken = Taken(self.name, positions, mark, after)
-        return self.online.push(self.source, rows, now=self.clock(), taken=taken, rejected=rejected)
+        return self.online.push(
+            self.source, rows,
+            now=self.clock(), ids=self.ids, taken=taken, rejected=rejected,
+        )  # fmt: skip
 
     async def close(self) -> None:
         """Lets go of the server."""

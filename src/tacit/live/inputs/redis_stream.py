@@ -39,6 +39,8 @@ class RedisStream:
         stream: its key.
         group: the consumer group; made at the stream's beginning if it is not there.
         clock: now, µs.
+        ids: the column that identifies an event, where there is one: what is sent twice then counts
+            once. The mark tells only what is read twice.
     """
 
     def __init__(
@@ -49,12 +51,13 @@ class RedisStream:
         stream: str,
         *,
         clock: Callable[[], int],
+        ids: str | None = None,
         group: str = "tacit",
         batch: int = _BATCH,
     ) -> None:
         self.online, self.source, self.stream, self.group = online, source, stream, group
         self.name = f"redis:{stream}"
-        self.clock, self.batch = clock, batch
+        self.clock, self.batch, self.ids = clock, batch, ids
         self.consumer = socket.gethostname()
         self.client: Any = redis.Redis.from_url(url, socket_timeout=30)
         self._claimed = False
@@ -107,14 +110,17 @@ class RedisStream:
         if not fresh:
             return Receipt(0, 0, duplicates=len(entries))
         fresh.sort(key=lambda entry: _position(entry[0]))
-        rows, places, rejected = read_json([_event(fields) for _, fields in fresh])
+        rows, places, rejected = read_json([_event(fields) for _, fields in fresh], self.ids)
         taken = Taken(
             self.name,
             [_position(fresh[place][0]) for place in places],
             mark,
             Mark(_position(fresh[-1][0])),
         )
-        return self.online.push(self.source, rows, now=self.clock(), taken=taken, rejected=rejected)
+        return self.online.push(
+            self.source, rows,
+            now=self.clock(), ids=self.ids, taken=taken, rejected=rejected,
+        )  # fmt: skip
 
 
 def _position(key: bytes) -> tuple[int, ...]:

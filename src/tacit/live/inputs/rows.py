@@ -9,8 +9,11 @@ from typing import Any
 from tacit.live.accept import Rejected
 
 
-def read_json(messages: Sequence[bytes]) -> tuple[list[dict[str, Any]], list[int], list[Rejected]]:
-    """The rows, which message each was, and the messages that are no JSON object."""
+def read_json(
+    messages: Sequence[bytes], ids: str | None = None
+) -> tuple[list[dict[str, Any]], list[int], list[Rejected]]:
+    """The rows, which message each was, and the messages that are no JSON object; or have nothing
+    in the field that is to identify them, where there is one."""
     rows, places, rejected = [], [], []
     for place, raw in enumerate(messages):
         try:
@@ -18,9 +21,12 @@ def read_json(messages: Sequence[bytes]) -> tuple[list[dict[str, Any]], list[int
         except (ValueError, RecursionError) as error:
             rejected.append(Rejected(place, f"not JSON: {error}"[:200], raw[: 1 << 16]))
             continue
-        if isinstance(row, dict):
+        if not isinstance(row, dict):
+            rejected.append(Rejected(place, "not a JSON object", raw[: 1 << 16]))
+        elif ids is not None and row.get(ids) is None:
+            reason = f"the row has no {ids}: it could come twice"
+            rejected.append(Rejected(place, reason, raw[: 1 << 16]))
+        else:
             rows.append(row)
             places.append(place)
-        else:
-            rejected.append(Rejected(place, "not a JSON object", raw[: 1 << 16]))
     return rows, places, rejected

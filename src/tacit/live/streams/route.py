@@ -85,21 +85,14 @@ def read(
 ) -> pa.RecordBatch:
     """Messages held to the contract: rows of view 0, dealt by their ids, and what is rejected."""
     feed, ids = opening.feed, opening.ids
-    rows, places, rejected = read_json(messages)
+    rows, places, rejected = read_json(messages, ids)
     found = accept(feed, rows, unit=feed.unit)
     rejected += [Rejected(places[r.place], r.reason, r.raw) for r in found.rejected]
     table, kept = found.table, [places[i] for i in found.places]
     marks, dealt = pa.nulls(len(kept), pa.binary()), np.zeros(len(kept), np.int64)
     if ids is not None:
-        given = [rows[i].get(ids) for i in found.places]
-        rejected += [
-            Rejected(place, f"the row has no {ids}: it could come twice", messages[place])
-            for place, each in zip(kept, given, strict=True)
-            if each is None
-        ]
-        named = [i for i, each in enumerate(given) if each is not None]
-        table, kept = table.take(pa.array(named, pa.int64())), [kept[i] for i in named]
-        each = digests(opening.open().salt, feed.name, [given[i] for i in named]).tolist()
+        given = [rows[i][ids] for i in found.places]
+        each = digests(opening.open().salt, feed.name, given).tolist()
         dealt = np.array([shard_of(mark, shards) for mark in each], np.int64)
         marks = pa.array([mark.ljust(16, b"\0") for mark in each], pa.binary())
     good = _rows(feed, table, positions[kept], 0, dealt, marks)
