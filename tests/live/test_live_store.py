@@ -362,6 +362,18 @@ def _holds(folder: Path, text: str) -> bool:
     return any(text.encode() in path.read_bytes() for path in folder.rglob("*") if path.is_file())
 
 
+def test_an_event_that_was_dated_ahead_may_come_again(tmp_path: Path) -> None:
+    """Under its id, once its date is mended or has come; it is no duplicate of what waits aside."""
+    store = online(tmp_path, feed())
+    row = {"user": "ann", "item": "i0", "at": NOW + DAY, "price": 1.0, "quantity": 1}
+    early = store.push("events", [row], now=NOW, ids=["e1"])
+    assert (early.accepted, early.quarantined, early.duplicates) == (0, 1, 0)
+    mended = store.push("events", [row | {"at": NOW - 1}], now=NOW, ids=["e1"])
+    assert (mended.accepted, mended.duplicates) == (1, 0)
+    again = store.push("events", [row | {"at": NOW - 1}], now=NOW, ids=["e1"])
+    assert (again.accepted, again.duplicates) == (0, 1)
+
+
 # ---------------------------------------------------------------------- damage, full disks
 
 

@@ -32,7 +32,7 @@ from tacit.live.together import Together
 from tacit.live.writer import Written, drop_of, write
 from tacit.store.files import SKEW
 from tacit.store.online.base import Changing
-from tacit.values import DAY, HOUR
+from tacit.values import DAY, HOUR, SECOND
 
 QUARANTINED = struct.Struct("<q")
 """When a row in quarantine came, before why and what it is."""
@@ -193,9 +193,11 @@ class Intake:
             new &= first
             if not first:  # what of it was no row is in quarantine already
                 rejected = []
-        if given.ids is not None and new.any():
-            new &= self._fresh(store, standing, name, given.ids, now)
-        receipt, waiting = self._apply(store, standing, given, new, rejected, position)
+        at = accepted.table[given.source.feed.time].fill_null(0).to_numpy()
+        ahead = at > now + self.settings.skew
+        if given.ids is not None and new.any():  # of what is no event yet, the id may come again
+            new[~ahead] &= self._fresh(store, standing, name, given.ids[~ahead], now)
+        receipt, waiting = self._apply(store, standing, given, new, ahead, rejected, position)
         standing.progress = max(standing.progress, now)
         store.put([standing.item(name)])
         return receipt, waiting
@@ -253,6 +255,7 @@ class Intake:
         standing: Standing,
         given: Given,
         new: Any,
+        ahead: Any,
         out: list[Rejected],
         position: int,
     ) -> tuple[Receipt, int]:
@@ -260,10 +263,9 @@ class Intake:
         feed, accepted = source.feed, given.accepted
         table = accepted.table
         duplicates = int(len(new) - new.sum())
-        at = table[feed.time].fill_null(0).to_numpy()
-        ahead = new & (at > now + self.settings.skew)
-        for k in np.flatnonzero(ahead).tolist():
-            reason = f"dated {(int(at[k]) - now) // 1_000_000} s in the future"
+        for k in np.flatnonzero(new & ahead).tolist():
+            early = table[feed.time][k].as_py() - now
+            reason = f"dated {early // SECOND} s in the future"
             out.append(Rejected(k, reason, dump(table.slice(k, 1).to_pylist()[0])))
         kept = new & ~ahead
         fresh = table if kept.all() else table.filter(pa.array(kept))
