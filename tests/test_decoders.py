@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from decoders import ALL, WRITTEN
-from examples import examples
+from examples import changed, examples
 from guided import fuzz
 
 INF, NAN, LEAST = float("inf"), float("nan"), 5e-324
@@ -55,21 +55,7 @@ def test_any_value_at_any_place(name: str) -> None:
 @settings(max_examples=examples(60))
 @given(data=st.data())
 def test_changed_bytes(name: str, data: st.DataObject) -> None:
-    body = bytearray(ALL[name].good)
-    for _ in range(data.draw(st.integers(1, 4))):
-        at = data.draw(st.integers(0, len(body)))
-        match data.draw(st.sampled_from(["flip", "cut", "insert", "huge", "repeat"])):
-            case "flip" if at < len(body):
-                body[at] = data.draw(st.integers(0, 255))
-            case "cut":
-                del body[at : at + data.draw(st.integers(1, 8))]
-            case "insert":
-                body[at:at] = data.draw(st.binary(max_size=20))
-            case "huge":
-                body[at : at + 8] = b"\xff" * 8
-            case "repeat":
-                body += body[at:]
-    ALL[name].meets(bytes(body))
+    ALL[name].meets(changed(data, ALL[name].good))
 
 
 @pytest.mark.parametrize("name", ALL)
