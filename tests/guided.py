@@ -30,7 +30,8 @@ def fuzz(script: Path, *words: str | Path, cwd: Path, seconds: int, longest: int
     paths = (TARGET, script.parent, Path(__file__).parent, *filter(None, given))
     run = subprocess.run(
         [sys.executable, script, *words, *limits],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(map(str, paths))},
+        # libFuzzer ends without cleaning up: what is left lies in the test's own folder.
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(map(str, paths)), "TMPDIR": str(cwd)},
         cwd=cwd,
         capture_output=True,
         text=True,
