@@ -26,10 +26,12 @@ def fuzz(script: Path, *words: str | Path, cwd: Path, seconds: int, longest: int
     # whatever test ran before.
     limits = [f"-max_total_time={seconds}", "-rss_limit_mb=0", "-malloc_limit_mb=512"]
     limits += ["-timeout=5", f"-max_len={longest}"]
-    paths = (TARGET, script.parent, Path(__file__).parent)
+    given = os.environ.get("PYTHONPATH", "").split(os.pathsep)  # or the code under test is another
+    paths = (TARGET, script.parent, Path(__file__).parent, *filter(None, given))
     run = subprocess.run(
         [sys.executable, script, *words, *limits],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(map(str, paths))},
+        # libFuzzer ends without cleaning up: what is left lies in the test's own folder.
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(map(str, paths)), "TMPDIR": str(cwd)},
         cwd=cwd,
         capture_output=True,
         text=True,

@@ -13,7 +13,7 @@ from dap_world import NOW, RANDOM, World, make_task
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from examples import examples
+from examples import changed, examples
 from tacit.collect.dap.aggregator import read_ping_pong
 from tacit.collect.dap.codec import Items, Opaque, Reader, decode, encode
 from tacit.collect.dap.errors import ReportError, from_problem
@@ -182,23 +182,7 @@ def test_every_cut_and_any_more_is_refused(name: str) -> None:
 @settings(max_examples=examples(60))
 @given(data=st.data())
 def test_changed_messages(name: str, data: st.DataObject) -> None:
-    body = bytearray(ALL[name][0])
-    for _ in range(data.draw(st.integers(1, 4))):
-        at = data.draw(st.integers(0, len(body) - 1))
-        match data.draw(st.sampled_from(["flip", "cut", "insert", "huge", "repeat"])):
-            case "flip":
-                body[at] = data.draw(st.integers(0, 255))
-            case "cut":
-                del body[at : at + data.draw(st.integers(1, 8))]
-            case "insert":
-                body[at:at] = data.draw(st.binary(max_size=20))
-            case "huge":
-                body[at : at + 4] = b"\xff\xff\xff\xff"
-            case "repeat":
-                body += body[at:]
-        if not body:
-            break
-    read(ALL[name], bytes(body), name)
+    read(ALL[name], changed(data, ALL[name][0]), name)
 
 
 @pytest.mark.parametrize("name", ALL)

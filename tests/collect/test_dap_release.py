@@ -208,3 +208,24 @@ def test_epochs_in_a_collectors_file(tmp_path: Path) -> None:
         )
         with pytest.raises(CollectError, match="T825"):
             read_settings(path, "collector")
+
+
+@pytest.mark.parametrize(
+    ("line", "bad", "code"),
+    [
+        ("time_precision", "time_precision = inf", "T822"),
+        ("time_precision", "time_precision = 100.5", "T822"),
+        ("min_batch_size", "min_batch_size = true", "T822"),
+        ("version", "version = 18\ninterval = [inf, inf]", "T822"),
+        ("version", "version = 18.0", "T822"),
+        ("id", "id = 7", "T822"),
+        ("party", 'party = "collector"\njob_size = inf', "T825"),
+        ("party", 'party = "collector"\nworkers = nan', "T825"),
+    ],
+)
+def test_numbers_of_a_file_that_are_none(tmp_path: Path, line: str, bad: str, code: str) -> None:
+    new_task(tmp_path / "t", make_task(), RANDOM, ["127.0.0.1:1", "127.0.0.1:2"])
+    path = tmp_path / "t" / "collector.toml"
+    path.write_text(re.sub(rf"(?m)^{line} = .*$", bad, path.read_text()))
+    with pytest.raises(CollectError, match=code):
+        read_settings(path, "collector")

@@ -20,6 +20,12 @@ CASES: list[tuple[str, dict[str, int], list[Any], Any]] = [
         [12, 24, 36],
     ),
     ("histogram", {"length": 4, "chunk_length": 2}, [0, 1, 1, 3] * 4, [4, 8, 0, 4]),
+    (
+        "multihot_count_vec",
+        {"length": 4, "chunk_length": 2, "max_weight": 2},
+        [[1, 0, 0, 1], [0, 1, 0, 0], [0, 0, 0, 0], [0, 1, 1, 0]] * 3,
+        [3, 6, 3, 3],
+    ),
 ]
 
 

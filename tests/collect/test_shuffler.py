@@ -176,6 +176,35 @@ def test_a_damaged_spool_is_refused(tmp_path: Path) -> None:
         make(tmp_path)
 
 
+def test_a_spool_of_other_messages_is_not_mixed_with_these(tmp_path: Path) -> None:
+    """Somebody changed the size; or cut a message short."""
+    with make(tmp_path) as shuffler:
+        shuffler.receive(report(n) for n in range(3))
+    with Shuffler(tmp_path / "spool.sqlite", size=9, minimum=3) as other:
+        other.receive(report(n, b"%09d" % n) for n in range(3, 6))
+        for forward in (other.seal, lambda: other.forward(lambda _: None)):
+            with pytest.raises(StoreError, match="T702"):
+                forward()
+        assert other.waiting == 6  # what waits is not lost
+
+
+@pytest.mark.parametrize(
+    "change",
+    ["size = 7", "size = 0", "size = -8", "size = 'x'", "messages = x''", "messages = 'text'",
+     "messages = x'00'", "name = x'00'", "size = 8.5"],
+)  # fmt: skip
+def test_a_damaged_batch_is_not_sent(tmp_path: Path, change: str) -> None:
+    with make(tmp_path) as shuffler:
+        shuffler.receive(report(n) for n in range(4))
+        shuffler.seal()
+    with sqlite3.connect(tmp_path / "spool.sqlite") as raw:
+        raw.execute(f"UPDATE batches SET {change}")
+    sent: list[Batch] = []
+    with make(tmp_path) as again, pytest.raises(StoreError, match="T702"):
+        again.forward(sent.append)
+    assert sent == []
+
+
 @given(st.binary(max_size=60), st.integers(0, 80))
 def test_padding_hides_lengths_and_comes_off(message: bytes, size: int) -> None:
     if len(message) + 4 > size:

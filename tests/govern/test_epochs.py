@@ -15,6 +15,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from epochs_world import LASTING, PEOPLE, REPLACED, TENTH, WEEK, claim, pure, race, week
 from hypothesis import given, settings
@@ -26,9 +27,12 @@ from tacit.govern.epochs import Epochs
 from tacit.govern.ledger import Ledger, Reservation
 from tacit.govern.spends import Touched, united
 from tacit.privacy import prio3
+from tacit.privacy.central import budget as central
+from tacit.privacy.central.sensitivity import Sensitivity
 from tacit.privacy.filters import Cost, Filter, of_one_epoch
 from tacit.privacy.local.randomized_response import RandomizedResponse
 from tacit.privacy.loss import Loss, pure_dp, zcdp
+from tacit.privacy.pairs import PairLayout, PairSum
 from tacit.privacy.shuffle import shuffled
 from tacit.privacy.sum_noise import SumNoise
 from tacit.privacy.vector_sum import VectorSum
@@ -175,7 +179,9 @@ def test_a_resumed_reservation_pays_for_epochs_that_are_new_to_it(ledger: Ledger
 
 
 def test_every_mechanism_spends_of_the_same_epochs(control: ControlStore) -> None:
-    """Local, shuffled, DAP with either noise, and sums by two parties: one ledger, one filter."""
+    """Local, shuffled, DAP with either noise, central with either, and the sums by two parties of
+    which models are learned: one ledger, one filter."""
+    people, films = (central.Sums(Sensitivity.of(groups, 1)) for groups in (1, 50))
     coin = RandomizedResponse(40, 1000, 1.0, "local").claim()
     histogram = prio3.histogram(8)
     claims = {
@@ -184,6 +190,11 @@ def test_every_mechanism_spends_of_the_same_epochs(control: ControlStore) -> Non
         "gaussian": SumNoise("gaussian", Fraction(900)).claim(histogram, "plays", 1e-6),
         "laplace": SumNoise("laplace", Fraction(40)).claim(histogram, "plays", 1e-6),
         "sum": VectorSum(6, 100, 2.0, 1e-6, "taste").claim(),
+        "learned": PairSum(
+            PairLayout(9, np.array([1, 2]), buckets=4), 1000, 1.0, 1e-6, "taste"
+        ).claim(),
+        "central": central.claim("people", central.share([people], 0.5, 0.0), 0.0, "people"),
+        "grouped": central.claim("films", central.share([films], 0.5, 1e-7), 1e-7, "people"),
     }
     ledger = Ledger(control, LASTING, [Epochs("person", WEEK, 20.0, 1e-6)])
     capacity, total = Filter(20.0, 1e-6), Cost()
@@ -191,9 +202,11 @@ def test_every_mechanism_spends_of_the_same_epochs(control: ControlStore) -> Non
         ledger.reserve("measure", name, made, 0, touched=week(0, 1)).commit(b"")
         total += capacity.cost(of_one_epoch(made.loss, made.adjacency, several=True))
         assert shares(ledger) == {(0, 1): round(float(capacity.share(total)), 9)}
-    # That of adding or removing a device counts double, those of any change once.
+    # Those of adding or removing somebody count double, those of any change once.
+    presence = ("sum", "learned", "central", "grouped")
+    assert claims["grouped"].mechanism == "central_gaussian"
     assert total.rho == sum(
-        (Fraction(made.loss.rho) * (4 if name == "sum" else 1) for name, made in claims.items()),
+        (Fraction(made.loss.rho) * (4 if name in presence else 1) for name, made in claims.items()),
         Fraction(0),
     )
     assert [line.spend.release for line in ledger.statement("measure")] == list(claims)

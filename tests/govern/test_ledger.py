@@ -182,6 +182,24 @@ def test_a_line_that_is_not_known_is_not_passed_over(control: ControlStore, ledg
         Ledger(control, BUDGETS).spent("recommend")
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"event": "reserve", "epoch": "1"},
+        {"event": "reserve", "epoch": "1", "purposes": ["recommend"], "claim": {"loss": {}}},
+        {"event": "commit", "epoch": "2", "result": "00"},
+        {"epoch": "1"},
+        {},
+    ],
+)
+def test_a_line_that_says_too_little_is_not_passed_over(
+    control: ControlStore, body: dict[str, Any]
+) -> None:
+    control.append("spend", "top", body)
+    with pytest.raises(StoreError, match="T708"):
+        Ledger(control, BUDGETS).reserve("recommend", "other", TENTH, 1)
+
+
 def test_leaving_the_block_keeps_it_reserved(ledger: Ledger) -> None:
     with pytest.raises(ZeroDivisionError), ledger.reserve("measure", "top", TENTH, 1):
         _ = 1 / 0

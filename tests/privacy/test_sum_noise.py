@@ -104,7 +104,8 @@ def test_the_likelihood_ratio_of_laplace() -> None:
 @pytest.mark.parametrize(
     "raw",
     [{}, {"kind": "uniform", "parameter": 1}, {"kind": "gaussian", "parameter": 0},
-     {"kind": "gaussian", "parameter": "1/0"}, {"kind": "laplace", "parameter": "x"}, 7],
+     {"kind": "gaussian", "parameter": "1/0"}, {"kind": "laplace", "parameter": "x"}, 7,
+     {"kind": "laplace", "parameter": math.inf}, {"kind": "laplace", "parameter": "1e999999999"}],
 )  # fmt: skip
 def test_what_is_no_noise(raw: Any) -> None:
     with pytest.raises(PrivacyError, match="T534"):

@@ -267,6 +267,25 @@ def test_a_crash_before_the_commit_gives_the_kept_answer(
     assert spends(shop) == ["committed"]
 
 
+def test_a_kept_answer_that_is_damaged_before_the_commit_is_not_committed(
+    shop: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def crash(_: object, result: bytes) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("tacit.govern.reservation.Reservation.commit", crash)
+    with pytest.raises(KeyboardInterrupt):
+        answer(shop, query(), purpose="discover")
+    monkeypatch.undo()
+    [path] = (shop.state / "answers").glob("*.arrow")
+    for damaged in (b"", b"nothing", path.read_bytes()[:-200]):
+        path.write_bytes(damaged)
+        with pytest.raises(StoreError) as caught:
+            answer(Project.load(shop.root), query(), purpose="discover")
+        assert caught.value.code == "T702"
+        assert spends(shop) == ["drawing"]  # paid for, and whoever has the file may restore it
+
+
 def test_a_crash_once_noise_is_drawn_is_paid_for(
     shop: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import math
 import multiprocessing
 import os
@@ -22,6 +23,7 @@ import pytest
 from tacit.errors import StoreError
 from tacit.store import control, witness
 from tacit.store.control import ControlStore, Head
+from tacit.values import canonical_json
 
 
 @pytest.fixture
@@ -135,6 +137,23 @@ def test_an_edit_is_found_when_read_too(store: ControlStore, path: Path) -> None
     _edited(path, "UPDATE records SET body = '{\"a\":0}'")
     assert code(lambda: store.read("spend")) == "T706"
     assert code(lambda: store.latest("spend", "k")) == "T706"
+
+
+@pytest.mark.parametrize("body", ["[" * 100_000, "[]", "null", "no JSON", "", "{", '"text"'])
+def test_a_record_whose_hash_is_right_and_whose_body_is_none(
+    store: ControlStore, path: Path, body: str
+) -> None:
+    """Somebody redid the hashes and no witness saw: still nothing reads it as a decision."""
+    raw = sqlite3.connect(path)
+    [previous] = raw.execute("SELECT hash FROM head").fetchone()
+    fields = (1, "spend", "k", 0, body, previous)
+    digest = hashlib.sha256(canonical_json(fields)).hexdigest()
+    raw.execute("INSERT INTO records VALUES (?, ?, ?, ?, ?, ?, ?)", (*fields, digest))
+    raw.execute("UPDATE head SET sequence = 1, hash = ?", (digest,))
+    raw.commit()
+    raw.close()
+    store.verify()
+    assert code(lambda: store.read("spend")) == "T706"
 
 
 def test_a_rollback_of_all_needs_an_anchor_to_be_found(store: ControlStore, path: Path) -> None:

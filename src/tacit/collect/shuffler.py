@@ -138,9 +138,12 @@ class Shuffler:
     # ------------------------------------------------------------------ batches go
 
     def seal(self) -> Batch:
-        """Makes one batch of all that waits. Raises PrivacyError T581 below the minimum."""
+        """Makes one batch of all that waits. Raises PrivacyError T581 below the minimum, StoreError
+        T702 where messages of another length wait: together they would tell who sent which."""
         with self._transaction():
             messages = [row for (row,) in self._database.execute("SELECT message FROM waiting")]
+            if not all(isinstance(each, bytes) and len(each) == self._size for each in messages):
+                raise self._damaged(f"messages that are not of {self._size} bytes wait in it")
             if len(messages) < self._minimum:
                 raise PrivacyError(
                     f"{len(messages)} reports wait, fewer than the {self._minimum} of a batch",
@@ -157,9 +160,14 @@ class Shuffler:
         return Batch(name, whole)
 
     def unsent(self) -> list[Batch]:
-        """Sealed batches that are not known to have arrived, in the order of their random names."""
+        """Sealed batches that are not known to have arrived, in the order of their random names.
+
+        Raises StoreError T702 for one that is damaged.
+        """
         with self._refusing():
             found = self._database.execute("SELECT name, messages, size FROM batches").fetchall()
+        if not all(_whole(*row) for row in found):
+            raise self._damaged("a sealed batch is not made of whole messages")
         return [
             Batch(name, np.frombuffer(raw, np.uint8).reshape(-1, size)) for name, raw, size in found
         ]
@@ -214,6 +222,13 @@ class Shuffler:
             where=self._where,
             fix="restore it from a backup, or begin a new one: devices send their reports again",
         )
+
+
+def _whole(name: object, messages: object, size: object) -> bool:
+    """Whether a row is a batch."""
+    if not (isinstance(name, bytes) and isinstance(messages, bytes) and isinstance(size, int)):
+        return False
+    return len(name) == ID_BYTES and size > 0 and bool(messages) and len(messages) % size == 0
 
 
 def padded(message: bytes, size: int) -> bytes:

@@ -111,8 +111,15 @@ def check_touched(touched: Sequence[Touched], where: str) -> tuple[Touched, ...]
 
 
 def folded(record: Record, spends: Mapping[tuple[str, str], Spend]) -> Spend:
-    """The spend as it stands after this record. Raises StoreError T708 for one that is unknown: it
-    could be a spend."""
+    """The spend as it stands after this record. Raises StoreError T708 for one that is unknown, or
+    says less than its kind does: it could be a spend."""
+    try:
+        return _folded(record, spends)
+    except (LookupError, TypeError, ValueError, AttributeError, PrivacyError) as error:
+        raise _unknown(record, f"cannot be read ({error!r})") from error
+
+
+def _folded(record: Record, spends: Mapping[tuple[str, str], Spend]) -> Spend:
     event, body = record.body["event"], record.body
     if event == "reserve":
         return spend_of(record)
@@ -125,8 +132,12 @@ def folded(record: Record, spends: Mapping[tuple[str, str], Spend]) -> Spend:
         return replace(held, state="drawing")
     if event == "refund":
         return replace(held, state="refunded")
-    raise StoreError(
-        f"the ledger has a line that says {event!r}, which this release of Tacit does not read",
+    raise _unknown(record, f"says {event!r}")
+
+
+def _unknown(record: Record, what: str) -> StoreError:
+    return StoreError(
+        f"the ledger has a line that {what}, which this release of Tacit does not read",
         code="T708",
         where=f"record {record.sequence}",
         fix="use the release of Tacit that wrote it",

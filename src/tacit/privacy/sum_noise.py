@@ -26,6 +26,7 @@ the upper half of the field as negative, for the whole field is far wider than a
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -42,6 +43,7 @@ from tacit.privacy.prio3.circuits import Histogram, MultihotCountVec, Sum, SumVe
 from tacit.privacy.randomness import Randomness
 
 ADJACENCY = "one report's value changes; how many reports there are is public"
+_RATIONAL = re.compile(r"\d{1,400}([./]\d{1,400})?", re.ASCII)
 TRUST = (
     "At least one of leader and helper keeps its shares to itself; together they see values.",
     "Both aggregators add noise; if one does not, the collector's loss is the aggregator's.",
@@ -104,8 +106,12 @@ class SumNoise:
     def from_json(cls, raw: Mapping[str, Any]) -> SumNoise:
         """The noise that `to_json` wrote. Raises PrivacyError T534."""
         try:
-            return cls(str(raw["kind"]), Fraction(raw["parameter"]))
-        except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:
+            written = raw["parameter"]
+            # 1e1000000000 would be worked out; `to_json` writes no exponent.
+            if isinstance(written, str) and not _RATIONAL.fullmatch(written):
+                raise _wrong(f"{written[:40]!r} is no rational")
+            return cls(str(raw["kind"]), Fraction(written))
+        except (KeyError, TypeError, ValueError, ArithmeticError) as error:
             raise _wrong(f"{raw!r} describes no noise") from error
 
     @property

@@ -51,8 +51,8 @@ def run(
             _keep(computing, public, reservation, path)
         kept = path.read_bytes()
         _check_kept(reservation, kept, path)
+        table = _table(kept, path)
         reservation.commit(kept)
-    table = pa.ipc.open_stream(kept).read_all()
     loss = made.claim.loss
     spent = Loss() if there else loss
     return CentralAnswer(
@@ -176,6 +176,13 @@ def _check_kept(reservation: Reservation, kept: bytes, path: Path) -> None:
     """What was committed is what lies there: changed bytes are another answer, or damage."""
     if reservation.state == "committed" and reservation.result != fingerprint(kept):
         raise _lost("the answer that was given and paid for is damaged", path)
+
+
+def _table(kept: bytes, path: Path) -> pa.Table:
+    try:
+        return pa.ipc.open_stream(kept).read_all()
+    except (pa.ArrowException, OSError):
+        raise _lost("the answer that was kept is damaged, and not committed yet", path) from None
 
 
 def _lost(what: str, path: Path) -> StoreError:

@@ -209,7 +209,7 @@ def read_kept(path: Path) -> Kept:
         head = json.loads(bodies[0])
         found = Collected(tuple(bodies[1:]), int(head["reports"]), int(head["refused"]))
         return Kept(found, int(head["at"]))
-    except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
+    except (OSError, ValueError, TypeError, LookupError, OverflowError, RecursionError) as error:
         raise StoreError(
             f"a kept release is damaged: {error}",
             code="T702",

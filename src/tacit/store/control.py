@@ -351,8 +351,14 @@ class ControlStore:
     def _record(self, row: tuple[Any, ...]) -> Record:
         if row[6] != _digest(*row[:6]):
             raise self._edited(f"record {row[0]} is not the one that was written")
-        sequence, kind, key, at, body, previous, own = row
-        return Record(sequence, kind, key, at, json.loads(body), previous, own)
+        sequence, kind, key, at, text, previous, own = row
+        try:
+            body = json.loads(text)
+        except (ValueError, TypeError, RecursionError):
+            body = None
+        if not isinstance(body, dict):  # `append` writes none such, whatever its hash says
+            raise self._edited(f"record {sequence} holds no JSON object")
+        return Record(sequence, kind, key, at, body, previous, own)
 
     def _edited(self, how: str) -> StoreError:
         fix = "restore the last good copy; release nothing until it is clear what was spent"

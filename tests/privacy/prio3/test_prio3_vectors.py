@@ -82,13 +82,18 @@ class Replay:
     def verify_next(self, step: dict[str, Any]) -> None:
         report, who = self.report(step), step["aggregator_id"]
         message = bytes.fromhex(report["verifier_messages"][0])
-        out = self.prio3.verify_next(self.states[step["report_index"], who], message)
+        state = self.states[step["report_index"], who]
+        batched = self.batch.verify_next([state], [message])
+        assert set(batched.accepted) == ({0} if step["success"] else set())
+        out = self.prio3.verify_next(state, message)
+        assert batched.accepted == {0: out}
         assert out.hex() == report["out_shares"][who]
 
     def aggregate(self, step: dict[str, Any]) -> None:
         who = step["aggregator_id"]
         outs = [bytes.fromhex(report["out_shares"][who]) for report in self.vector["reports"]]
         assert self.prio3.aggregate(outs).hex() == self.vector["agg_shares"][who]
+        assert self.batch.aggregate(outs).hex() == self.vector["agg_shares"][who]
 
     def unshard(self, step: dict[str, Any]) -> None:
         shares = [bytes.fromhex(share) for share in self.vector["agg_shares"]]
@@ -99,6 +104,30 @@ class Replay:
 @pytest.mark.parametrize("path", FILES, ids=short)
 def test_every_byte_is_the_vectors(path: Path) -> None:
     Replay(load(path)).run()
+
+
+def test_a_clone_alone_has_vectors_of_everything() -> None:
+    """Without a file nothing would be replayed, and nothing would fail."""
+    own = {f"{path.parent.name}/{path.stem}" for path in FILES if FOLDERS[0] in path.parents}
+    modern = {"Count", "Sum", "SumVec", "SumVecWithMultiproof", "Histogram", "MultihotCountVec"}
+    older = {"Count", "Sum", "SumVec", "Histogram", "MultiHotHistogram"}
+    assert own >= {f"vdaf-18/Prio3{name}_0" for name in modern | {"HigherDegree"}}
+    assert own >= {f"vdaf-08/Prio3{name}_0" for name in older}
+    kinds = {
+        path.split("_bad_")[0].removeprefix("vdaf-18/Prio3") for path in own if "_bad_" in path
+    }
+    assert kinds >= {"Count", "Sum", "Histogram"}
+    assert len([path for path in XOFS if FOLDERS[0] in path.parents]) == 2
+
+
+@pytest.mark.skipif(not FOLDERS[1].is_dir(), reason="the published vectors are not here")
+def test_every_published_vector_is_replayed() -> None:
+    """25 of version 18, 8 of which must fail, and 11 of version 8."""
+    published = [path for path in FILES if FOLDERS[1] in path.parents]
+    negative = [path for path in published if "_bad_" in path.stem]
+    assert (len(published), len(negative)) == (36, 8)
+    for path in negative:
+        assert not all(step["success"] for step in load(path)["operations"])
 
 
 @pytest.mark.parametrize("path", XOFS, ids=short)

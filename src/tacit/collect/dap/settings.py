@@ -125,6 +125,7 @@ def read_settings(path: Path, party: str) -> Settings:
         TypeError,
         ValueError,
         AttributeError,
+        OverflowError,
         DeclarationError,
         PrivacyError,
         SecurityError,

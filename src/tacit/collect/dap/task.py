@@ -110,7 +110,9 @@ class Task:
     version: int = 18
 
     def __post_init__(self) -> None:
+        numbers = (self.time_precision, self.min_batch_size, self.version)
         checks = (
+            (all(type(number) is int for number in numbers), "a number of it is not whole"),
             (len(self.id) == TASK_ID_BYTES, f"a task id has {TASK_ID_BYTES} bytes"),
             (0 < self.time_precision < 1 << 32, "the time precision is no number of seconds"),
             (0 < self.min_batch_size < 1 << 63, "the least batch size is not positive"),
@@ -173,7 +175,8 @@ class Task:
 
     @classmethod
     def from_json(cls, raw: Mapping[str, Any]) -> Task:
-        """The task that `to_json` wrote. Raises CollectError T822."""
+        """The task that `to_json` wrote. Raises CollectError T822; PrivacyError T510, T520 or T534
+        for noise that cannot be added."""
         try:
             fields = dict(raw)
             vdaf = dict(fields.pop("vdaf"))
@@ -190,10 +193,10 @@ class Task:
                 version=version,
                 **fields,
             )
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise _wrong(
                 f"this describes no task: {error!r}", "write what Task.to_json does"
-            ) from (error)
+            ) from error
 
 
 def to_base64(raw: bytes) -> str:
