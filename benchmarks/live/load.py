@@ -36,6 +36,7 @@ def wrk(
         file.flush()
         command = [
             binary("wrk", "wrk"), f"-t{threads}", f"-c{connections}", f"-d{seconds}s", "--latency",
+            "--timeout", "10s",
             "-s", file.name, f"http://127.0.0.1:{port}",
         ]  # fmt: skip
         said = subprocess.run(command, check=True, capture_output=True, text=True).stdout
