@@ -376,6 +376,7 @@ class Merging:
     def __init__(self, inner: Backend, forms: Mapping[str, Sequence[Form]], slack: int) -> None:
         self.inner = inner
         self.scatters = inner.scatters
+        self.moment = inner.moment
         self._views = {
             view_of(Place.of(name, 0, form.view.name).prefix): _View(form, slack)
             for name, several in forms.items()
@@ -390,9 +391,6 @@ class Merging:
 
     def settle(self) -> None:
         self.inner.settle()
-
-    def moment(self) -> Hashable:
-        return self.inner.moment()
 
     def compact(self) -> None:
         self.inner.compact()

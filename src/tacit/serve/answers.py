@@ -157,6 +157,17 @@ class Asked:
         entry = self.entry(self._rows, self._known(keys), lambda: keys, at, self._row)
         return self.encode.whole(entry.told(at), entry.rest, at)
 
+    def remembered(self, known: Any, at: int) -> bytes | None:
+        """The same of what a key is `_known` by, where it was made before and nothing was changed
+        since: with the least that tells."""
+        entry = self._rows.young.get(known)
+        if entry is None or not entry.begun <= at < entry.until:
+            return None
+        moment = self._backend.moment()
+        if moment is None or moment != entry.moment:
+            return None
+        return self.encode.whole(entry.told(at), entry.rest, at)
+
     def packed(self, keys: Keys) -> bytes:
         """The same as the binary body."""
         at = self.project.now()

@@ -38,13 +38,15 @@ class Direct:
         app = self.app
         if not self.plain or app.stopping or app.metrics.in_flight >= app.settings.in_flight:
             return None
+        asks = False
         for name, _ in headers:
             if name in _UNPLAIN:
                 return None
+            asks = asks or name == b"accept"
         start = perf_counter()
         try:
             caller = app.identity.known(headers)
-            if caller is None or app.resources.form(headers) != JSON:
+            if caller is None or (asks and app.resources.form(headers) != JSON):
                 return None
             path, _, query = url[len(PATH) :].partition(b"?")
             entity, _, key = path.partition(b"/")

@@ -99,8 +99,9 @@ class Resources:
         ready = self._ready.get((entity, query, caller.purposes))
         if ready is None or ready.at is not None or not key:
             return None
-        body = ready.asked.json({entity: key_of(key, ready.kind, entity)})
-        self.metered.values += len(ready.asked.signals)
+        asked, known = ready.asked, key_of(key, ready.kind, entity)
+        body = asked.remembered(known, self.answers.project.now()) or asked.json({entity: known})
+        self.metered.values += len(asked.signals)
         return body
 
     def _prepare(self, request: Request) -> Ready:

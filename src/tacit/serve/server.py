@@ -200,6 +200,7 @@ class Patient(HttpToolsProtocol):
     _waiting: asyncio.TimerHandle | None = None
     _unread: asyncio.TimerHandle | None = None
     _rest: Alarm  # between two requests
+    _resting: asyncio.TimerHandle
     _answered = False
     _heading = False
     _within = False  # a request
@@ -211,6 +212,7 @@ class Patient(HttpToolsProtocol):
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
         self._rest = Alarm(self.loop, self.timeout_keep_alive, self.timeout_keep_alive_handler)
+        self._resting = cast("asyncio.TimerHandle", self._rest)  # uvicorn cancels it, no more
         self._wait()
 
     def data_received(self, data: bytes) -> None:
@@ -293,7 +295,7 @@ class Patient(HttpToolsProtocol):
         self.server_state.total_requests += 1
         self.flow.resume_reading()
         self._rest.set()
-        self.timeout_keep_alive_task = cast("asyncio.TimerHandle", self._rest)
+        self.timeout_keep_alive_task = self._resting
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._done()
