@@ -144,6 +144,7 @@ def test_entries_take_about_what_they_say(shop: Project) -> None:
     people = [f"person-{number:06}" for number in range(400)]
     rows = [{**ROWS[0], "person": person, "at": NOW - n} for n, person in enumerate(people)]
     shop.push("visits", rows, batch="many")
+    shop.online.merger.run()  # what waits is read into memory, too
     for room in (100, 1 << 24):
         answers = Answers.open(shop, room)
         asked = answers.ask(["looks", "last", "spent"], "discover")
