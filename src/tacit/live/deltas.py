@@ -83,6 +83,8 @@ class Delta(NamedTuple):
 
 
 def dump(delta: Delta, form: Form) -> bytes:
+    """As it is stored: the head, keys' lengths, starts, rows, texts, keys, the texts' bytes; and a
+    CRC of all."""
     rows = delta.rows
     sizes = (rows.rows.shape[1], len(rows.keys), len(rows.rows), len(rows.entries), len(rows.heap))
     body = b"".join(
