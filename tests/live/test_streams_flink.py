@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from tacit.live.streams import flink as on_flink
 from tacit.live.streams.flink import Flink, Streaming, install, python_of
 from tacit.live.streams.messages import Messages
 from tacit.live.streams.route import Opening
+from tacit.live.streams.taker import Piece
 from tacit.values import SECOND
 
 pytestmark = pytest.mark.slow
@@ -52,16 +54,16 @@ def test_flink_writes_the_states_of_push(
     store = given.open()
     written(tmp_path / "in", messages[:900], 150)
     job = streaming(flink, given, tmp_path)
-    step, left = on_flink.Taker.step, [3]
+    lane, left = on_flink.Taker._lane, [3]
 
-    def dying(taker: on_flink.Taker) -> int:
-        taken = step(taker)
-        left[0] -= taken > 0
-        if not left[0]:
+    def dying(taker: on_flink.Taker, shard: int, pieces: Sequence[Piece]) -> bool:
+        taken = lane(taker, shard, pieces)
+        left[0] -= taken
+        if not left[0]:  # these lines are in, their segments not away; other lanes lack theirs
             raise KilledError
         return taken
 
-    monkeypatch.setattr(on_flink.Taker, "step", dying)
+    monkeypatch.setattr(on_flink.Taker, "_lane", dying)
     with pytest.raises(KilledError):  # the job is killed with SIGKILL in the midst of it
         job.run(threading.Event(), idle=20)
     assert store.standing("events").streams["flink"]["open"]

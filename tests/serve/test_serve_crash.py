@@ -39,8 +39,8 @@ class Client(threading.Thread):
 
     def run(self) -> None:
         with httpx.Client(base_url=self.process.url, headers=self.headers, timeout=20) as client:
-            while not self.done.is_set():
-                self.push(client)
+            while self.acknowledged < self.sent or not self.done.is_set():
+                self.push(client)  # what the last server wrote, and died, is acknowledged too
 
     def push(self, client: httpx.Client) -> None:
         headers = {"idempotency-key": f"{self.number}-{self.acknowledged}"}
