@@ -143,9 +143,14 @@ def _share(text: str) -> tuple[int, int]:
 
 
 def _add_stream(commands: Commands) -> None:
-    stream = commands.add_parser("stream", help="take streams into the online store, by an engine")
+    stream = commands.add_parser("stream", help="take streams into the online store")
     stream.add_argument("folder", type=Path, metavar="DIR", nargs="?", default=Path())
-    stream.add_argument("--engine", choices=("spark", "flink"), required=True)
+    stream.add_argument(
+        "--engine",
+        choices=("push", "spark", "flink"),
+        default="push",
+        help="this process alone (push), or past one machine",
+    )
     stream.add_argument(
         "--source", action="append", default=[], metavar="SOURCE", help="only this; all of [stream]"
     )
@@ -160,7 +165,9 @@ def _add_stream(commands: Commands) -> None:
         default=(0, 1),
         help="Flink: take a share of the shards; the first, 0, also runs the job",
     )
-    stream.add_argument("--show", action="store_true", help="print what the engine is told")
+    stream.add_argument(
+        "--show", action="store_true", help="print what is read, or the engine told"
+    )
     stream.add_argument("--setup", action="store_true", help="install Flink, some 850 MB, by pip")
     stream.set_defaults(command=_stream)
 

@@ -1,18 +1,22 @@
-"""What `tacit stream` does: takes streams past one machine, until it is stopped."""
+"""What `tacit stream` does: takes streams into the online store, until it is stopped."""
 
 from __future__ import annotations
 
 import argparse
 import signal
 import threading
+from collections.abc import Callable
 from functools import partial
 
-from tacit.errors import EngineError
+from tacit.errors import EngineError, StoreError
+from tacit.live.upkeep import upkeep
 from tacit.project import Project
 from tacit.project.streaming import (
     chosen,
+    counts_of,
     home_of,
     on_flink,
+    on_push,
     on_spark,
     shown,
     together,
@@ -26,23 +30,51 @@ def show_stream(given: argparse.Namespace) -> None:
     if given.setup:
         _setup(project, given)
         return
-    names = chosen(project, given.source)
+    stopped = threading.Event()
+    if not given.show:
+        for each in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(each, lambda *_: stopped.set())
+    if given.engine == "push" and not _opened(project, stopped, brief=given.once or given.show):
+        return
+    names = chosen(project, given.source, given.engine)
     if given.show:
         for name in names:
             print(shown(project, given.engine, name))
         return
-    stopped = threading.Event()
-    for each in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(each, lambda *_: stopped.set())
+    jobs = _jobs(project, given, names, stopped)
     console.print(f"{given.engine} takes {', '.join(names)}; stop it with Ctrl-C")
+    try:
+        with upkeep(project.online, project.now, console.print, last=given.once):
+            together(jobs, stopped)
+    finally:
+        for name in names:
+            try:
+                console.print(counts_of(project, name))
+            except StoreError as error:  # it was stopped while the store was away
+                console.print(f"{name}: {error.message}")
+
+
+def _opened(project: Project, stopped: threading.Event, *, brief: bool) -> bool:
+    """Opens the online store, once it can be reached; false if that was stopped first."""
+    from tacit.live.inputs.pushing import Waiting
+
+    waiting = Waiting("the online store", stopped, out().print, brief=brief)
+    return waiting.until(lambda: project.online) is not None
+
+
+def _jobs(
+    project: Project, given: argparse.Namespace, names: list[str], stopped: threading.Event
+) -> list[Callable[[], None]]:
+    if given.engine == "push":
+        say = out().print
+        return [
+            partial(on_push(project, name, say).run, stopped, once=given.once) for name in names
+        ]
     if given.engine == "spark":
-        jobs = [partial(on_spark(project, name).run, stopped, once=given.once) for name in names]
-    else:
-        idle = given.idle if given.once else None
-        takers = [on_flink(project, name, given.share) for name in names]
-        jobs = [partial(taker.run, stopped, idle=idle) for taker in takers]
-    together(jobs, stopped)
-    _told(project, names)
+        return [partial(on_spark(project, name).run, stopped, once=given.once) for name in names]
+    idle = given.idle if given.once else None
+    takers = [on_flink(project, name, given.share) for name in names]
+    return [partial(taker.run, stopped, idle=idle) for taker in takers]
 
 
 def _setup(project: Project, given: argparse.Namespace) -> None:
@@ -50,18 +82,10 @@ def _setup(project: Project, given: argparse.Namespace) -> None:
 
     if given.engine != "flink":
         raise EngineError(
-            "Spark needs no environment of its own",
+            f"{given.engine} needs no environment of its own",
             code="T412",
             where="--setup",
-            fix='install it beside Tacit: pip install "tacit[spark]"',
+            fix='install what it needs beside Tacit: pip install "tacit[spark,redis,nats]"',
         )
     install(home_of(project))
     out().print(f"Flink is in {home_of(project)}")
-
-
-def _told(project: Project, names: list[str]) -> None:
-    from tacit.live.streams.lanes import counted
-
-    for name in names:
-        counts = counted(project.online, name)
-        out().print(f"{name}: " + ", ".join(f"{count:,} {what}" for what, count in counts.items()))

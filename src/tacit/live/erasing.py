@@ -20,7 +20,6 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-import pyarrow as pa
 
 from tacit.aggregates.columns import Array
 from tacit.live import kernels
@@ -161,10 +160,7 @@ def _erase_journal(
             kept &= np.array([value not in people for value in whose], np.bool_)
         if not kept.all():
             removed += int((~kept).sum())
-            positions = [p for p, stays in zip(entry.positions, kept, strict=True) if stays]
-            ids = None if entry.ids is None else entry.ids[kept]
-            left = Entry(entry.stream, positions, entry.table.filter(pa.array(kept)), ids)
-            store.put([(key, left.dump())])
+            store.put([(key, entry.those(kept).dump())])
     return removed
 
 

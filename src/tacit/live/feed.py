@@ -32,6 +32,8 @@ class Feed:
         keep: how long each signal's rows may be kept, µs; None is for ever.
         baseline: whether a baseline must be there before anything is answered.
         unit: of moments that come as whole numbers; None where it is not said, and is the µs.
+        retention: how long its rows may be kept from their time on, µs; None is for ever.
+        kept: the same of columns that may be kept shorter than their rows.
     """
 
     name: str
@@ -43,6 +45,8 @@ class Feed:
     keep: Mapping[str, int | None] = field(default_factory=dict)
     baseline: bool = False
     unit: str | None = None
+    retention: int | None = None
+    kept: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def required(self) -> tuple[str, ...]:

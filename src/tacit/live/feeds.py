@@ -14,6 +14,7 @@ from tacit.operations import View, Window
 from tacit.plan import Plan
 from tacit.plan.graph import Port
 from tacit.plan.place import VECTORS
+from tacit.plan.sources import narrowed, retention
 from tacit.plan.views import view_of
 
 UNKEPT = VECTORS
@@ -68,6 +69,8 @@ def feeds_of(
                 {s: plan.label(Port(node, "value")).retention for s, node in nodes.items()},
                 name in baselines,
                 (units or {}).get(name),
+                retention(source.keep, source.where),
+                narrowed(source),
             )
         )
     return tuple(feeds)

@@ -66,7 +66,7 @@ class Receipt:
     Attributes:
         position: of this push in the source's stream of pushes; a baseline that holds it states it.
         accepted: rows that were new.
-        duplicates: rows whose id, or whose push, was seen before.
+        duplicates: rows whose id, or whose push, was seen before; also of those that are no events.
         late: rows past every window that could still see them; they changed nothing.
         quarantined: rows that did not fit, were dated in the future, or belong to a damaged key.
         parked: the rows wait in the journal until the baseline is there.
@@ -91,11 +91,16 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Given:
-    """A push, ready to be taken in: what can be done before its turn is done."""
+    """A push, ready to be taken in: what can be done before its turn is done.
+
+    ``odd`` are digests of `Accepted.rejected`, each with its id, where a push has ids: it may be
+    sent again. Of a stream the mark tells what comes again.
+    """
 
     source: Source
     accepted: Accepted
     ids: Array | None
+    odd: Array | None
     batch: Array | None
     taken: Taken | None
     rejected: Sequence[Rejected]
@@ -158,10 +163,19 @@ class Intake:
         name = source.feed.name
         # A stream goes on past rows of another unit, which wait in quarantine; a push is refused.
         accepted = accept(source.feed, rows, unit=source.feed.unit, refuse=taken is None)
+        each = _ids(name, rows, ids)
+        known, odd = None, None
+        if each is not None:
+            own = [each[place] for place in accepted.places]
+            known = digests(self.salt, name, own)
+            if taken is None:
+                raws = [(each[out.place], out.raw) for out in accepted.rejected]
+                odd = digests(self.salt, f"{name} odd", raws)
         return Given(
             source,
             accepted,
-            self._ids(name, rows, accepted, ids),
+            known,
+            odd,
             None if batch is None else digests(self.salt, f"{name} batch", [batch]),
             taken,
             rejected,
@@ -187,7 +201,7 @@ class Intake:
         if given.taken is not None:
             self._take(store, name, given.taken)
         new = np.ones(accepted.table.num_rows, np.bool_)
-        rejected = [*accepted.rejected, *given.rejected]
+        rejected, again = [*accepted.rejected, *given.rejected], 0
         if given.batch is not None:
             first = bool(self._fresh(store, standing, name, given.batch, now)[0])
             new &= first
@@ -197,33 +211,27 @@ class Intake:
         ahead = at > now + self.settings.skew
         if given.ids is not None and new.any():  # of what is no event yet, the id may come again
             new[~ahead] &= self._fresh(store, standing, name, given.ids[~ahead], now)
-        receipt, waiting = self._apply(store, standing, given, new, ahead, rejected, position)
+        if given.odd is not None and (rejected or (new & ahead).any()):
+            told = self._odd(store, standing, given, ahead)
+            again = int((~told[: len(given.odd)]).sum())
+            new[ahead] &= told[len(given.odd) :]
+            rejected = [out for out, first in zip(accepted.rejected, told, strict=False) if first]
+            rejected += given.rejected
+        duplicates = int(len(new) - new.sum()) + again
+        receipt, waiting = self._apply(
+            store, standing, given, new, ahead, rejected, position, duplicates
+        )
         standing.progress = max(standing.progress, now)
         store.put([standing.item(name)])
         return receipt, waiting
 
-    def _ids(
-        self,
-        name: str,
-        rows: Pushed,
-        accepted: Accepted,
-        ids: str | Sequence[object] | None,
-    ) -> Any:
-        if ids is None:
-            return None
-        if isinstance(ids, str):
-            if isinstance(rows, pa.Table):
-                if ids not in rows.column_names:
-                    raise DataError(
-                        f"pushed rows have no column {ids!r} to identify them",
-                        code="T391",
-                        where=name,
-                        fix="name the column of the events' ids, or leave ids out",
-                    )
-                ids = rows[ids].to_pylist()
-            else:
-                ids = [row.get(ids) if isinstance(row, Mapping) else None for row in rows]
-        return digests(self.salt, name, [ids[place] for place in accepted.places])
+    def _odd(self, store: Changing, standing: Standing, given: Given, ahead: Array) -> Array:
+        """Which of `Accepted.rejected`, then of the rows dated ahead, are not in quarantine yet;
+        they are remembered."""
+        assert given.odd is not None and given.ids is not None, "the push has ids"  # noqa: PT018
+        name = given.source.feed.name
+        early = digests(self.salt, f"{name} ahead", given.ids[ahead].tolist())
+        return self._fresh(store, standing, name, np.append(given.odd, early), given.now)
 
     def _check(self, standing: Standing, feed: Feed) -> None:
         if standing.version and standing.meaning != feed.meaning and not standing.building:
@@ -240,7 +248,7 @@ class Intake:
             )
         store.put([(mark_key(name, taken.stream), taken.after.dump().encode())])
 
-    def _fresh(self, store: Changing, standing: Standing, name: str, ids: Any, now: int) -> Any:
+    def _fresh(self, store: Changing, standing: Standing, name: str, ids: Array, now: int) -> Array:
         """Which ids are new; they are remembered."""
         live = Seen(b"i" + digest(name))
         new = live.fresh(store, ids) & Seen(b"w" + digest(name)).fresh(store, ids)
@@ -258,11 +266,11 @@ class Intake:
         ahead: Any,
         out: list[Rejected],
         position: int,
+        duplicates: int,
     ) -> tuple[Receipt, int]:
         source, taken, ids, now = given.source, given.taken, given.ids, given.now
         feed, accepted = source.feed, given.accepted
         table = accepted.table
-        duplicates = int(len(new) - new.sum())
         for k in np.flatnonzero(new & ahead).tolist():
             early = table[feed.time][k].as_py() - now
             reason = f"dated {early // SECOND} s in the future"
@@ -382,6 +390,23 @@ class Intake:
             text = each.raw.decode(errors="replace")
             items.append((key, QUARANTINED.pack(now) + json.dumps([each.reason, text]).encode()))
         store.put(items)
+
+
+def _ids(name: str, rows: Pushed, ids: str | Sequence[object] | None) -> Sequence[object] | None:
+    """The id of each pushed row; None where they have none."""
+    if not isinstance(ids, str):
+        return ids
+    if not isinstance(rows, pa.Table):
+        return [row.get(ids) if isinstance(row, Mapping) else None for row in rows]
+    if ids not in rows.column_names:
+        raise DataError(
+            f"pushed rows have no column {ids!r} to identify them",
+            code="T391",
+            where=name,
+            fix="name the column of the events' ids, or leave ids out",
+        )
+    found: list[object] = rows[ids].to_pylist()
+    return found
 
 
 def _refused(view: str, keys: Sequence[bytes]) -> list[Rejected]:

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from tacit.errors import DataError
+from tacit.errors import DataError, warn
 from tacit.live import kernels
 from tacit.live.accept import Pushed, Rejected
 from tacit.live.deltas import Merging
@@ -24,6 +24,7 @@ from tacit.live.feed import Feed
 from tacit.live.form import EXTRA, HEADER, ROWS, SEALED, Form
 from tacit.live.heavy import Segments
 from tacit.live.intake import QUARANTINED, Intake, Receipt, Settings, Source, Taken
+from tacit.live.journal import Entry
 from tacit.live.place import SALT, Mark, Place, Standing, digest, read_mark
 from tacit.live.prepare import Preparer
 from tacit.live.reader import Lookup
@@ -31,6 +32,9 @@ from tacit.live.together import Together
 from tacit.live.writer import cut_of, seal
 from tacit.privacy.randomness import system
 from tacit.store.online.base import Backend, Changing, Reading
+from tacit.values import show_duration
+
+_ENTRIES = 8  # of the journal, looked through in one change
 
 
 class Online:
@@ -200,7 +204,8 @@ class Online:
     # ------------------------------------------------------------------ upkeep
 
     def sweep(self, now: int, *, keys: int = 1000, go_on: Callable[[], bool] = lambda: True) -> int:
-        """Removes what has expired: rows past the cut, keys with nothing left, old quarantine.
+        """Removes what has expired: rows past the cut, keys with nothing left, old quarantine, and
+        rows past their source's retention that wait for a baseline, which it warns of (T428).
 
         It commits every so many keys, and ends where ``go_on``, asked before each time, says no.
         Reading never shows what has expired, swept or not. Returns how many keys it changed.
@@ -221,6 +226,7 @@ class Online:
                             continue
                         seal(store, segments, place, at[len(place.heads) :], head, cut)
                         changed += 1
+            changed += self._sweep_journal(source.feed, now, go_on)
             with self.backend.change() as store:
                 old = [
                     key
@@ -228,6 +234,40 @@ class Online:
                     if QUARANTINED.unpack_from(raw)[0] < now - self.settings.quarantine
                 ]
                 store.delete(old)
+        return changed
+
+    def _sweep_journal(self, feed: Feed, now: int, go_on: Callable[[], bool]) -> int:
+        """Removes rows, and values, past their retention from the journal; how many of its entries
+        that changed."""
+        if feed.retention is None and not feed.kept:
+            return 0
+        changed = gone = 0
+        for store, batch in in_batches(self.backend, b"j" + digest(feed.name), _ENTRIES, go_on):
+            lost = 0
+            for key, raw in batch:
+                entry = Entry.load(raw)
+                left = entry.within(feed, now)
+                if left is entry:
+                    continue
+                lost += entry.table.num_rows - left.table.num_rows
+                changed += 1
+                if left.table.num_rows:
+                    store.put([(key, left.dump())])
+                else:
+                    store.delete([key])
+            if lost:
+                standing = Standing.read(store, feed.name)
+                standing.counts["expired"] = standing.counts.get("expired", 0) + lost
+                store.put([standing.item(feed.name)])
+                gone += lost
+        if gone:
+            warn(
+                f"{gone:,} rows of {feed.name!r} waited for a baseline past their retention of"
+                f" {show_duration(feed.retention)}, and are removed",
+                code="T428",
+                where=feed.name,
+                fix="build it with Project.rebase, from rows that hold what may be kept",
+            )
         return changed
 
 

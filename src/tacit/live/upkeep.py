@@ -8,8 +8,11 @@ store, and it is the business of whoever made that change.
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
+from tacit.errors import TacitError
 from tacit.live.online import Online
 from tacit.store.online.base import Reading
 from tacit.values import DAY
@@ -18,6 +21,8 @@ SWEPT = b"u"
 """When the last sweep began, µs."""
 _AT = struct.Struct("<q")
 _KEYS = 200  # in one change: who pushes waits meanwhile
+_LOOK = 60.0  # seconds between looks whether a sweep is due
+_PAUSE = 0.02  # seconds between two changes of a sweep, for those who read and push
 
 
 def begin_sweep(online: Online, now: int, every: int = DAY) -> bool:
@@ -48,3 +53,35 @@ def sweep_by_the_clock(online: Online, now: int, go_on: Callable[[], bool]) -> i
     if not begin_sweep(online, now):
         return None
     return online.sweep(now, keys=_KEYS, go_on=go_on)
+
+
+@contextmanager
+def upkeep(
+    online: Online, clock: Callable[[], int], say: Callable[[str], None], *, last: bool = False
+) -> Iterator[None]:
+    """Sweeps by the clock, in a thread of its own, while the block runs; with ``last`` also when it
+    has ended well, for who never runs for long. ``say`` tells people a line."""
+    over = threading.Event()
+
+    def look(go_on: Callable[[], bool]) -> None:
+        try:
+            found = sweep_by_the_clock(online, clock(), go_on)
+        except TacitError as error:  # the next time is soon
+            say(f"what has expired cannot be swept: {error.code}: {error.message}")
+        else:
+            if found is not None:
+                say(f"swept: {found:,} keys had something that has expired")
+
+    def keep() -> None:
+        while not over.wait(_LOOK):
+            look(lambda: not over.wait(_PAUSE))
+
+    thread = threading.Thread(target=keep, name="upkeep", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+    if last:
+        look(lambda: True)

@@ -49,7 +49,7 @@ from tacit.declare import Declarations, Source
 from tacit.errors import DataError
 from tacit.project.engine import Chosen, chosen
 from tacit.project.service import SERVICE_KEYS, Service, service
-from tacit.project.streams import Streams, streams
+from tacit.project.streams import STREAM_KEYS, Streams, streams
 from tacit.store.files import UNITS
 from tacit.values import duration, moment
 
@@ -63,7 +63,7 @@ KEYS: Mapping[str, tuple[str, ...]] = {
     "metrics.NAME": ("collector",),
     "ledger": ("witnesses",),
     "stream": ("shards", "every"),
-    "stream.sources.NAME": ("folder", "kafka", "topic", "ids", "properties", "options"),
+    "stream.sources.NAME": STREAM_KEYS,
     "serve": SERVICE_KEYS,
     "serve.refusals": ("*",),
     "serve.oidc": ("issuer", "audience", "keys", "purposes", "sources"),
@@ -86,9 +86,10 @@ class Binding:
 
 @dataclass(frozen=True, slots=True)
 class OnlineStore:
-    """Where the online store is: a Redis server, or LMDB when there is no ``redis``."""
+    """Where the online store is: a Redis server, or LMDB when there is no ``redis``. Its URL may be
+    ``env:NAME`` or ``file:PATH``, which have it (`store.secrets`)."""
 
-    redis: str | None = None
+    redis: str | None = field(default=None, repr=False)
     stale: int | None = None
     baseline: tuple[str, ...] = ()
 
@@ -195,7 +196,7 @@ def _settings(root: Path, path: Path, raw: Mapping[str, Any]) -> Settings:
         },
         witnesses=_witnesses(root, path, raw.get("ledger", {})),
         stream=streams(
-            root, raw.get("stream", {}), lambda message, fix: _wrong(path, message, fix)
+            root, name, raw.get("stream", {}), lambda message, fix: _wrong(path, message, fix)
         ),
         spark=raw.get("engines", {}).get("spark", {}),
         serve=service(root, raw.get("serve", {}), lambda message, fix: _wrong(path, message, fix)),

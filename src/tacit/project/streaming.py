@@ -14,14 +14,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tacit.errors import EngineError
+from tacit.live.streams.messages import READS, Messages
 from tacit.privacy.randomness import system
+from tacit.store.atomic import make_folder
+from tacit.store.secrets import address, place_of, revealed, secret
 
 if TYPE_CHECKING:
+    from tacit.live.inputs.pushing import Input, Say
+    from tacit.live.inputs.pushing import Streaming as OnPush
     from tacit.live.streams.flink import Streaming as OnFlink
     from tacit.live.streams.route import Opening
     from tacit.live.streams.spark import Streaming as OnSpark
     from tacit.project.project import Project
     from tacit.store.online.base import Backend
+
+REDIS, NATS = ("redis", "rediss", "unix"), ("nats", "tls", "ws", "wss")
+"""Schemes of their URLs."""
 
 
 def opens(project: Project) -> Callable[[], Backend]:
@@ -33,12 +41,14 @@ def opens(project: Project) -> Callable[[], Backend]:
         return partial(Lmdb, project.state / "online")
     from tacit.store.online.redis import Redis
 
-    return partial(Redis, where.redis, name=f"tacit:{project.settings.name}")
+    url = address(where.redis, "[online] redis", project.root, REDIS)
+    return partial(Redis, revealed(url), name=f"tacit:{project.settings.name}")
 
 
-def chosen(project: Project, names: Sequence[str]) -> list[str]:
-    """The sources to stream: those named, or all of `[stream]`. Raises EngineError T419 for none,
-    and for one that is not there; DataError T392 for one that the online store does not take."""
+def chosen(project: Project, names: Sequence[str], engine: str) -> list[str]:
+    """The sources to stream: those named, or all of `[stream]` that the engine reads. Raises
+    EngineError T419 for none, and for one that is not there; T426 for one that is elsewhere than
+    the engine reads; DataError T392 for one that the online store does not take."""
     known = project.settings.stream.sources
     wrong = next((name for name in names if name not in known), None)
     if wrong is not None or not known:
@@ -48,10 +58,77 @@ def chosen(project: Project, names: Sequence[str]) -> list[str]:
             where=str(project.root),
             fix='write [stream.sources.NAME] and folder = "…", or kafka = "…" and topic = "…"',
         )
-    found = list(names or known)
+    found = list(names) or [name for name, each in known.items() if each.place in READS[engine]]
+    for name in found or known:
+        _check_place(project, name, engine)
     for name in found:
         project.online.source(name)
     return found
+
+
+def _check_place(project: Project, name: str, engine: str) -> None:
+    place = project.settings.stream.sources[name].place
+    if place not in READS[engine]:
+        able = [each for each, places in READS.items() if place in places]
+        raise EngineError(
+            f"{engine} reads {' or '.join(READS[engine])}, and {name!r} comes from {place}",
+            code="T426",
+            where=f"[stream.sources.{name}]",
+            fix=f"tacit stream --engine {' or '.join(able)}",
+        )
+
+
+def on_push(project: Project, name: str, say: Say = print) -> OnPush:
+    """A source's stream into the store by this process, not started yet. Raises EngineError T413
+    for a secret that is not there, T429 for an address or credentials that are none."""
+    from tacit.live.inputs.pushing import Streaming
+
+    _check_place(project, name, "push")
+    return Streaming(name, _input(project, name), say, lambda: counts_of(project, name))
+
+
+def _input(project: Project, name: str) -> Callable[[], Input]:
+    """What opens a source's input. Secrets are looked up now."""
+    from tacit.live.inputs import pushing
+
+    messages, root = project.settings.stream.sources[name], project.root
+    online, now, ids, queue = project.online, project.now, messages.ids, messages.queue
+    if queue is None:
+        from tacit.live.inputs.folder import Folder
+
+        folder = messages.folder
+        assert folder is not None, "its place was checked"
+        make_folder(folder)
+        return lambda: pushing.of_folder(Folder(online, name, folder, clock=now, ids=ids))
+    what = f"[stream.sources.{name}] {queue.server}"
+    url = address(queue.address, what, root, REDIS if queue.server == "redis" else NATS)
+    if queue.server == "redis":
+        from tacit.live.inputs.redis_stream import RedisStream
+
+        return lambda: pushing.of_redis(
+            RedisStream(online, name, url, queue.stream, clock=now, ids=ids, group=queue.group)
+        )
+    from tacit.live.inputs.credentials import signing
+    from tacit.live.inputs.jetstream import JetStream
+
+    user = None
+    if queue.credentials is not None:
+        user = secret(queue.credentials, f"[stream.sources.{name}] credentials", root)
+        signing(user)  # told now if it is none
+    return lambda: pushing.of_jetstream(
+        JetStream(
+            online, name, url, queue.stream, queue.subject,
+            clock=now, ids=ids, durable=queue.group, credentials=user,
+        )
+    )  # fmt: skip
+
+
+def counts_of(project: Project, name: str) -> str:
+    """What became of a source's rows until now, as people are told."""
+    from tacit.live.streams.lanes import counted
+
+    counts = counted(project.online, name)
+    return f"{name}: " + ", ".join(f"{count:,} {what}" for what, count in counts.items())
 
 
 def opening_of(project: Project, name: str) -> Opening:
@@ -71,6 +148,7 @@ def on_spark(project: Project, name: str) -> OnSpark:
     from tacit.live.streams.spark import Streaming
     from tacit.project.engine import Chosen
 
+    _check_place(project, name, "spark")
     settings = project.settings
     options = settings.engine.options if settings.engine.name == "spark" else settings.spark
     engine = Chosen("spark", options).start()
@@ -98,6 +176,7 @@ def on_flink(project: Project, name: str, of: tuple[int, int] = (0, 1)) -> OnFli
     """A source's stream on Flink, not started yet; ``of`` is the share that this process takes."""
     from tacit.live.streams.flink import Flink, Streaming
 
+    _check_place(project, name, "flink")
     stream = project.settings.stream
     engine = Flink(home_of(project), stream.flink.jars, stream.flink.options)
     folder = project.state / "stream" / "flink" / name
@@ -121,12 +200,14 @@ def together(streams: Sequence[Callable[[], Any]], stopped: threading.Event) -> 
 
 
 def shown(project: Project, engine: str, name: str) -> str:
-    """What an engine is told of a source: Flink its SQL, Spark its reader's options. Without
-    secrets."""
+    """What an engine is told of a source: Flink its SQL, Spark its reader's options; what `push`
+    reads. Without secrets."""
     from tacit.live.streams.flink_sql import statements
     from tacit.live.streams.messages import spark_options
 
     messages = project.settings.stream.sources[name]
+    if engine == "push":
+        return f"{name}: " + ", ".join(_read_by_push(project, messages))
     if engine == "flink":
         feed = project.online.source(name).feed
         folder = (project.state / "stream" / "flink" / name / "segments").absolute()
@@ -135,3 +216,15 @@ def shown(project: Project, engine: str, name: str) -> str:
     return "\n".join(
         f"{key} = {value}" for key, value in spark_options(messages, show=True).items()
     )
+
+
+def _read_by_push(project: Project, messages: Messages) -> list[str]:
+    queue = messages.queue
+    told = [f"files in {messages.folder}"]
+    if queue is not None:
+        schemes = REDIS if queue.server == "redis" else NATS
+        url = address(queue.address, queue.server, project.root, schemes)
+        told = [f"{queue.server} at {place_of(revealed(url))}", f"stream {queue.stream}"]
+        told += [f"subject {queue.subject}"] if queue.subject else []
+        told += [f"group {queue.group}"]
+    return told + ([f"ids {messages.ids}"] if messages.ids else [])

@@ -2,13 +2,24 @@
 
 ::
 
-    [stream]                              # tacit stream --engine spark|flink
+    [stream]                              # tacit stream [--engine spark|flink]
     shards = 16                           # lanes that keep states up beside each other, 1 to 256
-    every = "10s"                         # how often what was read is committed
+    every = "10s"                         # how often what was read is committed; both by engines
 
     [stream.sources.visits]               # a declared source of events in the cloud
     folder = "incoming/visits"            # files of JSON lines, each whole under its name
     ids = "visit"                         # the column that tells events apart, if there is one
+
+    [stream.sources.plays]
+    redis = "redis://localhost:6379/0"    # a Redis Stream; or env:NAME, file:PATH, which have it
+    stream = "plays"
+
+    [stream.sources.searches]
+    nats = "nats://localhost:4222"        # a stream of NATS JetStream
+    stream = "SEARCHES"
+    subject = "searches.>"
+    group = "tacit-shop-searches"         # who reads: a durable consumer, or a group of Redis
+    credentials = "nats.creds"            # a user's JWT and seed; or env:NAME, which has both
 
     [stream.sources.orders]
     kafka = "broker:9092"
@@ -26,12 +37,13 @@ Spark's settings are those of `[engines.spark]`.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tacit.live.streams.messages import Messages
+from tacit.live.streams.messages import Messages, Queue
 from tacit.values import SECOND, duration
 
 MOST_SHARDS = 256
@@ -59,8 +71,8 @@ class Streams:
     flink: Flink = field(default_factory=Flink)
 
 
-def streams(root: Path, raw: Any, wrong: Wrong) -> Streams:
-    """The streams that the settings name. Raises what ``wrong(message, fix)`` makes."""
+def streams(root: Path, project: str, raw: Any, wrong: Wrong) -> Streams:
+    """The streams that a project's settings name. Raises what ``wrong(message, fix)`` makes."""
     fix = 'write shards = 16, every = "10s", [stream.sources.NAME] and [stream.flink]'
     if not isinstance(raw, dict) or not set(raw) <= {"shards", "every", "sources", "flink"}:
         raise wrong("[stream] has settings that there are not", fix)
@@ -71,35 +83,62 @@ def streams(root: Path, raw: Any, wrong: Wrong) -> Streams:
     if not isinstance(every, str) or not isinstance(sources, dict):
         raise wrong("a setting of [stream] is of the wrong kind", fix)
     return Streams(
-        {name: _stream(root, name, each, wrong) for name, each in sources.items()},
+        {name: _stream(root, project, name, each, wrong) for name, each in sources.items()},
         shards,
         duration(every, where="[stream] every"),
         _flink(root, raw.get("flink", {}), wrong),
     )
 
 
-def _stream(root: Path, name: str, raw: Any, wrong: Wrong) -> Messages:
-    fix = 'write folder = "…", or kafka = "host:port" and topic = "…"'
-    texts = ("folder", "kafka", "topic", "ids")
-    right = (
-        isinstance(raw, dict)
-        and set(raw) <= {*texts, "properties", "options"}
-        and all(isinstance(raw.get(each, ""), str) for each in texts)
-        and all(_texts(raw.get(each, {})) for each in ("properties", "options"))
-        and ("folder" in raw) != ("kafka" in raw)
-        and ("kafka" in raw) == ("topic" in raw)
-        and ("kafka" in raw or not raw.get("properties"))
+_NEEDS: Mapping[str, tuple[str, ...]] = {
+    "folder": (),
+    "kafka": ("topic",),
+    "redis": ("stream",),
+    "nats": ("stream", "subject"),
+}
+"""Where events may be, and what else must be said of it then."""
+_MAY: Mapping[str, tuple[str, ...]] = {
+    "folder": ("options",),
+    "kafka": ("properties", "options"),
+    "redis": ("group",),
+    "nats": ("group", "credentials"),
+}
+_TABLES = ("properties", "options")
+STREAM_KEYS = ("folder", "kafka", "topic", "redis", "nats", "stream", "subject", "group",
+               "credentials", "ids", *_TABLES)  # fmt: skip
+
+
+def _stream(root: Path, project: str, name: str, raw: Any, wrong: Wrong) -> Messages:
+    fix = (
+        'write folder = "…"; or kafka = "host:port" and topic = "…"; or redis = "redis://…" and '
+        'stream = "…"; or nats = "nats://…", stream = "…" and subject = "…"'
+    )
+    places = [place for place in _NEEDS if isinstance(raw, dict) and place in raw]
+    place = places[0] if len(places) == 1 else ""
+    right = bool(place) and (
+        set(raw) <= {place, "ids", *_NEEDS[place], *_MAY[place]}
+        and set(_NEEDS[place]) <= set(raw)
+        and all(_texts(raw[key]) for key in _TABLES if key in raw)
+        and all(isinstance(raw[key], str) and raw[key] for key in set(raw).difference(_TABLES))
     )
     if not right:
-        raise wrong(f"[stream.sources.{name}] is neither a folder nor a topic of Kafka", fix)
-    folder = (root / raw["folder"]).absolute() if "folder" in raw else None
+        what = "neither a folder nor a topic of Kafka, nor a stream of Redis or of NATS"
+        raise wrong(f"[stream.sources.{name}] is {what}, and that alone", fix)
+    queue = None
+    if place in ("redis", "nats"):
+        # Of its own for each: who shares a group shares the messages, each taking some.
+        group = raw.get("group", re.sub(r"[^\w-]", "_", f"tacit-{project}-{name}", flags=re.ASCII))
+        queue = Queue(
+            place, raw[place], raw["stream"], group, raw.get("subject", ""), raw.get("credentials")
+        )
     return Messages(
-        folder,
+        (root / raw["folder"]).absolute() if "folder" in raw else None,
         raw.get("kafka", ""),
         raw.get("topic", ""),
         raw.get("ids"),
         dict(raw.get("properties", {})),
         dict(raw.get("options", {})),
+        queue,
     )
 
 

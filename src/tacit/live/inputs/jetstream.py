@@ -9,16 +9,21 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import nats
 from nats.errors import Error as NatsError
 
+from tacit.errors import StoreError
+from tacit.live.inputs.credentials import signing
 from tacit.live.inputs.rows import read_json
 from tacit.live.intake import Receipt, Taken
 from tacit.live.online import Online
 from tacit.live.place import Mark
 from tacit.store.online.base import unreachable
+from tacit.store.secrets import place_of, revealed
+from tacit.values import Secret
 
 _BATCH = 5000
 
@@ -29,20 +34,21 @@ class JetStream:
     Args:
         online: the store.
         source: the name of the source.
-        url: of the server.
+        url: of the server, with a user and a password, or a token, if it wants one.
         stream: the JetStream stream.
         subject: which of its subjects.
         durable: the consumer's name.
         clock: now, µs.
         ids: the column that identifies an event, where there is one: what is sent twice then counts
             once. The mark tells only what is read twice.
+        credentials: of a user that the server knows by a JWT: the file that `nsc` writes.
     """
 
     def __init__(
         self,
         online: Online,
         source: str,
-        url: str,
+        url: str | Secret,
         stream: str,
         subject: str,
         *,
@@ -50,8 +56,12 @@ class JetStream:
         ids: str | None = None,
         durable: str = "tacit",
         batch: int = _BATCH,
+        credentials: Secret | None = None,
     ) -> None:
-        self.online, self.source, self.url = online, source, url
+        self.online, self.source = online, source
+        self.url = url if isinstance(url, Secret) else Secret(url.encode())
+        self.where = f"{stream} at {place_of(revealed(self.url))}"
+        self.credentials, self._said = credentials, ""
         self.stream, self.subject, self.durable = stream, subject, durable
         self.name = f"nats:{stream}:{subject}"
         self.clock, self.batch, self.ids = clock, batch, ids
@@ -60,12 +70,30 @@ class JetStream:
 
     async def _connect(self) -> None:
         if self._client is None:
+            self._said = ""
+            own = {} if self.credentials is None else signing(self.credentials)
+            # Who reads has patience of its own: a client that reconnects by itself looks idle.
             self._client = await nats.connect(
-                self.url, max_reconnect_attempts=2, connect_timeout=5, error_cb=_quiet
-            )
+                revealed(self.url), allow_reconnect=False, max_reconnect_attempts=1,
+                reconnect_time_wait=0.2, connect_timeout=5, error_cb=self._heard, **own,
+            )  # fmt: skip
             context = self._client.jetstream()
+            info = await context.stream_info(self.stream)
+            self._same(int(info.state.last_seq))
             self._pull = await context.pull_subscribe(
                 self.subject, durable=self.durable, stream=self.stream
+            )
+
+    def _same(self, last: int) -> None:
+        """Raises StoreError T427 where the mark is beyond the stream's last message."""
+        floor = self.online.mark(self.source, self.name).floor
+        if floor and floor[0] > last:
+            raise StoreError(
+                f"the stream ends at {last}, and {floor[0]} of it were taken: it was made anew, and"
+                " what is in it would be passed over",
+                code="T427",
+                where=self.where,
+                fix="name the new stream otherwise: how far one was taken is kept by its name",
             )
 
     async def step(self, *, wait: float = 1.0) -> Receipt | None:
@@ -81,13 +109,32 @@ class JetStream:
             except (TimeoutError, nats.errors.TimeoutError):
                 return None
             info = await self._pull.consumer_info()
-            receipt = self._commit(messages, int(info.ack_floor.stream_seq))
+            try:
+                receipt = self._commit(messages, int(info.ack_floor.stream_seq))
+            except StoreError:  # they are to come again at once
+                await asyncio.gather(*(message.nak() for message in messages))
+                raise
             await asyncio.gather(*(message.ack() for message in messages))
             await self._client.flush()
             return receipt
         except (NatsError, OSError) as error:
-            await self.close()
-            raise unreachable(self.url, str(error) or type(error).__name__) from None
+            raise await self._away(error) from None
+
+    async def left(self) -> bool:
+        """Whether there is something that is not acknowledged; be it that another reader has it, or
+        had it and was killed. Raises as `step`."""
+        try:
+            await self._connect()
+            info = await self._pull.consumer_info()
+        except (NatsError, OSError) as error:
+            raise await self._away(error) from None
+        return bool(info.num_pending or info.num_ack_pending)
+
+    async def _away(self, error: Exception) -> StoreError:
+        said = [str(error) or type(error).__name__, self._said]
+        await self.close()
+        told = ": ".join(dict.fromkeys(each for each in said if each))
+        return unreachable(self.where, told, "the stream of NATS")
 
     def _commit(self, messages: list[Any], floor: int) -> Receipt:
         mark = self.online.mark(self.source, self.name)
@@ -110,8 +157,9 @@ class JetStream:
         """Lets go of the server."""
         client, self._client, self._pull = self._client, None, None
         if client is not None:
-            await client.close()
+            with suppress(NatsError, OSError):  # it is gone already
+                await client.close()
 
-
-async def _quiet(error: Exception) -> None:
-    """What goes wrong is raised where it is awaited."""
+    async def _heard(self, error: Exception) -> None:
+        """What goes wrong is raised where it is awaited; there it may be told without its cause."""
+        self._said = str(error) or type(error).__name__

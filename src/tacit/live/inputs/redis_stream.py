@@ -1,10 +1,14 @@
 """Redis Streams by a consumer group: read, commit, acknowledge.
 
-The store's mark is the truth, the group's pending list a reminder. One reader takes a stream into a
-store; it begins by claiming whatever a reader before it was given and never acknowledged, so that
-entries come in their order and the mark can be one id: what is at or below it is in. A crash
-between commit and acknowledgement leaves entries pending that the mark holds: they are
-acknowledged and not taken again.
+The store's mark is the truth, the group's pending list a reminder. A reader begins by claiming
+whatever others were given and never acknowledged. A crash between commit and acknowledgement leaves
+entries pending that the mark holds: they are acknowledged and not taken again.
+
+Entries are delivered in their order, and one that is not pending any more is in, so the mark is one
+id as long as one reader reads: nothing before it is pending. Where another has entries that it has
+not committed yet, the mark is a floor before these, and the ids above it that are in. So several
+readers of one group lose nothing and count nothing twice; which of them a message goes to is Redis'
+choice.
 """
 
 from __future__ import annotations
@@ -15,6 +19,8 @@ from collections.abc import Callable
 from typing import Any
 
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from tacit.errors import StoreError
 from tacit.live.inputs.rows import read_json
@@ -22,11 +28,14 @@ from tacit.live.intake import Receipt, Taken
 from tacit.live.online import Online
 from tacit.live.place import Mark
 from tacit.store.online.base import unreachable
+from tacit.store.secrets import place_of, revealed
+from tacit.values import Secret
 
 FIELD = b"event"
 """The field of an entry that holds the event as JSON. An entry without it is an event by itself:
 its fields are the columns, as JSON or as text."""
 _BATCH = 5000
+_BEGIN = b"0-0"
 
 
 class RedisStream:
@@ -47,7 +56,7 @@ class RedisStream:
         self,
         online: Online,
         source: str,
-        url: str,
+        url: str | Secret,
         stream: str,
         *,
         clock: Callable[[], int],
@@ -59,7 +68,14 @@ class RedisStream:
         self.name = f"redis:{stream}"
         self.clock, self.batch, self.ids = clock, batch, ids
         self.consumer = socket.gethostname()
-        self.client: Any = redis.Redis.from_url(url, socket_timeout=30)
+        self.where = f"{stream} at {place_of(revealed(url))}"
+        # A reading that failed is not made again: what its answer held is pending, not new.
+        self.client: Any = redis.Redis.from_url(
+            revealed(url),
+            socket_timeout=10,
+            socket_connect_timeout=5,
+            retry=Retry(NoBackoff(), 0),
+        )
         self._claimed = False
 
     def step(self, *, wait: int = 0) -> Receipt | None:
@@ -77,7 +93,7 @@ class RedisStream:
             return receipt
         except redis.RedisError as error:
             self._claimed = False
-            raise unreachable(self.stream, str(error)) from None
+            raise unreachable(self.where, str(error), "the stream of Redis") from None
         except StoreError:
             self._claimed = False  # what was given and not committed is claimed again
             raise
@@ -89,11 +105,15 @@ class RedisStream:
             except redis.ResponseError as error:
                 if "BUSYGROUP" not in str(error):
                     raise
-            _, found, *_ = self.client.xautoclaim(
-                self.stream, self.group, self.consumer, min_idle_time=0, count=self.batch
-            )
-            if found:
-                return list(found)
+            start = _BEGIN
+            while True:  # a part of what is pending may have been deleted meanwhile
+                start, found, *_ = self.client.xautoclaim(
+                    self.stream, self.group, self.consumer, 0, start, self.batch
+                )
+                if found:
+                    return list(found)
+                if start == _BEGIN:
+                    break
             self._claimed = True
         read = self.client.xreadgroup(
             self.group, self.consumer, {self.stream: ">"}, count=self.batch, block=wait or None
@@ -115,12 +135,20 @@ class RedisStream:
             self.name,
             [_position(fresh[place][0]) for place in places],
             mark,
-            Mark(_position(fresh[-1][0])),
+            self._after(mark, [_position(key) for key, _ in fresh]),
         )
         return self.online.push(
             self.source, rows,
             now=self.clock(), ids=self.ids, taken=taken, rejected=rejected,
         )  # fmt: skip
+
+    def _after(self, mark: Mark, new: list[tuple[int, ...]]) -> Mark:
+        """The mark once these are in too, which ascend and are pending."""
+        least = self.client.xpending(self.stream, self.group)["min"]
+        low = (0, 0) if least is None else _position(least)
+        floor = new[-1] if least is None or low >= new[0] else (low[0], low[1] - 1)
+        floor = max(floor, mark.floor)
+        return Mark(floor, frozenset(each for each in {*mark.above, *new} if each > floor))
 
 
 def _position(key: bytes) -> tuple[int, ...]:

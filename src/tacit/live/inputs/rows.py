@@ -24,9 +24,13 @@ def read_json(
         if not isinstance(row, dict):
             rejected.append(Rejected(place, "not a JSON object", raw[: 1 << 16]))
         elif ids is not None and row.get(ids) is None:
-            reason = f"the row has no {ids}: it could come twice"
-            rejected.append(Rejected(place, reason, raw[: 1 << 16]))
+            rejected.append(Rejected(place, lacking(ids), raw[: 1 << 16]))
         else:
             rows.append(row)
             places.append(place)
     return rows, places, rejected
+
+
+def lacking(ids: str) -> str:
+    """Why a row without an id is none."""
+    return f"the row has no {ids}: it could come twice"

@@ -19,7 +19,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from tacit.live.feed import Feed
-from tacit.live.streams.messages import Messages, flink_options, revealed
+from tacit.live.streams.messages import Messages, flink_options
+from tacit.store.secrets import revealed
 from tacit.values import SECOND
 
 _HEX = "'0123456789abcdef'"

@@ -1,22 +1,47 @@
-"""Where an engine reads a source's events: a folder of JSON lines, or a Kafka topic; as options of
-Spark's readers and as a table of Flink's SQL.
+"""Where an engine reads a source's events: files, a Kafka topic, a stream of Redis or of
+NATS; as options of Spark's readers and as a table of Flink's SQL.
 
-A message is one JSON object. Both engines read it as bytes: what is no event of its source is for
+A message is one JSON object. Engines read it as bytes: what is no event of its source is for
 quarantine, with the reason, and a format of theirs would drop it.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tacit.errors import EngineError
+from tacit.store.secrets import known, revealed
 from tacit.values import Secret
 
 GLOB = "*.{jsonl,ndjson}"
-FROM_ENVIRONMENT = "env:"
+READS: Mapping[str, tuple[str, ...]] = {
+    "push": ("folder", "redis", "nats"),
+    "spark": ("folder", "kafka"),
+    "flink": ("folder", "kafka"),
+}
+"""Engine → where it reads events."""
+
+
+@dataclass(frozen=True, slots=True)
+class Queue:
+    """A stream of a server, read by a group that remembers what was acknowledged.
+
+    Attributes:
+        server: ``redis`` (Redis Streams) or ``nats`` (JetStream).
+        address: its URL, or ``env:NAME`` or ``file:PATH``, which have it.
+        stream: its name.
+        group: the consumer group, or the durable consumer.
+        subject: of NATS, which of the stream's subjects.
+        credentials: of NATS, the file of a user's JWT and seed; or ``env:NAME``, which has both.
+    """
+
+    server: str
+    address: str = field(repr=False)
+    stream: str
+    group: str
+    subject: str = ""
+    credentials: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +56,7 @@ class Messages:
         ids: the column that identifies an event: one that comes twice counts once.
         properties: of Kafka's client; a value env:NAME is taken from the environment.
         options: of the engine's connector, as that engine calls them.
+        queue: a stream of Redis or NATS; or None.
     """
 
     folder: Path | None = None
@@ -39,6 +65,14 @@ class Messages:
     ids: str | None = None
     properties: Mapping[str, str] = field(default_factory=dict)
     options: Mapping[str, str] = field(default_factory=dict)
+    queue: Queue | None = None
+
+    @property
+    def place(self) -> str:
+        """What kind of place it is, as `READS` names them."""
+        if self.queue is not None:
+            return self.queue.server
+        return self.kind("folder", "kafka")
 
     def kind(self, folder: str, kafka: str) -> str:
         """One word or the other."""
@@ -52,25 +86,11 @@ class Messages:
 
         Raises EngineError T413 for one that is not in the environment.
         """
-        found: dict[str, str | Secret] = {}
-        for name, value in self.properties.items():
-            found[name] = value
-            if value.startswith(FROM_ENVIRONMENT):
-                variable = value.removeprefix(FROM_ENVIRONMENT)
-                if variable not in os.environ:
-                    raise EngineError(
-                        f"{name!r} of Kafka is to come from {variable}, which is not set",
-                        code="T413",
-                        where="the environment",
-                        fix=f"set {variable}, or write the value into tacit.toml",
-                    )
-                found[name] = Secret(os.environ[variable].encode())
-        return found
-
-
-def revealed(value: str | Secret) -> str:
-    """A value for the engine that needs it."""
-    return value.reveal().decode() if isinstance(value, Secret) else value
+        # Of the environment alone: some properties of Kafka's are URLs of files themselves.
+        return {
+            name: known(value, f"{name!r} of Kafka", None)
+            for name, value in self.properties.items()
+        }
 
 
 def spark_options(messages: Messages, *, show: bool = False) -> dict[str, str]:

@@ -92,10 +92,10 @@ def full(where: str, why: str) -> StoreError:
     )
 
 
-def unreachable(where: str, why: str) -> StoreError:
-    """The store cannot be reached."""
+def unreachable(where: str, why: str, what: str = "the online store") -> StoreError:
+    """The store, or a stream, cannot be reached."""
     return StoreError(
-        f"the online store cannot be reached: {why}",
+        f"{what} cannot be reached: {why}",
         code="T722",
         where=where,
         fix="start it, then try again; nothing of the change was kept",

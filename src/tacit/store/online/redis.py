@@ -29,6 +29,7 @@ import redis
 from tacit.errors import StoreError
 from tacit.privacy.randomness import system
 from tacit.store.online.base import UNKNOWN, following, full, unreachable
+from tacit.store.secrets import place_of
 
 LEASE = 60_000
 """Milliseconds that a change may take; then another may begin, and this one is refused."""
@@ -109,7 +110,7 @@ class Redis:
     scatters = False
 
     def __init__(self, url: str, *, name: str = "tacit", patience: float = 10.0) -> None:
-        self.where = url.rpartition("@")[2]
+        self.where = place_of(url)
         self.prefix = name.encode() + b":"
         self.patience = patience
         self.client: Any = redis.Redis.from_url(
