@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 
 from tacit.errors import EngineError, StoreError
@@ -26,17 +27,30 @@ from tacit.terminal import out
 
 def show_stream(given: argparse.Namespace) -> None:
     """Runs the streams of a project, or makes Flink's environment, or prints what would run."""
-    project, console = Project.load(given.folder), out()
+    project = Project.load(given.folder)
     if given.setup:
         _setup(project, given)
         return
+    with _ending() as stopped:
+        if given.engine != "push" or _opened(project, stopped, brief=given.once or given.show):
+            _run(project, given, stopped)
+
+
+@contextmanager
+def _ending() -> Iterator[threading.Event]:
+    """What is set when the process is asked to end, by Ctrl-C or SIGTERM."""
     stopped = threading.Event()
-    if not given.show:
-        for each in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(each, lambda *_: stopped.set())
-    if given.engine == "push" and not _opened(project, stopped, brief=given.once or given.show):
-        return
-    names = chosen(project, given.source, given.engine)
+    asked = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.signal(each, lambda *_: stopped.set()) for each in asked]
+    try:
+        yield stopped
+    finally:
+        for each, handler in zip(asked, before, strict=True):
+            signal.signal(each, handler)
+
+
+def _run(project: Project, given: argparse.Namespace, stopped: threading.Event) -> None:
+    console, names = out(), chosen(project, given.source, given.engine)
     if given.show:
         for name in names:
             print(shown(project, given.engine, name))

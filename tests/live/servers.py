@@ -76,10 +76,10 @@ def redis_server(folder: Path, *options: str) -> Server:
     return Server(command, port, folder)
 
 
-def nats_server(folder: Path) -> Server:
+def nats_server(folder: Path, *options: str) -> Server:
     port = free_port()
     command = [
         binary("nats-server", "nats-server"), "-p", str(port), "-a", "127.0.0.1", "-js", "-sd",
-        str(folder),
+        str(folder), *options,
     ]  # fmt: skip
     return Server(command, port, folder)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+import socket
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -204,6 +206,97 @@ def test_redis_streams(server: Server, tmp_path: Path) -> None:
     client.xadd("s", {"event": json.dumps(rows[0])})
     assert reader.step() is not None
     check(store, kept, [*rows, plain, rows[0]], NOW)
+
+
+def test_two_readers_of_one_group(server: Server, tmp_path: Path) -> None:
+    """Whoever commits first, what the other was given before is not passed over."""
+    kept = crash_feed()
+    store, rng = online(tmp_path / "store", kept), random.Random(1)
+    client: Any = redis.Redis.from_url(url(server))
+    rows = events(rng, 90, NOW)
+    one, other = (
+        RedisStream(store, "events", url(server), "s", clock=lambda: NOW, batch=30)
+        for _ in range(2)
+    )
+    assert one.step() is other.step() is None  # nothing to claim
+    for row in rows:
+        client.xadd("s", {"event": json.dumps(row)})
+    first = one._entries(0)
+    for _ in range(2):
+        receipt = other.step()
+        assert receipt is not None
+        assert receipt.accepted == 30
+    mark = store.mark("events", one.name)
+    assert len(mark.above) == 60
+    assert one._commit(first).accepted == 30
+    own = max(tuple(map(int, key.split(b"-"))) for key, _ in first)
+    assert store.mark("events", one.name) == Mark(own, mark.above)
+    # It was killed before it acknowledged: others are given it, and do not take it again.
+    again = RedisStream(store, "events", url(server), "s", clock=lambda: NOW)
+    receipt = again.step()
+    assert receipt is not None
+    assert (receipt.accepted, receipt.duplicates) == (0, 30)
+    assert client.xpending("s", "tacit")["pending"] == 0
+    check(store, kept, rows, NOW)
+
+
+def test_a_lost_answer_is_not_asked_for_again(server: Server, tmp_path: Path) -> None:
+    """What Redis gave and nobody got is pending: to read on would pass over it."""
+    kept = crash_feed()
+    store, rng = online(tmp_path / "store", kept), random.Random(1)
+    client: Any = redis.Redis.from_url(url(server))
+    rows = events(rng, 60, NOW)
+    with Losing(server.port) as losing:
+        address = f"redis://127.0.0.1:{losing.port}/0"
+        reader = RedisStream(store, "events", address, "s", clock=lambda: NOW, batch=30)
+        assert reader.step() is None
+        for row in rows:
+            client.xadd("s", {"event": json.dumps(row)})
+        losing.lose(b"XREADGROUP")
+        with pytest.raises(StoreError, match="T722"):
+            reader.step()
+        assert client.xpending("s", "tacit")["pending"] == 30
+        while reader.step() is not None:
+            pass
+    check(store, kept, rows, NOW)
+    assert store.standing("events").counts["accepted"] == 60
+
+
+class Losing:
+    """Stands between a client and a server, and loses the answer to a command when it is told to."""
+
+    def __init__(self, server: int) -> None:
+        self.server, self.word = server, b""
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self.listener.getsockname()[1]
+
+    def __enter__(self) -> Losing:
+        threading.Thread(target=self._accept, daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.listener.close()
+
+    def lose(self, word: bytes) -> None:
+        self.word = word
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                client, _ = self.listener.accept()
+            except OSError:
+                return
+            threading.Thread(target=self._pass, args=(client,), daemon=True).start()
+
+    def _pass(self, client: socket.socket) -> None:
+        with client, socket.create_connection(("127.0.0.1", self.server)) as server:
+            while asked := client.recv(1 << 16):
+                server.sendall(asked)
+                answer = server.recv(1 << 20)
+                if self.word and self.word in asked:
+                    self.word = b""
+                    return
+                client.sendall(answer)
 
 
 # ---------------------------------------------------------------------- JetStream

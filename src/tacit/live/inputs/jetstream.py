@@ -11,6 +11,7 @@ import asyncio
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 import nats
 from nats.errors import Error as NatsError
@@ -71,11 +72,13 @@ class JetStream:
     async def _connect(self) -> None:
         if self._client is None:
             self._said = ""
-            own = {} if self.credentials is None else signing(self.credentials)
+            server, who = _login(revealed(self.url))
+            if self.credentials is not None:
+                who |= signing(self.credentials)
             # Who reads has patience of its own: a client that reconnects by itself looks idle.
             self._client = await nats.connect(
-                revealed(self.url), allow_reconnect=False, max_reconnect_attempts=1,
-                reconnect_time_wait=0.2, connect_timeout=5, error_cb=self._heard, **own,
+                server, allow_reconnect=False, max_reconnect_attempts=1,
+                reconnect_time_wait=0.2, connect_timeout=5, error_cb=self._heard, **who,
             )  # fmt: skip
             context = self._client.jetstream()
             info = await context.stream_info(self.stream)
@@ -86,11 +89,12 @@ class JetStream:
 
     def _same(self, last: int) -> None:
         """Raises StoreError T427 where the mark is beyond the stream's last message."""
-        floor = self.online.mark(self.source, self.name).floor
-        if floor and floor[0] > last:
+        mark = self.online.mark(self.source, self.name)
+        taken = max((mark.floor, *mark.above))
+        if taken and taken[0] > last:
             raise StoreError(
-                f"the stream ends at {last}, and {floor[0]} of it were taken: it was made anew, and"
-                " what is in it would be passed over",
+                f"the stream ends at {last}, and it was taken up to {taken[0]}: it was made anew,"
+                " and what is in it would be passed over",
                 code="T427",
                 where=self.where,
                 fix="name the new stream otherwise: how far one was taken is kept by its name",
@@ -163,3 +167,14 @@ class JetStream:
     async def _heard(self, error: Exception) -> None:
         """What goes wrong is raised where it is awaited; there it may be told without its cause."""
         self._said = str(error) or type(error).__name__
+
+
+def _login(url: str) -> tuple[str, dict[str, Any]]:
+    """A URL without who asks, and what the client is told of that: it does not read %XX itself."""
+    parts = urlsplit(url)
+    server = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+    if parts.username is None:
+        return server, {}
+    if parts.password is None:
+        return server, {"token": unquote(parts.username)}
+    return server, {"user": unquote(parts.username), "password": unquote(parts.password)}
