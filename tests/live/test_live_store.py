@@ -543,3 +543,30 @@ def test_others_notice_at_once_that_a_store_was_compacted(tmp_path: Path, marked
         with reader.read() as reading:
             assert reading.moment() == (f"data-{number}", 1)
             assert reading.get([b"a"]) == [b"b"]
+
+
+def test_a_push_with_ids_that_is_sent_again_quarantines_nothing_again(tmp_path: Path) -> None:
+    kept = crash_feed()
+    store = online(tmp_path, kept)
+    row = dict.fromkeys(SCHEMA) | {"user": "ann", "item": "i0", "at": NOW - 1, "quantity": 1}
+    odd = {**row, "quantity": "many", "nr": "b"}
+    early = {**row, "at": NOW + HOUR, "nr": "c"}
+    rows: list[dict[str, Any]] = [{**row, "nr": "a"}, odd, early]
+
+    def pushed(given: Any, now: int = NOW) -> tuple[int, int, int]:
+        found = store.push("events", given, now=now, ids="nr")
+        return found.accepted, found.duplicates, found.quarantined
+
+    assert pushed(rows) == (1, 0, 2)
+    assert pushed(rows) == (0, 3, 0)
+    assert pushed([odd, odd, {**odd, "nr": "d"}, {**odd, "quantity": "few"}]) == (0, 2, 2)
+    # In a table what is no column of the source tells rows apart as well.
+    nobodys = table([{**row, "user": None}] * 2).append_column("nr", pa.array(["e", "f"]))
+    assert pushed(nobodys) == (0, 0, 2)
+    assert pushed(nobodys) == (0, 2, 0)
+    # Without ids nobody can tell; and what was dated ahead is an event when its time has come.
+    assert store.push("events", [odd], now=NOW).quarantined == 1
+    assert pushed(rows, NOW + HOUR) == (1, 2, 0)
+    counts = store.standing("events").counts
+    assert counts["quarantined"] == len(list(store.quarantined("events"))) == 7
+    check(store, kept, [rows[0], early], NOW + HOUR + 1)

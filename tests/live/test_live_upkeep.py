@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,10 @@ import pytest
 from live_cases import NOW, SCHEMA, check, feed, few, online
 from servers import redis_server
 
+from tacit.errors import TacitWarning
 from tacit.live.baseline import begin
-from tacit.live.place import Place
+from tacit.live.journal import Entry
+from tacit.live.place import Place, digest
 from tacit.live.upkeep import begin_sweep, sweep_by_the_clock
 from tacit.store.online.base import Backend
 from tacit.store.online.lmdb import Lmdb
@@ -102,3 +105,45 @@ def test_timers_that_come_before_any_event(backend: Backend) -> None:
     timers(NOW)
     check(store, kept, rows, NOW)
     check(store, kept, rows, NOW + MINUTE + 1)
+
+
+def waiting(store: Any) -> list[dict[str, Any]]:
+    """The rows of the journal."""
+    with store.backend.read() as reading:
+        entries = [Entry.load(raw) for _, raw in reading.scan(b"j" + digest("events"))]
+    for entry in entries:
+        assert len(entry.positions) == entry.table.num_rows
+        assert entry.ids is None or len(entry.ids) == entry.table.num_rows
+    return [row for entry in entries for row in entry.table.to_pylist()]
+
+
+def test_rows_that_wait_for_a_baseline_in_vain_expire(backend: Backend) -> None:
+    """They are kept for as long as their source may be, columns that may be kept shorter for that
+    long; what is left is what a baseline then takes."""
+    kept = replace(few(feed(baseline=True)), retention=30 * DAY, kept={"price": 7 * DAY})
+    store = online(backend, kept)
+    row = dict.fromkeys(SCHEMA) | {"item": "i0", "quantity": 1, "price": 2.0}
+    ann, bob = (
+        {**row, "user": user, "at": NOW - ago} for user, ago in (("ann", 20 * DAY), ("bob", 0))
+    )
+    never = {**row, "user": "cy", "at": None}
+    assert store.push("events", [ann, {**bob, "nr": 2}, never], now=NOW).parked
+    store.push("events", [{**ann, "nr": 1}, {**bob, "nr": 3}], now=NOW, ids="nr")
+    with pytest.warns(TacitWarning, match="T428: 1 rows of 'events' .* retention of 30d"):
+        assert store.sweep(NOW) == 2
+    dear = [(each["user"], each["price"]) for each in waiting(store)]
+    assert dear == [("ann", None), ("bob", 2.0), ("ann", None), ("bob", 2.0)]
+    assert store.sweep(NOW) == 0
+    later = NOW + 15 * DAY
+    with pytest.warns(TacitWarning, match="T428: 2 rows"):
+        assert store.sweep(later) == 2
+    assert store.standing("events").counts["expired"] == 3
+    assert [(each["user"], each["price"]) for each in waiting(store)] == [("bob", None)] * 2
+    building = begin(store, "events")
+    building.finish(now=later)
+    check(store, kept, [{**bob, "price": None}] * 2, later)
+    begin(store, "events")  # and what is pushed while it is built is journaled too
+    store.push("events", [{**bob, "at": later}], now=later)
+    with pytest.warns(TacitWarning, match="T428: 1 rows"):
+        store.sweep(later + 31 * DAY)
+    assert waiting(store) == []

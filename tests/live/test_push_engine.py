@@ -34,6 +34,7 @@ from tacit.live import upkeep
 from tacit.live.inputs import pushing
 from tacit.project import Project
 from tacit.project.streaming import on_push
+from tacit.store.online.base import unreachable
 from tacit.values import DAY, SECOND
 
 PASSWORD = "pa/ss:w?r@d"
@@ -183,6 +184,38 @@ def test_the_states_are_those_of_push(
 
 
 # ---------------------------------------------------------------------- what is away
+
+
+def test_waiting_grows_to_its_cap_and_says_each_reason_once() -> None:
+    waits, said = list[float](), list[str]()
+
+    class Event:
+        def wait(self, seconds: float) -> None:
+            waits.append(seconds)
+
+    stopped: Any = Event()
+    waiting = pushing.Waiting("visits", stopped, said.append)
+    for _ in range(3000):  # a day of it
+        waiting.after(unreachable("one:6379", "it is gone"))
+    assert waits[:4] == [0.25, 0.5, 1.0, 2.0]
+    assert set(waits[7:]) == {30.0}
+    why = "T722: the online store cannot be reached: it is gone (one:6379)"
+    assert said == [f"visits waits, and goes on by itself: {why}"]
+    waiting.over()
+    waiting.over()
+    assert said[1:] == ["visits goes on"]
+    busy = StoreError("busy", code="T721", where="one", fix="")
+    for _ in range(5):  # others are at work: no word, unless it lasts
+        waiting.after(busy)
+    waiting.over()
+    assert len(said) == 2
+    with pytest.raises(StoreError, match="T724"):
+        waiting.after(StoreError("damaged", code="T724", where="one", fix=""))
+    brief = pushing.Waiting("visits", stopped, said.append, brief=True)
+    for _ in range(5):
+        brief.after(unreachable("one:6379", "it is gone"))
+    with pytest.raises(StoreError, match="T722"):
+        brief.after(unreachable("one:6379", "it is gone"))
 
 
 class Running:
@@ -630,3 +663,28 @@ def test_what_has_expired_is_swept_by_the_command(
         while not said and time.monotonic() < end:
             time.sleep(0.01)
     assert said == ["swept: 1 keys had something that has expired"]
+
+
+def test_rows_that_wait_past_their_sources_retention_are_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = small.SETTINGS.replace("as_of = 2025-12-31T00:00:00Z\n", "")
+    settings += FOLDER + '[online]\nbaseline = ["visits"]\n'
+    small.write(tmp_path / "a", settings=settings)
+    project = Project.load(tmp_path / "a")
+    now = project.now()
+    assert not upkeep.begin_sweep(project.online, now - 9 * DAY)
+    rows = [
+        {"person": "p000", "item": "i1", "at": now - days * DAY, "visit": f"v{days}"}
+        for days in (1, 729, 731)  # visits are kept for 730 days
+    ]
+    (tmp_path / "a" / "incoming").mkdir()
+    lines = "".join(json.dumps(row) + "\n" for row in rows)
+    (tmp_path / "a" / "incoming" / "a.jsonl").write_text(lines)
+    assert main(["stream", str(tmp_path / "a"), "--once"]) == 0
+    told = capsys.readouterr()
+    assert "T428: 1 rows of 'visits' waited for a baseline past their retention of 730d" in told.err
+    assert told.out.splitlines()[1:] == [
+        "swept: 1 keys had something that has expired",
+        "visits: 3 accepted, 0 duplicates, 0 late, 0 quarantined, 1 expired",
+    ]

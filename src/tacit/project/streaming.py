@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,6 +40,7 @@ def opens(project: Project) -> Callable[[], Backend]:
         from tacit.store.online.lmdb import Lmdb
 
         return partial(Lmdb, project.state / "online")
+    _check_client("redis")
     from tacit.store.online.redis import Redis
 
     url = address(where.redis, "[online] redis", project.root, REDIS)
@@ -80,7 +82,8 @@ def _check_place(project: Project, name: str, engine: str) -> None:
 
 def on_push(project: Project, name: str, say: Say = print) -> OnPush:
     """A source's stream into the store by this process, not started yet. Raises EngineError T413
-    for a secret that is not there, T429 for an address or credentials that are none."""
+    for a secret that is not there, T426 for a source that comes from elsewhere, T429 for an address
+    or credentials that are none, and where the server's client is not installed."""
     from tacit.live.inputs.pushing import Streaming
 
     _check_place(project, name, "push")
@@ -100,6 +103,7 @@ def _input(project: Project, name: str) -> Callable[[], Input]:
         assert folder is not None, "its place was checked"
         make_folder(folder)
         return lambda: pushing.of_folder(Folder(online, name, folder, clock=now, ids=ids))
+    _check_client(queue.server)
     what = f"[stream.sources.{name}] {queue.server}"
     url = address(queue.address, what, root, REDIS if queue.server == "redis" else NATS)
     if queue.server == "redis":
@@ -121,6 +125,17 @@ def _input(project: Project, name: str) -> Callable[[], Input]:
             clock=now, ids=ids, durable=queue.group, credentials=user,
         )
     )  # fmt: skip
+
+
+def _check_client(server: str) -> None:
+    """Raises EngineError T429 where the package that speaks to a kind of server is not there."""
+    if find_spec(server) is None:
+        raise EngineError(
+            f"what speaks to {server} is not installed",
+            code="T429",
+            where="tacit.toml",
+            fix=f'install it: pip install "tacit[{server}]"',
+        )
 
 
 def counts_of(project: Project, name: str) -> str:

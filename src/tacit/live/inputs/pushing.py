@@ -26,6 +26,7 @@ PASSES = ("T720", "T721", "T722", "T726")
 """What passes by itself, or by somebody's doing elsewhere: nothing was kept, nothing is lost."""
 _BRIEF = ("T721", "T726")  # others are at work: not worth a word, unless it lasts
 _FIRST, _MOST = 0.25, 30.0  # seconds between two tries
+_DOUBLED = 16  # times at most
 _PATIENCE = 5  # tries, of who is not to wait for long
 _LOOK = 1.0  # seconds between looks at what has nothing new
 _SAY = 10.0  # seconds between lines of how much is in
@@ -75,7 +76,7 @@ class Waiting:
         if line != self._told and not (error.code in _BRIEF and self._failed <= _PATIENCE):
             self.say(f"{self.name} waits, and goes on by itself: {line}")
             self._told = line
-        self.stopped.wait(min(_FIRST * 2.0 ** (self._failed - 1), _MOST))
+        self.stopped.wait(min(_FIRST * 2 ** min(self._failed - 1, _DOUBLED), _MOST))
 
     def over(self) -> None:
         """Says that it goes on, where it was said that it waits."""
@@ -134,7 +135,9 @@ class Streaming:
                         self.say(self.told())
                         said, news = time.monotonic(), False
                 except DataError as error:
-                    passed.append(self._passed(error))
+                    self._pass(error)
+                    if once:
+                        passed.append(error)
                     continue
                 except StoreError as error:
                     waiting.after(error)
@@ -149,11 +152,10 @@ class Streaming:
         if once and passed:
             raise passed[0]
 
-    def _passed(self, error: DataError) -> DataError:
+    def _pass(self, error: DataError) -> None:
         if error.code != "T394":
             raise error
         self.say(f"{self.name} passes over {error.where}: {error.code}: {error.message}")
-        return error
 
 
 def of_folder(folder: Folder) -> Input:
