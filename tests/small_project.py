@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import random
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -11,7 +13,7 @@ import pyarrow.parquet as pq
 from tacit.demo.synthetic import make_catalogue, make_events
 from tacit.learn.split import Histories, histories
 from tacit.project import Project
-from tacit.values import SECOND
+from tacit.values import DAY, SECOND
 
 PEOPLE, ITEMS, SEED = 45, 60, 7
 CATALOGUE = make_catalogue(SEED, ITEMS, 6)
@@ -120,6 +122,20 @@ def write(folder: Path, signals: str = SIGNALS, settings: str = SETTINGS) -> Pat
 
 def project(folder: Path, signals: str = SIGNALS, settings: str = SETTINGS) -> Project:
     return Project.load(write(folder, signals, settings))
+
+
+def visits(count: int, now: int, seed: int = 5) -> list[dict[str, Any]]:
+    """Rows of `visits` of the last eight days, in any order, no two of one moment; each has an id."""
+    rng = random.Random(seed)
+    return [
+        {
+            "person": f"p{rng.randrange(40):03}",
+            "item": f"i{rng.randrange(9)}",
+            "at": now - rng.randrange(8 * DAY // SECOND) * SECOND - i,
+            "visit": f"v{seed}-{i}",
+        }
+        for i in range(count)
+    ]
 
 
 def enjoyed() -> Histories:

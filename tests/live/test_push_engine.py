@@ -35,7 +35,7 @@ from tacit.live.inputs import pushing
 from tacit.project import Project
 from tacit.project.streaming import on_push
 from tacit.store.online.base import unreachable
-from tacit.values import DAY, SECOND
+from tacit.values import DAY
 
 PASSWORD = "pa/ss:w?r@d"
 QUOTED = "pa%2Fss%3Aw%3Fr%40d"
@@ -49,19 +49,6 @@ stream = "VISITS"
 subject = "visits.*"
 ids = "visit"
 """
-
-
-def visits(count: int, now: int, seed: int = 5) -> list[dict[str, Any]]:
-    rng = random.Random(seed)
-    return [
-        {
-            "person": f"p{rng.randrange(40):03}",
-            "item": f"i{rng.randrange(9)}",
-            "at": now - rng.randrange(8 * DAY // SECOND) * SECOND - i,
-            "visit": f"v{seed}-{i}",
-        }
-        for i in range(count)
-    ]
 
 
 def messages_of(rows: list[dict[str, Any]]) -> list[str]:
@@ -168,7 +155,7 @@ def test_the_states_are_those_of_push(
 ) -> None:
     with placed(kind, tmp_path / "a", monkeypatch) as place:
         project = loaded(tmp_path / "a", place)
-        rows = visits(600, project.now())
+        rows = small.visits(600, project.now())
         place.put(messages_of(rows))
         said: list[str] = []
         for _ in range(2):  # the second time there is nothing
@@ -264,7 +251,7 @@ def test_a_stream_whose_server_dies_and_comes_back(
     monkeypatch.setattr(pushing, "_MOST", 0.5)
     with placed(kind, tmp_path / "a", monkeypatch) as place:
         project = loaded(tmp_path / "a", place)
-        rows = visits(300, project.now())
+        rows = small.visits(300, project.now())
         running = Running(project)
         if kind == "nats":
             running.says("stream not found")  # it is made later
@@ -293,7 +280,7 @@ def test_a_store_that_dies_and_comes_back(tmp_path: Path, monkeypatch: pytest.Mo
             url = f"redis://:{QUOTED}@127.0.0.1:{store.port}/0"
             (tmp_path / "a" / "store.url").write_text(url)
             project = loaded(tmp_path / "a", place, '[online]\nredis = "file:store.url"\n')
-            rows = visits(200, project.now())
+            rows = small.visits(200, project.now())
             place.put(messages_of(rows[:100]))
             running = Running(project)
             running.taken(100)
@@ -439,7 +426,7 @@ def test_a_user_of_nats_with_credentials(tmp_path: Path, monkeypatch: pytest.Mon
         )
         (tmp_path / "a" / "user.creds").write_text(creds)
         project = Project.load(tmp_path / "a")
-        rows = visits(50, project.now())
+        rows = small.visits(50, project.now())
         running = Running(project)
         running.says("stream not found")  # it was let in
 
@@ -468,7 +455,7 @@ def test_a_stream_of_nats_that_was_made_anew(
     with placed("nats", tmp_path / "a", monkeypatch) as place:
         assert isinstance(place, InNats)
         project = loaded(tmp_path / "a", place)
-        rows = visits(60, project.now())
+        rows = small.visits(60, project.now())
         place.put([json.dumps(row) for row in rows[:50]])
         stream = on_push(project, "visits", print)
         stream.run(threading.Event(), once=True)
@@ -497,7 +484,7 @@ def test_a_file_that_cannot_be_taken_holds_no_other_up(
 ) -> None:
     with placed("folder", tmp_path / "a", monkeypatch) as place:
         project = loaded(tmp_path / "a", place)
-        rows, folder = visits(90, project.now()), tmp_path / "a" / "incoming"
+        rows, folder = small.visits(90, project.now()), tmp_path / "a" / "incoming"
         table = pa.Table.from_pylist(rows)
         (folder / "000.parquet").write_bytes(b"PAR1 and no more")
         pq.write_table(table.drop_columns(["item"]).slice(0, 30), folder / "0001.parquet")
@@ -550,7 +537,7 @@ def test_the_command_ends_in_order(
     with placed("redis", tmp_path / "a", monkeypatch) as place:
         assert isinstance(place, InRedis)
         project = loaded(tmp_path / "a", place)
-        rows = visits(200, project.now())
+        rows = small.visits(200, project.now())
         place.put(messages_of(rows))
         process = start(tmp_path / "a")
         until(process, tmp_path / "a", lambda: counted(project.online, "visits")["accepted"] == 200)
@@ -575,7 +562,7 @@ def killed(
 
         def put(count: int) -> None:
             nonlocal puts
-            new = visits(count, project.now(), seed=100 + puts)
+            new = small.visits(count, project.now(), seed=100 + puts)
             puts += 1
             place.put(messages_of(new))
             rows.extend(new)
@@ -588,10 +575,10 @@ def killed(
             put(400)
             process = start(folder)
             until(process, folder, lambda before=before: number() > before)  # type: ignore[misc]
-            for _ in range(rng.randrange(3)):
-                put(50)
-                time.sleep(rng.random() * 0.05)
-            time.sleep(rng.random() * 0.1)
+            end = time.monotonic() + rng.random() * 0.5
+            while time.monotonic() < end:
+                put(20)
+            time.sleep(rng.random() * 0.03)  # it is reading, writing or acknowledging the last
             assert process.poll() is None
             process.kill()
             process.wait()

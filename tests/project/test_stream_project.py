@@ -22,7 +22,7 @@ from tacit.live.streams.lanes import counted
 from tacit.project import Project
 from tacit.project.settings import read_settings
 from tacit.project.streaming import on_spark
-from tacit.values import DAY, SECOND
+from tacit.values import SECOND
 
 FOLDER = """
 [stream]
@@ -137,19 +137,6 @@ def test_streams_that_cannot_be(tmp_path: Path, capsys: pytest.CaptureFixture[st
 # ---------------------------------------------------------------------- real runs
 
 
-def visits(count: int, now: int) -> list[dict[str, Any]]:
-    rng = random.Random(5)
-    return [
-        {
-            "person": f"p{rng.randrange(40):03}",
-            "item": f"i{rng.randrange(9)}",
-            "at": now - rng.randrange(8 * DAY // SECOND) * SECOND - i,
-            "visit": f"v{i}",
-        }
-        for i in range(count)
-    ]
-
-
 def deliver(folder: Path, rows: list[dict[str, Any]], size: int) -> None:
     """Files with some rows twice, some poison; aside first."""
     folder.mkdir()
@@ -205,7 +192,7 @@ def test_a_stream_that_is_killed_loses_nothing_and_counts_nothing_twice(
         where += f'[stream.flink]\nhome = "{HOME}"\noptions = {{ "parallelism.default" = "2" }}\n'
     small.write(tmp_path / "a", settings=small.SETTINGS + where)
     project = Project.load(tmp_path / "a")
-    rows = visits(4000, project.now())
+    rows = small.visits(4000, project.now())
     deliver(tmp_path / "a" / "incoming", rows, 250)
     kills = [lambda: some_are_in(project, 300)]
     if engine == "spark":
