@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from tacit.govern.ledger import Ledger
     from tacit.learn.consent import Consent
     from tacit.learn.spine import Rows as SpineRows
-    from tacit.learn.training import TrainingSet
+    from tacit.learn.training_set import TrainingSet
     from tacit.live.accept import Pushed
     from tacit.live.intake import Receipt
     from tacit.live.online import Online
