@@ -5,13 +5,9 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
 import pytest
 
 from tacit import Sink
-from tacit.cli import main
 from tacit.declare import Declarations, collect
 from tacit.errors import Refused
 from tacit.plan import compile_plan
@@ -64,31 +60,3 @@ def test_it_is_short_and_comes_to_the_point() -> None:
     assert next(n for n, line in enumerate(lines, 1) if "plays.sum(" in line) <= 40
     assert "make demo" in README
     assert "make test" in README
-
-
-def test_the_cloud_side_runs(
-    online_retail: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    """With the declarations of docs/training.md, on the rows of one customer in twenty."""
-    page = (Path(__file__).parents[1] / "docs" / "training.md").read_text(encoding="utf-8")
-    (tmp_path / "shop").mkdir()
-    declarations = re.findall(r"```python\n(.*?)```", page, re.DOTALL)[0]
-    (tmp_path / "shop" / "signals.py").write_text(declarations)
-    settings = 'name = "shop"\nas_of = 2011-12-09T13:00:00Z\n'
-    (tmp_path / "shop" / "tacit.toml").write_text(settings)
-    rows = pq.read_table(online_retail, columns=["customer", "item", "quantity", "price", "at"])
-    rows = rows.filter(pc.equal(pc.bit_wise_and(rows["customer"].cast(pa.int64()), 15), 17850 & 15))
-    pq.write_table(rows.append_column("received_at", rows["at"]), tmp_path / "orders.parquet")
-    monkeypatch.chdir(tmp_path)
-    _, code = (text for language, text in BLOCKS if language == "python")
-    [command] = re.findall(r"^tacit (quality .*?) +#", README, re.MULTILINE)
-    assert len(code.splitlines()) <= 14
-    exec(compile(code, "README.md", "exec"), {"__name__": "readme"})
-    said = capsys.readouterr().out
-    assert "'back'" in said
-    assert "'spend_30d:status'" in said
-    assert main(command.split()) == 0
-    assert "sold_7d" in capsys.readouterr().out

@@ -78,6 +78,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_plan(commands)
     _add_ingest(commands)
     _add_lake(commands)
+    _add_rebase(commands)
     _add_stream(commands)
     _add_run(commands)
     _add_query(commands)
@@ -104,6 +105,9 @@ def _count(text: str) -> int:
 def _add_init(commands: Commands) -> None:
     init = commands.add_parser("init", help="make a project that plans and runs at once")
     init.add_argument("folder", type=Path, metavar="DIR")
+    init.add_argument(
+        "--cloud", action="store_true", help="of an app's events in the cloud, to serve and learn"
+    )
     init.set_defaults(command=_init)
 
 
@@ -133,6 +137,19 @@ def _add_lake(commands: Commands) -> None:
     lake.add_argument("--purge", action="store_true", help="remove files nothing refers to")
     lake.add_argument("--expire", metavar="30d", help="first forget snapshots older than this")
     lake.set_defaults(command=_lake)
+
+
+def _add_rebase(commands: Commands) -> None:
+    rebase = commands.add_parser("rebase", help="build the online store anew from a source's rows")
+    rebase.add_argument("sources", metavar="SOURCE", nargs="*", help="left out: all that have rows")
+    rebase.add_argument("--project", type=Path, metavar="DIR", default=Path())
+    rebase.add_argument(
+        "--ids", metavar="FIELD", help="what identifies an event: what was pushed must be there"
+    )
+    rebase.add_argument(
+        "--replace", action="store_true", help="what was pushed and is not among the rows may go"
+    )
+    rebase.set_defaults(command=_rebase)
 
 
 def _share(text: str) -> tuple[int, int]:
@@ -288,10 +305,15 @@ def _add_evaluate(commands: Commands) -> None:
 
 
 def _init(given: argparse.Namespace) -> int:
-    from tacit.demo.starter import start
+    from tacit.demo.starter import start, start_cloud
 
-    start(given.folder)
-    print(f"made {given.folder}; next: tacit plan {given.folder} && tacit run {given.folder}")
+    where = given.folder
+    if given.cloud:
+        start_cloud(where)
+        print(f"made {where}; next: cd {where} && tacit ingest views data/views.parquet")
+    else:
+        start(where)
+        print(f"made {where}; next: tacit plan {where} && tacit run {where}")
     return 0
 
 
@@ -314,6 +336,13 @@ def _lake(given: argparse.Namespace) -> int:
     from tacit.terminal_lake import show_lake
 
     show_lake(given)
+    return 0
+
+
+def _rebase(given: argparse.Namespace) -> int:
+    from tacit.terminal_lake import show_rebase
+
+    show_rebase(given)
     return 0
 
 

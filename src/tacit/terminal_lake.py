@@ -5,14 +5,18 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 
+from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from tacit.declare import Source, Table
 from tacit.errors import DataError
 from tacit.project import Project
 from tacit.project.lake import layout_of
+from tacit.project.serving import has_rows
 from tacit.store.lake.contract import AHEAD
 from tacit.store.lake.ingest import Ingestion
 from tacit.terminal import out
@@ -30,15 +34,8 @@ def show_ingest(given: argparse.Namespace) -> None:
             where=given.source,
             fix="give one: of content the whole, of a batch all of it",
         )
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
     for file in given.files:
-        with Progress(*columns, console=console, disable=not console.is_terminal) as bars:
-            task, read = bars.add_task(f"{file.name}"), [0]
-
-            def progress(rows: int, read: list[int] = read, name: str = file.name) -> None:
-                read[0] += rows
-                bars.update(task, description=f"{name}: {read[0]:,} rows")  # noqa: B023
-
+        with _counting(console, file.name) as progress:
             done = project.ingest(
                 given.source, file, batch=given.batch, ahead=ahead, progress=progress
             )
@@ -65,6 +62,34 @@ def _told(project: Project, file: str, done: Ingestion) -> str:
     if done.absent:
         lines.append(f"  it has no {', '.join(done.absent)}: null in these rows")
     return "\n".join(lines)
+
+
+def show_rebase(given: argparse.Namespace) -> None:
+    """Builds the online store's baseline of each source, and prints how many rows it has."""
+    project, console = Project.load(given.project), out()
+    online = project.online
+    for name in given.sources or [name for name in online.sources if has_rows(project, name)]:
+        online.source(name)
+        with _counting(console, name) as progress:
+            kept = project.rebase(name, ids=given.ids, replace=given.replace, progress=progress)
+        console.print(
+            f"{name}: the online store holds {kept:,} rows, version {online.standing(name).version}"
+        )
+
+
+@contextmanager
+def _counting(console: Console, what: str) -> Iterator[Callable[[int], None]]:
+    """What is told of more rows, and shows how many there were."""
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bars:
+        task, read = bars.add_task(what), 0
+
+        def progress(rows: int) -> None:
+            nonlocal read
+            read += rows
+            bars.update(task, description=f"{what}: {read:,} rows")
+
+        yield progress
 
 
 def show_lake(given: argparse.Namespace) -> None:

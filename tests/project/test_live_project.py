@@ -8,8 +8,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from small_project import SETTINGS, history, project
-from tacit.errors import DataError
+from small_project import SETTINGS, SIGNALS, history, project
+from tacit.errors import DataError, StoreError
 from tacit.live.values import Status
 from tacit.values import DAY, MINUTE
 
@@ -22,8 +22,6 @@ liked = visits.mean("CASE WHEN catalogue.weight > 5 THEN catalogue.weight END", 
 
 
 def test_pushed_events_read_as_batch_computes_them(tmp_path: Path) -> None:
-    from small_project import SIGNALS
-
     shop = project(tmp_path, SIGNALS + EXTRA)
     rows = history().drop_columns(["enjoyed", "quantity"])
     half = rows.num_rows // 2
@@ -59,8 +57,6 @@ def test_pushed_events_read_as_batch_computes_them(tmp_path: Path) -> None:
 
 
 def test_rows_of_nobody_and_misspelt_ones_are_set_apart(tmp_path: Path) -> None:
-    from small_project import SIGNALS
-
     shop = project(tmp_path, SIGNALS + EXTRA)
     at = shop.now() - DAY
     good = {"person": "p000", "item": "x", "at": at}
@@ -82,8 +78,6 @@ sure = Formula("At least something.", sql="COALESCE(looks, 0) + 1")
 
 
 def test_formulas_are_served_as_they_are_trained_on(tmp_path: Path) -> None:
-    from small_project import SIGNALS
-
     shop = project(tmp_path, SIGNALS + EXTRA + FORMULAS)
     shop.push("visits", history().drop_columns(["enjoyed", "quantity"]))
     now, people = shop.now(), ["p000", "p001", "p017", "nobody"]
@@ -194,3 +188,44 @@ def test_a_baseline_from_bound_rows(tmp_path: Path) -> None:
 def test_settings_that_are_none(tmp_path: Path, line: str) -> None:
     with pytest.raises(Exception, match=r"T311|T101"):
         project(tmp_path, settings=SETTINGS + f"\n[online]\n{line}\n")
+
+
+def test_a_baseline_that_would_lose_what_was_pushed(tmp_path: Path) -> None:
+    """Where anything was pushed, ids say whether the rows hold it, or somebody says that it may
+    go; and what was read before is read on."""
+    signals = SIGNALS.replace(
+        '"item": key(thing), "at": time()},', '"item": key(thing), "at": time(), "nr": integer()},'
+    )
+    shop = project(tmp_path, signals, SETTINGS)
+    rows = history().drop_columns(["enjoyed", "quantity"])
+    rows = rows.append_column("nr", pa.array(range(rows.num_rows), pa.int64()))
+    pq.write_table(rows, shop.file("visits"))
+    now = shop.now()
+
+    def looks() -> object:
+        return shop.online.lookup(["looks"]).one({"person": "new"}, now).values[0]
+
+    new = {"person": "new", "item": "x", "at": now - MINUTE}
+    shop.push("visits", [{**new, "nr": 10**6}])  # without its id: nothing can tell
+    for how in ({}, {"ids": "nr"}):
+        with pytest.raises(StoreError, match=r"T730(.|\n)*--replace"):
+            shop.rebase("visits", **how)  # type: ignore[arg-type]
+        assert shop.online.standing("visits").building == 0
+        assert looks() == 1
+    assert shop.rebase("visits", replace=True) == rows.num_rows
+    assert looks() == 0
+    shop.push("visits", [{**new, "nr": 10**6 + 1}, {**new, "nr": 10**6 + 2}], ids="nr")
+    with pytest.raises(StoreError, match="T730: 2 ids of pushes are not among the rows"):
+        shop.rebase("visits", ids="nr")
+    assert looks() == 2
+    late = pa.Table.from_pylist([{**new, "nr": 10**6 + n} for n in (1, 2)])
+    late = late.set_column(2, "at", late["at"].cast(pa.timestamp("us")))
+    pq.write_table(
+        pa.concat_tables([rows, late.select(rows.column_names).cast(rows.schema)]),
+        shop.file("visits"),
+    )
+    told: list[int] = []
+    assert shop.rebase("visits", ids="nr", progress=told.append) == rows.num_rows + 2
+    assert sum(told) == rows.num_rows + 2
+    assert looks() == 2
+    assert shop.push("visits", [{**new, "nr": 10**6 + 2}], ids="nr").duplicates == 1

@@ -17,7 +17,7 @@ from tacit.aggregates.profile import bin_of
 from tacit.cli import main
 from tacit.engines.reference import Reference
 from tacit.errors import DataError, Refused
-from tacit.learn.training import TrainingSet
+from tacit.learn.training_set import TrainingSet
 from tacit.project import Project
 from tacit.project.lake import layout_of
 from tacit.project.quality import look
@@ -641,7 +641,7 @@ def test_batches_files_and_loaders(
     made = project.training_set(spine(), FEATURES, labels=LABELS)
     assert [batch.num_rows for batch in made.batches(25)] == [25, 25, 10]
     assert pa.Table.from_batches(list(made.batches(25))).equals(made.table)
-    monkeypatch.setattr("tacit.learn.training.GROUP", 25)
+    monkeypatch.setattr("tacit.learn.training_set.GROUP", 25)
     path = made.write(tmp_path / "out" / "set.parquet")
     assert pq.read_table(path).equals(made.table)
     assert pq.read_metadata(path).num_row_groups == 3

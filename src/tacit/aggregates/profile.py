@@ -234,6 +234,13 @@ def _profile(rows: int, bins: Array, hashes: Array, numbers: Array | None) -> Pr
     )
 
 
+def share(some: int, rows: int) -> float:
+    """A share of rows; of too few on either side, none or all."""
+    if min(some, rows - some) < MINIMUM:
+        some = rows if some * 2 > rows else 0
+    return some / rows
+
+
 def published(state: Profile, minimum: int = MINIMUM) -> Published:
     """What may be shown: counts that are `minimum` or more; a smaller one is shown as 0."""
     bins = {number: rows for number, rows in state.bins if rows >= minimum}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal, TypeAlias
 
@@ -51,7 +51,7 @@ class Sink(Declaration):
         "every": optional(one_of(*GRAINS)),
     }
 
-    signals: tuple[Delivered, ...] | list[Delivered] | list[Signal] | list[Formula]
+    signals: Sequence[Delivered]
     to: Literal["training", "export", "online"]
     place: PlaceName
     purposes: Purposes

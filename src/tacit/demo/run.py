@@ -28,7 +28,7 @@ from tacit.demo.picture import Chart, Line, draw
 from tacit.errors import DataError
 from tacit.project import Project
 from tacit.project.run import Results, run
-from tacit.project.scaffold import scaffold
+from tacit.project.scaffold import of_devices
 from tacit.store.atomic import replace_file
 from tacit.terminal import out, print_plan, print_ranking, steps
 from tacit.values import SECOND
@@ -71,7 +71,7 @@ def run_demo(
     holdout = hold_out(interactions)
     folder = _clear(given.out) / "project"
     as_of = pc.max(interactions.history.column("at")).cast(pa.int64()).as_py() + SECOND
-    scaffold(folder, holdout.train, interactions.catalogue, as_of, epsilon=given.epsilon)
+    of_devices(folder, holdout.train, interactions.catalogue, as_of, epsilon=given.epsilon)
     demo = Demo(Project.load(folder), holdout, given.epsilon, console)
     _heading(console, "The plan, checked before anything runs")
     print_plan(console, demo.project)

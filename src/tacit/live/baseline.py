@@ -19,7 +19,7 @@ version, one after it the new.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -31,7 +31,7 @@ from tacit.live.intake import PUSHED, baseline_ids
 from tacit.live.journal import Entry
 from tacit.live.online import Online, in_batches
 from tacit.live.place import Mark, Standing, digest, mark_key, read_mark, versioned
-from tacit.live.seen import digests
+from tacit.live.seen import Seen, digests
 from tacit.store.online.base import Changing
 
 _ENTRIES = 64  # of the journal, taken in one change
@@ -49,15 +49,24 @@ class Baseline:
         self.begun = begun
         self._source = online.source(name)
 
-    def add(self, rows: pa.Table, *, now: int, ids: str | None = None) -> int:
+    def add(
+        self,
+        rows: pa.Table,
+        *,
+        now: int,
+        ids: str | None = None,
+        progress: Callable[[int], None] = lambda rows: None,
+    ) -> int:
         """Batch rows, whose ids are in a column if they have any; how many are kept of it.
 
-        Rows that come twice by their id are taken once. Raises DataError T391 for rows that do not
-        fit.
+        Rows that come twice by their id are taken once. ``progress`` is told how many more were
+        looked at. Raises DataError T391 for rows that do not fit.
         """
         kept = 0
         for start in range(0, rows.num_rows, _ROWS):
-            kept += self._add(rows.slice(start, _ROWS), now, ids)
+            part = rows.slice(start, _ROWS)
+            kept += self._add(part, now, ids)
+            progress(part.num_rows)
         return kept
 
     def _add(self, rows: pa.Table, now: int, ids: str | None) -> int:
@@ -75,6 +84,33 @@ class Baseline:
             if table.num_rows:
                 self.online.intake.merge(store, self._source, self.version, table, now)
         return int(table.num_rows)
+
+    def pushed(self) -> tuple[int, int]:
+        """How many ids are remembered that came before `begin`, and how many of them the batch does
+        not hold."""
+        with self.online.backend.read() as store:
+            held = baseline_ids(self.name, self.version)
+            journal = [Entry.load(raw).ids for _, raw in store.scan(b"j" + digest(self.name))]
+            came = [each for each in journal if each is not None]
+            after = np.sort(np.concatenate(came)) if came else np.zeros(0, "S16")
+            known = absent = 0
+            for lead in (b"i", b"w"):
+                for run in Seen(lead + digest(self.name)).runs(store):
+                    before = run[~np.isin(run, after)]
+                    known += len(before)
+                    absent += int(held.fresh(store, before).sum())
+            return known, absent
+
+    def give_up(self) -> None:
+        """Leaves the version that is read as it is; nothing where another was begun meanwhile."""
+        with self.online.backend.change() as store:
+            standing = Standing.read(store, self.name)
+            if standing.building != self.version:
+                return
+            if standing.version:  # else the journal goes on, from the first row
+                store.delete([key for key, _ in store.scan(b"j" + digest(self.name))])
+            store.put([replace(standing, building=0).item(self.name)])
+        remove_versions(self.online, self.name)
 
     def finish(self, *, now: int, marks: Mapping[str, Mark] | None = None) -> None:
         """Switches to the version. ``marks`` say how much of each stream the batch holds; that of

@@ -203,7 +203,7 @@ class Intake:
         new = np.ones(accepted.table.num_rows, np.bool_)
         rejected, again = [*accepted.rejected, *given.rejected], 0
         if given.batch is not None:
-            first = bool(self._fresh(store, standing, name, given.batch, now)[0])
+            first = bool(self._once(store, name, given.batch, now)[0])
             new &= first
             if not first:  # what of it was no row is in quarantine already
                 rejected = []
@@ -212,7 +212,7 @@ class Intake:
         if given.ids is not None and new.any():  # of what is no event yet, the id may come again
             new[~ahead] &= self._fresh(store, standing, name, given.ids[~ahead], now)
         if given.odd is not None and (rejected or (new & ahead).any()):
-            told = self._odd(store, standing, given, ahead)
+            told = self._odd(store, given, ahead)
             again = int((~told[: len(given.odd)]).sum())
             new[ahead] &= told[len(given.odd) :]
             rejected = [out for out, first in zip(accepted.rejected, told, strict=False) if first]
@@ -225,13 +225,21 @@ class Intake:
         store.put([standing.item(name)])
         return receipt, waiting
 
-    def _odd(self, store: Changing, standing: Standing, given: Given, ahead: Array) -> Array:
+    def _odd(self, store: Changing, given: Given, ahead: Array) -> Array:
         """Which of `Accepted.rejected`, then of the rows dated ahead, are not in quarantine yet;
         they are remembered."""
         assert given.odd is not None and given.ids is not None, "the push has ids"  # noqa: PT018
         name = given.source.feed.name
         early = digests(self.salt, f"{name} ahead", given.ids[ahead].tolist())
-        return self._fresh(store, standing, name, np.append(given.odd, early), given.now)
+        return self._once(store, name, np.append(given.odd, early), given.now)
+
+    def _once(self, store: Changing, name: str, marks: Array, now: int) -> Array:
+        """Which digests, of what is known otherwise than by an event's id, are new; they are
+        remembered as long as ids, beside them: ids alone are looked for in a baseline's rows."""
+        seen = Seen(b"e" + digest(name))
+        new = seen.fresh(store, marks)
+        seen.add(store, marks[new], now, self.settings.remember)
+        return new
 
     def _check(self, standing: Standing, feed: Feed) -> None:
         if standing.version and standing.meaning != feed.meaning and not standing.building:

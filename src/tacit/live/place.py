@@ -5,6 +5,7 @@
     m SOURCE             what stands of a source: version, progress, counts (`Standing`)
     o SOURCE STREAM      how far a stream was taken (`Mark`)
     i SOURCE             runs of ids that came live (`Seen`); v SOURCE VERSION: those of a baseline
+    e SOURCE             the same of pushes by their batch, and of what had an id and was no event
     j SOURCE NUMBER      the journal: rows that wait for a baseline
     q SOURCE NUMBER      quarantine
     n SOURCE SHARD       counts of rows that a lane took; w SOURCE SHARD: runs of ids of its share

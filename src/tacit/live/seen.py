@@ -37,6 +37,10 @@ class Seen:
     def __init__(self, prefix: bytes) -> None:
         self.prefix = prefix
 
+    def runs(self, store: Reading) -> list[Array]:
+        """All that are remembered, in runs."""
+        return [run for _, _, run in self._runs(store)]
+
     def _runs(self, store: Reading) -> list[tuple[bytes, int, Array]]:
         return [
             (key, _HEAD.unpack_from(raw)[0], np.frombuffer(raw, "S16", offset=_HEAD.size))

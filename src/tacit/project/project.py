@@ -7,7 +7,7 @@ applied and the budget spent, the signing key, the simulated devices, tasks, rel
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from datetime import datetime
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from tacit.govern.ledger import Ledger
     from tacit.learn.consent import Consent
     from tacit.learn.spine import Rows as SpineRows
-    from tacit.learn.training import TrainingSet
+    from tacit.learn.training_set import TrainingSet
     from tacit.live.accept import Pushed
     from tacit.live.intake import Receipt
     from tacit.live.online import Online
@@ -404,18 +404,26 @@ class Project:
         return self.online.sweep(self.now())
 
     def rebase(
-        self, source: str, *, ids: str | None = None, marks: Mapping[str, Mark] | None = None
-    ) -> None:
-        """Builds the source's baseline from its bound rows, then switches to it.
+        self,
+        source: str,
+        *,
+        ids: str | None = None,
+        marks: Mapping[str, Mark] | None = None,
+        replace: bool = False,
+        progress: Callable[[int], None] = lambda rows: None,
+    ) -> int:
+        """Builds the source's baseline from its bound rows, then switches to it; how many rows it
+        has.
 
-        Rows that were pushed before this is called must be in the file. What the file holds of the
-        streams is said by ``ids`` or ``marks`` (see `live.baseline`).
+        It takes the place of what was pushed before this is called: the rows must hold that. What
+        they hold is said by ``ids``, the column that identifies events, or ``marks`` of streams
+        (see `live.baseline`); ``replace`` says that it may go. Raises StoreError T730 where
+        something was pushed and none of them is given, or a remembered id is not among the rows;
+        then, as after any error, what was read before is read on.
         """
-        from tacit.live.baseline import begin
+        from tacit.project.rebase import rebase
 
-        baseline = begin(self.online, source)
-        baseline.add(self.rows(source).table, now=self.now(), ids=ids)
-        baseline.finish(now=self.now(), marks=marks)
+        return rebase(self, source, ids, marks, replace, progress)
 
     # ------------------------------------------------------------------ features
 

@@ -31,7 +31,6 @@ from typing import Any, Literal
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from tacit.aggregates.columns import Array, read
 from tacit.aggregates.profile import (
@@ -42,28 +41,25 @@ from tacit.aggregates.profile import (
     edges,
     profile,
     published,
+    share,
 )
-from tacit.declare import Events, Place
+from tacit.declare import Place
 from tacit.engines.base import columns_read
 from tacit.errors import DataError
 from tacit.learn.drift import distance
-from tacit.learn.known import features_as_known
-from tacit.learn.spine import AT, read_spine
+from tacit.learn.spine import AT
 from tacit.learn.training import newest_view
 from tacit.operations import View
 from tacit.plan.views import formulas_of, views_of
 from tacit.project.project import Project
 from tacit.project.reading import Opened, read_moments
-from tacit.project.training import keys_of
+from tacit.project.skew import skew
 from tacit.store.atomic import replace_file
-from tacit.store.files import check_file
 from tacit.values import DAY, Type, canonical_json
 
 METRICS = ("nulls", "missing", "stale", "psi", "js", "ks", "skew")
 ROWS = 200_000
 """Rows of a range that are looked at, evenly spread."""
-TOLERANCE = 1e-9
-"""By which floats may differ, relative, and still be the same."""
 FORMAT = 1
 NOTHING = PROFILER.init()
 
@@ -190,7 +186,7 @@ def _quality(
         rows=shown.rows,
         nulls=shown.nulls / shown.rows,
         missing=ages.nulls / ages.rows,
-        stale=_share(found.stale, shown.rows) if _fresh(project, name) else None,
+        stale=share(found.stale, shown.rows) if _fresh(project, name) else None,
         age=_median(ages),
         psi=apart and apart.psi,
         js=apart and apart.js,
@@ -200,13 +196,6 @@ def _quality(
         distinct=shown.distinct,
         bins=shown.bins,
     )
-
-
-def _share(some: int, rows: int) -> float:
-    """A share of rows; of too few on either side, none or all."""
-    if min(some, rows - some) < MINIMUM:
-        some = rows if some * 2 > rows else 0
-    return some / rows
 
 
 def _median(ages: Published) -> float | None:
@@ -281,64 +270,6 @@ def _profiles(
             profile(values.take(take)), profile(ages.take(take)), int(stale[rows].sum())
         )
     return found
-
-
-def skew(project: Project, names: Sequence[str], served: Path) -> dict[str, tuple[float, int]]:
-    """Signal → the share of served values that differ from those of training, and how many there
-    are.
-
-    Of a source that declares ``arrival=``, what had arrived before each row counts. When the lake
-    took a row in (``_arrived``) does not: it may be long after an online store had it.
-
-    Raises DataError T382 for a file without a column of any signal, T371 for one without a key.
-    """
-    present = [n for n in pq.read_schema(check_file(served)).names if n in set(names)]
-    if not present:
-        raise DataError(
-            "the served values are of no signal of the cloud",
-            code="T382",
-            where=str(served),
-            fix="give keys, `at`, and a column per signal: " + ", ".join(names[:8]),
-        )
-    views = views_of(project.plan, present)
-    spine = read_spine(served, keys_of(project, views))
-    arrivals = {view.source: arrival for view in views if (arrival := _arrival(project, view))}
-    known = [view for view in views if view.source in arrivals]
-    other = [view for view in views if view.source not in arrivals]
-    with Opened(project, columns_read(views), arrivals)() as tables:
-        trained = features_as_known(project.engine, known, tables, spine.asked, arrivals)
-        trained = project.engine.features(other, tables, trained)
-    trained = project.engine.derive(trained, formulas_of(project.plan, present))
-    found = {}
-    for name in present:
-        rows = spine.table.num_rows
-        apart = different(spine.table[name], trained[name])
-        if rows >= MINIMUM:
-            found[name] = _share(apart, rows), rows
-    return found
-
-
-def _arrival(project: Project, view: View) -> str | None:
-    source = project.source(view.source)
-    return source.arrival if isinstance(source, Events) else None
-
-
-def different(served: pa.ChunkedArray, trained: pa.ChunkedArray) -> int:
-    """How many values differ; floats by more than `TOLERANCE`."""
-    pairs = zip(served.to_pylist(), trained.to_pylist(), strict=True)
-    return sum(not _alike(one, other) for one, other in pairs)
-
-
-def _alike(one: Any, other: Any) -> bool:
-    if isinstance(one, float) or isinstance(other, float):
-        if one is None or other is None:
-            return one is other
-        return bool(one == other or abs(one - other) <= TOLERANCE * max(abs(one), abs(other)))
-    if isinstance(one, list) and isinstance(other, list):
-        return len(one) == len(other) and all(map(_alike, one, other))
-    if isinstance(one, tuple) and isinstance(other, tuple):
-        return all(map(_alike, one, other))
-    return bool(one == other)
 
 
 def _keep(path: Path, shown: Mapping[str, Published], now: int) -> None:

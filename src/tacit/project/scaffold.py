@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import tempfile
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib.resources import files
 from pathlib import Path
@@ -16,7 +17,7 @@ import pyarrow.parquet as pq
 from tacit.errors import DataError
 from tacit.store.atomic import make_folder, replace_file, unwritable
 
-TOML = """\
+DEVICES = """\
 # Where this project's rows lie; what they mean stands in signals.py.
 name = "{name}"
 module = "signals.py"
@@ -29,11 +30,24 @@ path = "data/history.parquet"
 path = "data/catalogue.parquet"
 """
 
+CLOUD = """\
+# Where this project's rows lie; what they mean stands in signals.py. Views and choices are brought
+# into the lake, by `tacit ingest`; content is read from its file.
+name = "{name}"
+module = "signals.py"
+
+[sources.catalogue]
+path = "data/catalogue.parquet"
+
+[serve.refusals]
+discover = "refused"
+"""
+
 READABLE = 0o644
 """The mode of what people edit."""
 
 
-def scaffold(
+def of_devices(
     folder: Path,
     history: pa.Table,
     catalogue: pa.Table,
@@ -41,19 +55,34 @@ def scaffold(
     *,
     epsilon: float | None = None,
 ) -> None:
-    """Writes the starter project with these rows: all of it is there, or nothing.
+    """Writes the starter project of devices with these rows.
 
     `history` has `person`, `item` (text), `at` (timestamp[us]) and `enjoyed`; `catalogue` has
-    `item` and `title`. Raises DataError T320 when the folder holds something already, StoreError
-    T701 or T704 where it cannot be written.
+    `item` and `title`. Raises as `of_cloud`.
     """
+    moment = datetime.fromtimestamp(as_of // 1_000_000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    module = _starter("devices.py")
+    if epsilon is not None:
+        module = re.sub(r"epsilon=[0-9.]+", f"epsilon={epsilon!r}", module)
+    settings = DEVICES.format(name=_name(folder), as_of=moment)
+    _write(folder, module, settings, {"history": history, "catalogue": catalogue})
+
+
+def of_cloud(folder: Path, tables: Mapping[str, pa.Table]) -> None:
+    """Writes the starter project of the cloud, and the tables into its `data`: those of its
+    sources, and whatever else.
+
+    All of it is there, or nothing. Raises DataError T320 when the folder holds something already,
+    StoreError T701 or T704 where it cannot be written.
+    """
+    _write(folder, _starter("cloud.py"), CLOUD.format(name=_name(folder)), tables)
+
+
+def _write(folder: Path, module: str, settings: str, tables: Mapping[str, pa.Table]) -> None:
     check_empty(folder)
-    contents = {
-        "data/history.parquet": parquet(history),
-        "data/catalogue.parquet": parquet(catalogue),
-        "signals.py": memoryview(_module(epsilon).encode()),
-        "tacit.toml": memoryview(_settings(folder, as_of).encode()),
-    }
+    contents = {f"data/{name}.parquet": parquet(table) for name, table in tables.items()}
+    contents["signals.py"] = memoryview(module.encode())
+    contents["tacit.toml"] = memoryview(settings.encode())
     make_folder(folder.resolve().parent)
     aside = None
     try:
@@ -68,15 +97,12 @@ def scaffold(
             shutil.rmtree(aside, ignore_errors=True)
 
 
-def _module(epsilon: float | None) -> str:
-    text = files("tacit.project.starter").joinpath("signals.py").read_text(encoding="utf-8")
-    return text if epsilon is None else re.sub(r"epsilon=[0-9.]+", f"epsilon={epsilon!r}", text)
+def _starter(name: str) -> str:
+    return files("tacit.project.starter").joinpath(name).read_text(encoding="utf-8")
 
 
-def _settings(folder: Path, as_of: int) -> str:
-    moment = datetime.fromtimestamp(as_of // 1_000_000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    name = re.sub(r"[^a-z0-9_-]+", "-", folder.resolve().name.lower()) or "project"
-    return TOML.format(name=name, as_of=moment)
+def _name(folder: Path) -> str:
+    return re.sub(r"[^a-z0-9_-]+", "-", folder.resolve().name.lower()) or "project"
 
 
 def _move(aside: Path, folder: Path) -> None:

@@ -414,13 +414,21 @@ def type_of(plan: Plan, name: str) -> str:
     return "float" if node.kind == "metric" else node.columns[0].type
 
 
+def has_rows(project: Project, source: str) -> bool:
+    """Whether a source is bound to a file, or in the lake."""
+    binding = project.settings.sources.get(source)
+    return (binding is not None and binding.path is not None) or project.in_lake(source)
+
+
 def check_based(project: Project, source: str) -> None:
     """Warns (T318) where a source has rows that the online store never took: none of them is in
     what it answers."""
     online = project.online
-    binding = project.settings.sources.get(source)
-    has_rows = (binding is not None and binding.path is not None) or project.in_lake(source)
-    if not has_rows or source not in online.sources or online.sources[source].feed.baseline:
+    if (
+        not has_rows(project, source)
+        or source not in online.sources
+        or online.sources[source].feed.baseline
+    ):
         return
     if online.standing(source).version <= 1:
         warn(
@@ -428,8 +436,8 @@ def check_based(project: Project, source: str) -> None:
             " its rows",
             code="T318",
             where=f"[sources.{source}]",
-            fix=f"project.rebase({source!r}); to answer nothing before that, name it under"
-            " [online] baseline",
+            fix=f"tacit rebase {source}, or project.rebase({source!r}); to answer nothing before"
+            " that, name it under [online] baseline",
         )
 
 

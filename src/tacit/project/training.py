@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from tacit.learn.consent import Consent
     from tacit.learn.spine import Rows
-    from tacit.learn.training import TrainingSet
+    from tacit.learn.training_set import TrainingSet
     from tacit.operations import View
     from tacit.project.project import Project
 
