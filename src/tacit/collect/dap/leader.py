@@ -163,11 +163,11 @@ class Leader:
             return None
         if held.request != body:
             raise refuse("T814", "the job's id was given to another request", "choose a new id")
-        if held.state == FAILED and held.code == "T805":
-            leader_store.delete_collection(session, self.task.id, held.id)
-            return None
         if held.state == FAILED and held.share_request is not None:
             leader_store.resume(session, self.task.id, held.id)
+        elif held.state == FAILED and held.code == "T805":
+            leader_store.delete_collection(session, self.task.id, held.id)
+            return None
         return held
 
 
