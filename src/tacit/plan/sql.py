@@ -298,8 +298,8 @@ class _Lowering:
         return exp.Length(this=self.lower(node.args[0]))
 
     def op_substr(self, node: Node) -> exp.Expr:
-        """No text is so long that the ends here cut off any. Past them engines raise, and only where
-        there is a row: whoever asks a private question would see that there is."""
+        """No text is so long that the ends here cut off any. Past them engines raise, but only
+        where there is a row: whoever asks a private question would see that there is one."""
         text, start, length = node.args
         first, count = (whole(min(each.value, _LONGEST)) for each in (start, length))
         return exp.Substring(this=self.lower(text), start=first, length=count)

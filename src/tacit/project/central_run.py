@@ -104,8 +104,8 @@ def _reserve(project: Project, made: Ready, purpose: str, epoch: str, there: boo
 def _computed(
     project: Project, made: Ready, randomness: Randomness, reservation: Reservation
 ) -> Computing:
-    """The exact sums. Nothing is drawn yet, so that what fails here costs nothing; but what fails by
-    what rows say, or a crash, leaves set aside what is taken up by whoever asks the same again."""
+    """The exact sums. Nothing is drawn yet, so what fails here costs nothing; but what fails by
+    what rows say, or a crash, leaves set aside what whoever asks the same again takes up."""
     try:
         return withheld(made.query.source, lambda: Computing(project, made, randomness))
     except Exception as failed:
