@@ -223,7 +223,7 @@ class Asked:
                 return entry
             asked = keys()
             if self._plain:
-                plain = self.serving.lookup.numbers(store, asked, at)
+                [plain] = self.serving.lookup.numbers(store, [asked], at)
                 if plain is not None:
                     told = make(plain.values, plain.status, _NO_AGES)
                     made = Entry(moment, at, plain.until, plain, _NO_AGES, told)
