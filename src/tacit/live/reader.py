@@ -146,14 +146,18 @@ class Lookup:
         return self._one(store, keys, at, at, allowed, trace), trace
 
     def numbers(
-        self, store: Reading, several: Sequence[Mapping[str, object]], at: int
+        self,
+        store: Reading,
+        several: Mapping[str, Sequence[object] | object],
+        count: int,
+        at: int,
     ) -> list[Numbers | None]:
-        """The same of several keys, where all are numbers that the heads of one view tell, as most
-        are, with no more made on the way than must be; None elsewhere."""
+        """The same of so many keys, given as to `many`, where all are numbers that the heads of one
+        view tell, as most are, with no more made on the way than must be; None elsewhere."""
         view = self._only
         if view is None:
-            return [None] * len(several)
-        keys = [view.key(each) for each in several]
+            return [None] * count
+        keys = view.every_key(several, count)
         stands, raws = self._last, list[bytes | None]()
         if stands is not None:
             heads = [stands.place.head(key) for key in keys]
