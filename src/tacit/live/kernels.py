@@ -51,12 +51,44 @@ def state_of(words: Any, width: int, stamp: int) -> int:
 
 
 @njit(cache=True, nogil=True)
-def _compare(left: Any, a: int, size: int, right: Any, b: int, other: int) -> int:
-    """Bytes in their order, which for UTF-8 is the order of code points."""
-    for i in range(min(size, other)):
+def _ordered(left: Any, one: int, right: Any, other: int) -> int:
+    """How the texts of two entries are ordered: by bytes, which for UTF-8 is by code points."""
+    a, b, size, length = one >> 32, other >> 32, one & 0xFFFFFFFF, other & 0xFFFFFFFF
+    for i in range(min(size, length)):
         if left[a + i] != right[b + i]:
             return -1 if left[a + i] < right[b + i] else 1
-    return 0 if size == other else (-1 if size < other else 1)
+    return 0 if size == length else (-1 if size < length else 1)
+
+
+@njit(cache=True, nogil=True)
+def _by_text(codes: Any, entries: Any, bytes_: Any) -> Any:
+    """Places of codes in the order of their texts. Of one batch they are so already; where several
+    batches are together, they are sorted (by merging, from below)."""
+    found = np.arange(codes.size)
+    size = 1
+    for i in range(1, codes.size):
+        if _ordered(bytes_, entries[codes[i - 1]], bytes_, entries[codes[i]]) > 0:
+            break
+    else:
+        size = codes.size
+    while size < codes.size:
+        before = found.copy()
+        for low in range(0, codes.size, 2 * size):
+            middle, high = min(low + size, codes.size), min(low + 2 * size, codes.size)
+            i, j = low, middle
+            for k in range(low, high):
+                left = j == high
+                if i < middle and j < high:
+                    one, other = entries[codes[before[i]]], entries[codes[before[j]]]
+                    left = _ordered(bytes_, one, bytes_, other) <= 0
+                if left:
+                    found[k] = before[i]
+                    i += 1
+                else:
+                    found[k] = before[j]
+                    j += 1
+        size *= 2
+    return found
 
 
 @njit(cache=True, nogil=True)
@@ -107,6 +139,7 @@ def _texts(
                     codes[count] = code
                     count += 1
     fresh = np.unique(codes[:count])
+    by_text = _by_text(fresh, entries, bytes_)
     of_old = np.empty(table.size, np.int64)
     of_new = np.empty(fresh.size, np.int64)
     texts, at = np.empty(table.size + fresh.size, np.int64), 0
@@ -118,25 +151,26 @@ def _texts(
         if i == table.size and j == fresh.size:
             break
         order = 0
+        new: Any = np.int64(0)
+        if j < fresh.size:
+            new = entries[fresh[by_text[j]]]
         if i == table.size:
             order = 1
         elif j == fresh.size:
             order = -1
         else:
-            left, right = table[i], entries[fresh[j]]
-            order = _compare(
-                heap, left >> 32, left & 0xFFFFFFFF, bytes_, right >> 32, right & 0xFFFFFFFF
-            )
-        size = (table[i] if order <= 0 else entries[fresh[j]]) & 0xFFFFFFFF
+            order = _ordered(heap, table[i], bytes_, new)
+        size = (table[i] if order <= 0 else new) & 0xFFFFFFFF
         texts[n] = at << 32 | size
-        source[n] = i if order <= 0 else -1 - fresh[j]
+        source[n] = i if order <= 0 else -1 - fresh[by_text[j]]
         at += size
         if order <= 0:
             of_old[i] = n
             i += 1
         if order >= 0:
-            of_new[j] = n
-            j += 1
+            while j < fresh.size and _ordered(bytes_, new, bytes_, entries[fresh[by_text[j]]]) == 0:
+                of_new[by_text[j]] = n
+                j += 1
         n += 1
     out[:n] = texts[:n]
     words = (at + 7) // 8
@@ -171,16 +205,16 @@ def merge_blobs(
     bytes_: Any,
     columns: Any,
     cells: Any,
-    cut: int,
+    cuts: Any,
     stamp: int,
     out: Any,
 ) -> Any:
     """New rows into blobs: key k has ``old[offsets[k]:offsets[k+1]]`` and ``fresh[starts[k]:…]``.
 
-    ``entries`` and ``bytes_`` are the texts of the new rows, ``columns`` those that hold text. Rows
-    before ``cut`` are left out. Writes the new blobs to ``out``; returns where each starts, how
-    many rows each has, and the state of what was there. What is not FINE stays as it was: its new
-    blob is empty.
+    ``entries`` and ``bytes_`` are the texts of the new rows, in any order, some perhaps twice;
+    ``columns`` are those that hold text. Rows before the key's cut are left out. Writes the new
+    blobs to ``out``; returns where each starts, how many rows each has, and the state of what was
+    there. What is not FINE stays as it was: its new blob is empty.
     """
     keys, width = offsets.size - 1, fresh.shape[1]
     ends = np.zeros(keys + 1, np.int64)
@@ -205,7 +239,7 @@ def merge_blobs(
             b = a + blob[TEXTS]
             c = b + blob[HEAP]
             had = blob[HEADER:a].reshape((blob[ROWS], width))
-            n = _interleave(had, fresh[starts[k] : starts[k + 1]], cut, scratch)
+            n = _interleave(had, fresh[starts[k] : starts[k + 1]], cuts[k], scratch)
             rows = scratch[:n]
             end = at + HEADER + n * width
             texts, words = 0, 0
@@ -223,7 +257,7 @@ def merge_blobs(
             out[at + TEXTS] = texts
             out[at + HEAP] = words
             out[at + EXTRA] = blob[EXTRA]
-            out[at + CUT] = max(blob[CUT], cut)
+            out[at + CUT] = max(blob[CUT], cuts[k])
             out[at + STAMP] = stamp
             out[at + SEALED] = blob[SEALED]
             out[at] = checksum(out[at:end])

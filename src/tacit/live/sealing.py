@@ -33,7 +33,7 @@ def rebuild(form: Form, rows: Array, table: Array, heap: Array, old: Array | Non
         heap,
         form.texts,
         form.cells,
-        LEAST,
+        np.array([LEAST]),
         form.stamp,
         out,
     )

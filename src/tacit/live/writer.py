@@ -68,7 +68,7 @@ def write(
         rows.heap,
         form.texts,
         form.cells,
-        drop,
+        np.full(len(heads), drop, np.int64),
         form.stamp,
         out,
     )
