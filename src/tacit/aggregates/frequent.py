@@ -112,7 +112,8 @@ def top_codes(codes: Any, mask: Any, distinct: int, k: int, a: Any, b: Any) -> A
             high = b[q]
             if total + min(k, distinct) > found.size:
                 grown = np.empty(2 * found.size + min(k, distinct), np.int32)
-                grown[:total] = found[:total]
+                for i in range(total):
+                    grown[i] = found[i]
                 found = grown
             total += _best(tree, heap, min(k, distinct), found, total)
         offsets[q + 1] = total

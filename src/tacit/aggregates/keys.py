@@ -52,7 +52,8 @@ def _build(keys: Any, valid: Any, bits: int, sieve_bits: int) -> Any:
     table = np.empty((size, 2), np.int64)
     table[:, 1] = -1
     sieve = np.zeros(1 << (sieve_bits - 3), np.uint8)
-    ids = np.full(keys.size, -1, np.int32)
+    ids = np.empty(keys.size, np.int32)
+    ids[:] = -1
     count = 0
     for i in range(keys.size):
         if i % _AHEAD == 0:

@@ -133,7 +133,11 @@ class Series:
     @cached_property
     def newest(self) -> Array:
         """The positions that count, by (time, value) within each key."""
-        order = kernels.tied_order(self.at, self.numbers, self.offsets)
+        ranks = self.numbers
+        if ranks.dtype.kind == "f":  # as ints of the same order; -0.0 does not occur
+            bits = np.ascontiguousarray(ranks, np.float64).view(np.int64)
+            ranks = np.where(bits < 0, bits ^ np.int64(2**63 - 1), bits)
+        order = kernels.tied_order(self.at, ranks, self.offsets)
         return _array(order[self.passing[order]])
 
     def kept_range(self, over: Range) -> tuple[Array, Array]:

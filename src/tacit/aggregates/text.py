@@ -101,7 +101,7 @@ def _rehash(old: Any, slots: Any) -> None:
             slot = np.int64(old[i, 0]) & mask
             while slots[slot, 1] != 0:
                 slot = (slot + 1) & mask
-            slots[slot] = old[i]
+            slots[slot, 0], slots[slot, 1] = old[i, 0], old[i, 1]
 
 
 class TextCodes:
