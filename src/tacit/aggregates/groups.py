@@ -101,5 +101,5 @@ def expand_groups(
             out = offsets[q] + j
             code[out] = codes[rows[j]]
             low[out] = place[rows[j]]
-            high[out] = at_least(at, low[out], end[low[out]], times[q])
+            high[out] = at_least(at, low[out], np.int64(end[low[out]]), times[q])
     return offsets, code, low, high

@@ -68,7 +68,7 @@ def bounds(at: Any, offsets: Any, keys: Any, times: Any, length: int, hop: int) 
 
 
 @njit(cache=True, nogil=True)
-def gallop(at: Any, low: int, high: int, time: int) -> int:
+def gallop(at: Any, low: int, high: int, time: int) -> Any:
     """The same as ``at_least``, for a position that is probably near ``low``."""
     step = 1
     while low + step < high and at[low + step] < time:
@@ -78,7 +78,7 @@ def gallop(at: Any, low: int, high: int, time: int) -> int:
 
 
 @njit(cache=True, nogil=True)
-def at_least(at: Any, low: int, high: int, time: int) -> int:
+def at_least(at: Any, low: Any, high: Any, time: int) -> Any:
     """The first position in [low, high) whose time is at least ``time``; high when none is."""
     while low < high:
         middle = (low + high) >> 1

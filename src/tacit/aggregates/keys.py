@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numba import njit
 
-from tacit.aggregates.columns import Array, Column, flat, plain
+from tacit.aggregates.columns import Array, Column, flat, plain, read_only
 from tacit.aggregates.machine import fetch
 from tacit.aggregates.text import TextCodes
 
@@ -131,11 +131,11 @@ class _Finder:
         self.bits = max(4, int(2 * len(keys)).bit_length())
         self.sieve_bits = min(24, self.bits + 3)
         self.table, self.ids, self.sieve, self.count = _build(
-            keys, valid, self.bits, self.sieve_bits
+            read_only(keys), valid, self.bits, self.sieve_bits
         )
 
     def find(self, keys: Array, out: Array) -> None:
-        _find(keys, self.table, self.bits, self.sieve, self.sieve_bits, out)
+        _find(read_only(keys), self.table, self.bits, self.sieve, self.sieve_bits, out)
 
 
 class _Texts:
@@ -151,7 +151,7 @@ class _Texts:
     def find(self, rows: slice) -> Array:
         codes = self.column.numbers[rows]
         out = np.empty(len(codes), np.int32)
-        _place(codes, self.place, out)
+        _place(read_only(codes), self.place, out)
         if self.column.valid is not None:
             out[~self.column.valid[rows]] = -1
         return out

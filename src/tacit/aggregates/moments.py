@@ -30,7 +30,7 @@ def _join(left: Any, count: float, mean: float, spread: float) -> None:
 @njit(cache=True, nogil=True)
 def _number(value: Any) -> float:
     """A float; an infinity has no distance from any mean, so it leaves no result."""
-    return np.nan if np.isinf(value) else np.float64(value)
+    return np.nan if np.isinf(value) else value
 
 
 @njit(cache=True, nogil=True)

@@ -147,8 +147,12 @@ class Series:
         return self._prefix[over.a], self._prefix[over.b]
 
     @cached_property
+    def floats(self) -> Array:
+        return self.numbers.astype(np.float64, copy=False)
+
+    @cached_property
     def moments(self) -> Array:
-        return _array(moments.build_moments(self.numbers, self.passing))
+        return _array(moments.build_moments(self.floats, self.passing))
 
     @cached_property
     def ranked(self) -> tuple[Array, Array]:
@@ -229,7 +233,7 @@ def _distinct(series: Series, over: Range) -> Answer:
 def _variance(series: Series, over: Range) -> Answer:
     def find() -> Array:
         return _array(
-            moments.query_moments(series.numbers, series.passing, series.moments, over.a, over.b)
+            moments.query_moments(series.floats, series.passing, series.moments, over.a, over.b)
         )
 
     found = _array(series.once("variance", over, find))

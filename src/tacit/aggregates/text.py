@@ -135,6 +135,8 @@ class TextCodes:
             return out
         texts = np.frombuffer(data, np.uint8) if data else np.zeros(0, np.uint8)
         ends = np.frombuffer(offsets, kind)[array.offset : array.offset + len(array) + 1]
+        if ends[-1] < 2**31:  # nearly always, so that one kernel is nearly always enough
+            ends = ends.astype(np.int32, copy=False)
         row = 0
         while row < len(out):
             row, self.count = _encode(

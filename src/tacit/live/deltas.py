@@ -24,7 +24,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tacit.aggregates.columns import Array
+from tacit.aggregates.columns import Array, read_only
 from tacit.live import kernels
 from tacit.live.form import HEADER, Form
 from tacit.live.heavy import damaged
@@ -258,8 +258,9 @@ class _View:
         old = np.frombuffer(raw or b"", np.int64)
         out = np.empty(len(old) + mine.rows.size + HEADER + text_words(form, mine), np.int64)
         ends, _, states = kernels.merge_blobs(
-            old, np.array([0, len(old)]), mine.rows, mine.starts, mine.entries, mine.heap,
-            form.texts, form.cells, drop_of(form, delta.now, self.slack), form.stamp, out,
+            old, np.array([0, len(old)]), mine.rows, mine.starts, read_only(mine.entries),
+            read_only(mine.heap), form.texts, form.cells, drop_of(form, delta.now, self.slack),
+            form.stamp, out,
         )  # fmt: skip
         return out[: ends[1]].tobytes() if states[0] == kernels.FINE else None
 

@@ -90,7 +90,8 @@ def _mark(
     times: Any, codes: Any, start: int, end: int, last: Any, first: int, seen: Any, mark: int
 ) -> int:
     count = 0
-    for i in range(at_least(times, 0, times.size, start), at_least(times, 0, times.size, end)):
+    low = at_least(times, np.int64(0), times.size, start)
+    for i in range(low, at_least(times, low, times.size, end)):
         code = codes[i]
         if code >= 0 and seen[code] != mark:
             seen[code] = mark

@@ -179,7 +179,7 @@ def _texts(
                 if rows[i, -1] == 0:
                     rows[i, cells[column]] = of_old[code]
                 else:
-                    rows[i, cells[column]] = of_new[at_least(fresh, 0, fresh.size, code)]
+                    rows[i, cells[column]] = of_new[at_least(fresh, np.int64(0), fresh.size, code)]
     return n, words
 
 
@@ -199,10 +199,10 @@ def merge_blobs(
 ) -> Any:
     """New rows into blobs: key k has ``old[offsets[k]:offsets[k+1]]`` and ``fresh[starts[k]:…]``.
 
-    ``entries`` and ``bytes_`` are the texts of the new rows, ``columns`` those that hold text. Rows
-    before ``cut`` are left out. Writes the new blobs to ``out``; returns where each starts, how
-    many rows each has, and the state of what was there. What is not FINE stays as it was: its new
-    blob is empty.
+    ``entries`` and ``bytes_`` are the texts of the new rows, ``columns`` those that hold text. They
+    and ``old`` come as `read_only`. Rows before ``cut`` are left out. Writes the new blobs to
+    ``out``; returns where each starts, how many rows each has, and the state of what was there.
+    What is not FINE stays as it was: its new blob is empty.
     """
     keys, width = offsets.size - 1, fresh.shape[1]
     ends = np.zeros(keys + 1, np.int64)

@@ -96,9 +96,9 @@ def add_tiles(
 ) -> None:  # fmt: skip
     """Adds to each window the tiles that lie within it."""
     parts, holder = np.zeros(64, np.float64), np.zeros(1, np.int64)
-    last = at_least(highs, 0, highs.size, at)
+    last = at_least(highs, np.int64(0), highs.size, at)
     for w in range(starts.size):
-        first = at_least(lows, 0, lows.size, starts[w])
+        first = at_least(lows, np.int64(0), lows.size, starts[w])
         slot = slots[w]
         if last == lows.size:
             combine(total[w], after[first, slot], kinds[slot], parts, holder)
@@ -117,7 +117,7 @@ def add_edge(
     end = rows_before(words, width, at)
     for g in range(groups.shape[0]):
         value, where, wants, a, b = groups[g]
-        kind = kinds[value] if value >= 0 else 0
+        kind: Any = kinds[value] if value >= 0 else np.int64(0)
         if high < at:  # it ends within: only windows that start in it
             while b > a and starts[b - 1] <= low:
                 b -= 1

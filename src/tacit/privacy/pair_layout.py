@@ -57,7 +57,8 @@ class PairLayout:
 
     def __post_init__(self) -> None:
         self._check()
-        keys = np.ascontiguousarray(self.pair_keys, np.int64)
+        keys = np.ascontiguousarray(self.pair_keys, np.int64).view()
+        keys.flags.writeable = False  # of files or made here, one kernel is enough
         rows = np.arange(self.items + 1, dtype=np.int64) * self.items
         object.__setattr__(self, "pair_keys", keys)
         object.__setattr__(self, "_starts", np.searchsorted(keys, rows).astype(np.int64))
