@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from numba import njit
 
+from tacit.aggregates.kernels import at_least
+from tacit.aggregates.sorting import sort_times
 from tacit.live.form import CUT, EXTRA, HEADER, HEAP, LEAST, ROWS, SEALED, STAMP, TEXTS
 
 FINE, DAMAGED, FOREIGN = 0, 1, 2
@@ -97,6 +99,14 @@ def _has(row: Any, column: int) -> Any:
 
 
 @njit(cache=True, nogil=True)
+def _copy(words: Any, out: Any) -> None:
+    """Into the first words of ``out``. Assigning a slice to a slice would be the same, and take
+    seconds to compile, for the words of its error."""
+    for i in range(words.size):
+        out[i] = words[i]
+
+
+@njit(cache=True, nogil=True)
 def _interleave(old: Any, fresh: Any, cut: int, out: Any) -> int:
     """Rows of both by time, those before the cut left out; how many. Old ones first in a tie."""
     i, j, n = 0, 0, 0
@@ -106,15 +116,27 @@ def _interleave(old: Any, fresh: Any, cut: int, out: Any) -> int:
         j += 1
     while i < old.shape[0] or j < fresh.shape[0]:
         if j == fresh.shape[0] or (i < old.shape[0] and old[i, 0] <= fresh[j, 0]):
-            out[n, :-1] = old[i]
+            _copy(old[i], out[n])
             out[n, -1] = 0
             i += 1
         else:
-            out[n, :-1] = fresh[j]
+            _copy(fresh[j], out[n])
             out[n, -1] = 1
             j += 1
         n += 1
     return n
+
+
+@njit(cache=True, nogil=True)
+def _distinct(codes: Any) -> int:
+    """Brings the distinct ones to the front, in order; how many."""
+    sort_times(codes, np.empty(codes.size, np.int32))
+    count = 0
+    for i in range(codes.size):
+        if i == 0 or codes[i] != codes[i - 1]:
+            codes[count] = codes[i]
+            count += 1
+    return count
 
 
 @njit(cache=True, nogil=True)
@@ -138,7 +160,7 @@ def _texts(
                 else:
                     codes[count] = code
                     count += 1
-    fresh = np.unique(codes[:count])
+    fresh = codes[: _distinct(codes[:count])]
     by_text = _by_text(fresh, entries, bytes_)
     of_old = np.empty(table.size, np.int64)
     of_new = np.empty(fresh.size, np.int64)
@@ -172,7 +194,7 @@ def _texts(
                 of_new[by_text[j]] = n
                 j += 1
         n += 1
-    out[:n] = texts[:n]
+    _copy(texts[:n], out)
     words = (at + 7) // 8
     out[n : n + words] = 0
     into = out[n : n + words].view(np.uint8)
@@ -180,10 +202,10 @@ def _texts(
         start, size = texts[k] >> 32, texts[k] & 0xFFFFFFFF
         if source[k] >= 0:
             begin = table[source[k]] >> 32
-            into[start : start + size] = heap[begin : begin + size]
+            _copy(heap[begin : begin + size], into[start : start + size])
         else:
             begin = entries[-1 - source[k]] >> 32
-            into[start : start + size] = bytes_[begin : begin + size]
+            _copy(bytes_[begin : begin + size], into[start : start + size])
     for i in range(rows.shape[0]):
         for column in columns:
             if _has(rows[i], column):
@@ -191,7 +213,7 @@ def _texts(
                 if rows[i, -1] == 0:
                     rows[i, cells[column]] = of_old[code]
                 else:
-                    rows[i, cells[column]] = of_new[np.searchsorted(fresh, code)]
+                    rows[i, cells[column]] = of_new[at_least(fresh, np.int64(0), fresh.size, code)]
     return n, words
 
 
@@ -212,9 +234,10 @@ def merge_blobs(
     """New rows into blobs: key k has ``old[offsets[k]:offsets[k+1]]`` and ``fresh[starts[k]:…]``.
 
     ``entries`` and ``bytes_`` are the texts of the new rows, in any order, some perhaps twice;
-    ``columns`` are those that hold text. Rows before the key's cut are left out. Writes the new
-    blobs to ``out``; returns where each starts, how many rows each has, and the state of what was
-    there. What is not FINE stays as it was: its new blob is empty.
+    ``columns`` are those that hold text. They and ``old`` come as `read_only`. Rows before the
+    key's cut are left out. Writes the new blobs to ``out``; returns where each starts, how many
+    rows each has, and the state of what was there. What is not FINE stays as it was: its new blob
+    is empty.
     """
     keys, width = offsets.size - 1, fresh.shape[1]
     ends = np.zeros(keys + 1, np.int64)
@@ -249,9 +272,9 @@ def merge_blobs(
                     out[end:],
                 )  # fmt: skip
             for i in range(n):
-                out[at + HEADER + i * width : at + HEADER + (i + 1) * width] = rows[i, :-1]
+                _copy(rows[i, :-1], out[at + HEADER + i * width :])
             end += texts + words
-            out[end : end + blob.size - c] = blob[c:]
+            _copy(blob[c:], out[end:])
             end += blob.size - c
             out[at + ROWS] = n
             out[at + TEXTS] = texts

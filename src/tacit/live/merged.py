@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from tacit.aggregates.columns import Array
+from tacit.aggregates.columns import Array, read_only
 from tacit.live import deltas, kernels
 from tacit.live.deltas import State
 from tacit.live.form import HEADER, Form
@@ -83,7 +83,8 @@ class _View:
         size = len(old) + rows.rows.size + len(had) * HEADER + text_words(form, rows)
         out = np.empty(size, np.int64)
         ends, _, states = kernels.merge_blobs(
-            old, offsets, rows.rows, rows.starts, rows.entries, rows.heap, form.texts, form.cells,
+            read_only(old), offsets, rows.rows, rows.starts, read_only(rows.entries),
+            read_only(rows.heap), form.texts, form.cells,
             np.array([cuts[now] for now in taken.nows.tolist()], np.int64), form.stamp, out,
         )  # fmt: skip
         return out, ends, states.tolist()
