@@ -77,6 +77,6 @@ def rebased(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["rebase", "views"]) == 1
     assert "T730: 1 rows were pushed" in capsys.readouterr().err
     assert main(["rebase", "views", "--ids", "item"]) == 1
-    assert "T730: 1 ids of pushes are not among the rows" in capsys.readouterr().err
+    assert "none of them with an id" in capsys.readouterr().err
     assert main(["rebase", "views", "--replace"]) == 0
     assert f"holds {VIEWS:,} rows" in capsys.readouterr().out
