@@ -44,5 +44,8 @@ if __name__ == "__main__":
     corpus = Path(sys.argv[1])
     for index, (_, case) in enumerate(CASES):
         (corpus / f"{index}").write_bytes(bytes([index]) + case.good)
+    # Kernels are loaded, or compiled, before the clock of an input runs.
+    for seed in sorted(corpus.iterdir()):
+        one(seed.read_bytes())
     atheris.Setup(sys.argv, one)
     atheris.Fuzz()
