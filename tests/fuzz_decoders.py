@@ -45,7 +45,7 @@ if __name__ == "__main__":
     for index, (_, case) in enumerate(CASES):
         (corpus / f"{index}").write_bytes(bytes([index]) + case.good)
     # Kernels are loaded, or compiled, before the clock of an input runs.
-    for seed in sorted(corpus.iterdir()):
+    for seed in sorted(corpus.glob("[0-9]*")):
         one(seed.read_bytes())
     atheris.Setup(sys.argv, one)
     atheris.Fuzz()

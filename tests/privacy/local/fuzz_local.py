@@ -9,6 +9,7 @@ or an aggregate. Only a PrivacyError may come out.
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 import atheris
 
