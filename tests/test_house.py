@@ -125,6 +125,33 @@ def test_randomness_is_the_systems() -> None:
     assert wrong == []
 
 
+def test_kernels_are_quick_to_compile() -> None:
+    """A user waits when a kernel is first called. What NumPy sorts and searches with takes seconds to
+    compile, in each process that meets it, and so does a slice assigned to a slice, for the words of
+    its error: `sorting.sort_times`, `kernels.at_least` and a loop do the same."""
+    slow = {"np.sort", "np.argsort", "np.unique", "np.searchsorted"}
+    wrong = []
+    for path, _, nodes in modules():
+        for kernel in nodes:
+            if not isinstance(kernel, ast.FunctionDef):
+                continue
+            if not any("njit" in ast.unparse(one) for one in kernel.decorator_list):
+                continue
+            for node in ast.walk(kernel):
+                if isinstance(node, ast.Call) and ast.unparse(node.func) in slow:
+                    wrong.append(f"{path}:{node.lineno} calls {ast.unparse(node.func)}")
+                if isinstance(node, ast.Assign) and all(map(_slice, (*node.targets, node.value))):
+                    wrong.append(f"{path}:{node.lineno} assigns a slice to a slice")
+    assert wrong == []
+
+
+def _slice(node: ast.AST) -> bool:
+    if not isinstance(node, ast.Subscript):
+        return False
+    index = node.slice
+    return any(isinstance(i, ast.Slice) for i in getattr(index, "elts", [index]))
+
+
 @pytest.mark.parametrize(
     "heavy", ["numba", "duckdb", "pyarrow", "scipy", "fideslang", "numpy", "pyiceberg"]
 )

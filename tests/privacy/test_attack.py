@@ -15,12 +15,13 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from examples import examples
 from tacit.privacy.gaussian import gaussian_delta
 from tacit.privacy.mechanism import Report
 from tacit.privacy.randomness import Randomness, unsafe_seeded
 from tacit.privacy.vector_sum import VectorSum
 
-DRAWS = 12_000
+DRAWS = examples(12_000, 3)
 EPSILON, DELTA = 1.0, 0.02
 VICTIM = np.array([0.6, -0.8])
 

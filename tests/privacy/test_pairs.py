@@ -279,7 +279,7 @@ def test_another_layout_makes_messages_foreign() -> None:
 
 # ---------------------------------------------------------------------- the attack
 
-DRAWS = 10_000
+DRAWS = examples(10_000, 3)
 EPSILON, DELTA = 1.0, 0.02
 LAYOUT = PairLayout(3, np.array([1, 5]), popularity_share=0.3)
 VICTIM = np.array([0, 1, 2])

@@ -27,7 +27,7 @@ def rebuild(form: Form, rows: Array, table: Array, heap: Array, old: Array | Non
     ends, _, states = kernels.merge_blobs(
         read_only(had),
         np.array([0, len(had)]),
-        np.ascontiguousarray(rows),
+        np.array(rows, np.int64, order="C"),  # a copy: others' rows may be written to, too
         np.array([0, len(rows)]),
         read_only(table),
         read_only(heap),

@@ -48,7 +48,7 @@ def _columns(select: str, below: exp.Select, tail: str = "") -> exp.Select:
     """``SELECT select FROM (below) tail``."""
     tree = _parsed(f"SELECT {select} FROM x {tail}").copy()  # noqa: S608 - all of it is ours
     assert isinstance(tree, exp.Select)
-    return tree.from_(below.subquery("x"), copy=False)
+    return tree.from_(below.subquery("x", copy=False), copy=False)
 
 
 def _named(window: Window, tree: exp.Select) -> exp.Select:

@@ -79,7 +79,8 @@ def _chunks(windows: list[Window]) -> Iterator[list[Window]]:
 class _Windows:
     def __init__(self, view: View, rows: exp.Select, spine: str, dialect: Dialect) -> None:
         self.view = view
-        self.rows = rows
+        # Each statement holds the same rows: their text is made once, and put in as it is.
+        self.rows = exp.Subquery(this=exp.Var(this=rows.sql(dialect.name, copy=False)))
         self.spine = spine
         self.dialect = dialect
         self.position = {column.name: f"c{i}" for i, column in enumerate(view.computed)}
@@ -179,9 +180,10 @@ class _Windows:
         return exp.select(*names, result).from_(ranked, copy=False).where(first, copy=False)
 
     def joined(self, select: exp.Select, on: list[exp.Expr], side: str = "inner") -> exp.Select:
-        rows = self.rows.copy().subquery("r", copy=False)  # each step else would copy it again
+        rows = self.rows.copy()
+        rows.set("alias", exp.TableAlias(this=exp.to_identifier("r")))
         found = select.from_(table_as(self.spine, "s"), copy=False)
-        return found.join(rows, on=exp.and_(*on), join_type=side, copy=False)
+        return found.join(rows, on=exp.and_(*on, copy=False), join_type=side, copy=False)
 
     def matches(self, length: int | None, hop: int | None = None) -> list[exp.Expr]:
         """Same keys, before the spine row's time, and within the window."""
