@@ -15,14 +15,16 @@ import pytest
 from dap_world import NOW, RANDOM, World, make_task
 from test_dap_protocol import BUCKET, GOOD, MEDIA, TOTAL, Wire, query, share_request
 
+from tacit.cli import main
 from tacit.collect.dap import peer
 from tacit.collect.dap.client import lifetime
 from tacit.collect.dap.codec import encode
+from tacit.collect.dap.collector import Collector
 from tacit.collect.dap.errors import ReportError
 from tacit.collect.dap.messages import HPKE_CONFIGS, BatchMode, Role, Selector
 from tacit.collect.dap.peer import Response, Token, settled
 from tacit.collect.dap.sealing import KeyPair
-from tacit.collect.dap.settings import new_task, read_settings
+from tacit.collect.dap.settings import Settings, TaskSettings, new_task, read_settings
 from tacit.collect.dap.task import Vdaf
 from tacit.errors import CollectError, PrivacyError
 from tacit.values import Secret
@@ -339,3 +341,24 @@ def test_vdaf_configuration_sums_that_could_wrap(tmp_path: Path, noise: bool) ->
         world.collect()
     world.stop()
     Vdaf("sum", parameters)  # the VDAF itself has no such bound
+
+
+def test_collection_job_deletion_by_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Batch after batch by the command: until one is forgotten, it is given again."""
+    world = World(make_task(min_batch_size=12, mode=BatchMode.LEADER_SELECTED), tmp_path)
+    world.upload(GOOD)
+    world.upload([7] * 12)
+    one = TaskSettings(world.task, token=world.collector_token)
+    settings = Settings("collector", "", "", (world.collector_keys,), (one,))
+    monkeypatch.setattr("tacit.collect.dap.settings.read_settings", lambda *_: settings)
+    monkeypatch.setattr("tacit.collect.dap.peer.HttpPeer", lambda: world.network)
+    driven = {"randomness": None, "sleep": lambda _: world.drive()}
+    monkeypatch.setattr(Collector.__init__, "__kwdefaults__", driven)
+    values = []
+    for more in ([], [], ["--forget"], ["--forget"]):
+        assert main(["dap", "collect", "collector.toml", *more]) == 0
+        values.append(json.loads(capsys.readouterr().out)["value"])
+    assert values == [TOTAL, TOTAL, TOTAL, [0] * 7 + [12]]
+    world.stop()
