@@ -362,3 +362,20 @@ def test_collection_job_deletion_by_command(
         values.append(json.loads(capsys.readouterr().out)["value"])
     assert values == [TOTAL, TOTAL, TOTAL, [0] * 7 + [12]]
     world.stop()
+
+
+def test_leader_initialization_no_job_is_longer_than_a_helper_takes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Attack: clients fill up their reports, each as far as the leader lets it, until a job of them
+    is too long for the helper. It would be sent for ever, and its batch never be collected."""
+    monkeypatch.setattr("tacit.collect.dap.leader.LONGEST_JOB", 1 << 16)
+    monkeypatch.setattr("tacit.collect.dap.routes.LONGEST_JOB", 1 << 16)
+    world = World(make_task(min_batch_size=12), tmp_path)
+    padded = []
+    for report in world.client.reports([1] * 40):
+        helper = replace(report.helper, payload=report.helper.payload + bytes(3800))
+        padded.append(replace(report, helper=helper))
+    assert world.client.upload([*padded, *world.client.reports(GOOD)]) == []
+    assert world.collect().value == TOTAL
+    world.stop()
