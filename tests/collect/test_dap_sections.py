@@ -10,6 +10,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from dap_world import NOW, RANDOM, World, make_task
@@ -21,11 +22,11 @@ from tacit.collect.dap.client import lifetime
 from tacit.collect.dap.codec import encode
 from tacit.collect.dap.collector import Collector
 from tacit.collect.dap.errors import ReportError
-from tacit.collect.dap.messages import HPKE_CONFIGS, BatchMode, Role, Selector
-from tacit.collect.dap.peer import Response, Token, settled
+from tacit.collect.dap.messages import HPKE_CONFIGS, BatchMode, Interval, Role, Selector
+from tacit.collect.dap.peer import Response, Token, settled, unreachable
 from tacit.collect.dap.sealing import KeyPair
 from tacit.collect.dap.settings import Settings, TaskSettings, new_task, read_settings
-from tacit.collect.dap.task import Vdaf
+from tacit.collect.dap.task import Task, Vdaf
 from tacit.errors import CollectError, PrivacyError
 from tacit.values import Secret
 
@@ -379,3 +380,37 @@ def test_leader_initialization_no_job_is_longer_than_a_helper_takes(
     assert world.client.upload([*padded, *world.client.reports(GOOD)]) == []
     assert world.collect().value == TOTAL
     world.stop()
+
+
+def test_upload_request_whose_answer_is_lost(world: World) -> None:
+    """Attack by the network: a client that is told of a replay reports its measurement anew, and it
+    counts twice."""
+    lost: list[str] = []
+
+    def tap(method: str, url: str, body: bytes, response: Response) -> Response:
+        if url.endswith("/reports") and not lost:
+            lost.append(url)
+            raise unreachable(url, "the answer is lost")
+        return response
+
+    world.network.taps.append(tap)
+    world.client.send(5)
+    assert lost
+    lost.clear()
+    reports = world.client.reports(GOOD)
+    assert world.client.upload(reports) == []
+    # What was sent before, without any answer being lost, is a replay as ever.
+    assert [one.error for one in world.client.upload(reports[:1])] == [ReportError.REPORT_REPLAYED]
+    found = world.collect()
+    assert (found.value, found.reports) == ([*TOTAL[:5], 1, *TOTAL[6:]], 13)
+
+
+@pytest.mark.parametrize(
+    "interval", [[1.9, 10], ["1", 10], [True, 10], [1], [1, 0], [-5, 10], [1, 1 << 63], "12"]
+)
+def test_task_interval_task_extension_that_is_none(interval: Any) -> None:
+    """A number that each party would round its own way makes each another task."""
+    written = make_task(interval=Interval(1, 10)).to_json()
+    assert Task.from_json(written).interval == Interval(1, 10)
+    with pytest.raises(CollectError, match="T822"):
+        Task.from_json(written | {"interval": interval})
