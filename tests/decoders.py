@@ -148,12 +148,14 @@ def _encoded(value: object) -> bytes:
 
 
 WRITTEN: dict[str, Case] = {
-    "ledger line": Case(_encoded(LINE), _json(_line), ("T708",)),
+    "ledger line": Case(_encoded(LINE | {"epoch": "2"}), _json(_line), ("T708",)),
     "commit": Case(
-        _encoded({"event": "commit", "epoch": "1", "result": "00"}), _json(_line), ("T708",)
+        _encoded({"event": "commit", "epoch": "1", "reserve": 1, "result": "00"}),
+        _json(_line),
+        ("T708",),
     ),
     "extension": Case(
-        _encoded({"event": "extend", "epoch": "1", "touched": [["people", 0, None]]}),
+        _encoded({"event": "extend", "epoch": "1", "reserve": 1, "touched": [["people", 0, None]]}),
         _json(_line),
         ("T708",),
     ),

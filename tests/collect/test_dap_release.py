@@ -13,6 +13,7 @@ import pytest
 from dap_world import RANDOM, World, make_task
 
 from tacit.collect.dap.command import _release
+from tacit.collect.dap.peer import Response
 from tacit.collect.dap.settings import Settings, TaskSettings, new_task, read_settings
 from tacit.errors import BudgetError, CollectError, PrivacyError
 from tacit.govern.epochs import Epochs
@@ -118,6 +119,25 @@ def test_another_answer_under_one_reservation_is_refused(world: World, ledger: L
     world.upload(VALUES)
     with pytest.raises(PrivacyError, match="T564"):
         world.collector().release(world.everything(), reservation)
+
+
+def test_an_answer_that_breaks_the_rules_is_not_paid_for(world: World, ledger: Ledger) -> None:
+    """Attack: a leader answers with what no collector opens. A release that is committed to it would
+    be spent, and never be had."""
+
+    def tap(method: str, url: str, body: bytes, response: Response) -> Response:
+        if "/collection_jobs/" not in url or not response.body:
+            return response
+        return replace(response, body=(3).to_bytes(8, "big") + response.body[8:])
+
+    world.network.taps.append(tap)
+    reservation = reserve(world, ledger)
+    with pytest.raises(CollectError, match="fewer reports than the task allows"):
+        world.collector().release(world.everything(), reservation)
+    assert reservation.state == "reserved"
+    world.network.taps.clear()
+    found, _ = world.collector().release(world.everything(), reserve(world, ledger))
+    assert found.reports == 40
 
 
 def test_both_drafts(tmp_path: Path, ledger: Ledger) -> None:

@@ -10,20 +10,23 @@ import json
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from dap_world import NOW, RANDOM, World, make_task
 from test_dap_protocol import BUCKET, GOOD, MEDIA, TOTAL, Wire, query, share_request
 
+from tacit.cli import main
 from tacit.collect.dap import peer
 from tacit.collect.dap.client import lifetime
 from tacit.collect.dap.codec import encode
+from tacit.collect.dap.collector import Collector
 from tacit.collect.dap.errors import ReportError
-from tacit.collect.dap.messages import HPKE_CONFIGS, BatchMode, Role, Selector
-from tacit.collect.dap.peer import Response, Token, settled
+from tacit.collect.dap.messages import HPKE_CONFIGS, BatchMode, Interval, Role, Selector
+from tacit.collect.dap.peer import Response, Token, settled, unreachable
 from tacit.collect.dap.sealing import KeyPair
-from tacit.collect.dap.settings import new_task, read_settings
-from tacit.collect.dap.task import Vdaf
+from tacit.collect.dap.settings import Settings, TaskSettings, new_task, read_settings
+from tacit.collect.dap.task import Task, Vdaf
 from tacit.errors import CollectError, PrivacyError
 from tacit.values import Secret
 
@@ -339,3 +342,75 @@ def test_vdaf_configuration_sums_that_could_wrap(tmp_path: Path, noise: bool) ->
         world.collect()
     world.stop()
     Vdaf("sum", parameters)  # the VDAF itself has no such bound
+
+
+def test_collection_job_deletion_by_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Batch after batch by the command: until one is forgotten, it is given again."""
+    world = World(make_task(min_batch_size=12, mode=BatchMode.LEADER_SELECTED), tmp_path)
+    world.upload(GOOD)
+    world.upload([7] * 12)
+    one = TaskSettings(world.task, token=world.collector_token)
+    settings = Settings("collector", "", "", (world.collector_keys,), (one,))
+    monkeypatch.setattr("tacit.collect.dap.settings.read_settings", lambda *_: settings)
+    monkeypatch.setattr("tacit.collect.dap.peer.HttpPeer", lambda: world.network)
+    driven = {"randomness": None, "sleep": lambda _: world.drive()}
+    monkeypatch.setattr(Collector.__init__, "__kwdefaults__", driven)
+    values = []
+    for more in ([], [], ["--forget"], ["--forget"]):
+        assert main(["dap", "collect", "collector.toml", *more]) == 0
+        values.append(json.loads(capsys.readouterr().out)["value"])
+    assert values == [TOTAL, TOTAL, TOTAL, [0] * 7 + [12]]
+    world.stop()
+
+
+def test_leader_initialization_no_job_is_longer_than_a_helper_takes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Attack: clients fill up their reports, each as far as the leader lets it, until a job of them
+    is too long for the helper. It would be sent for ever, and its batch never be collected."""
+    monkeypatch.setattr("tacit.collect.dap.leader.LONGEST_JOB", 1 << 16)
+    monkeypatch.setattr("tacit.collect.dap.routes.LONGEST_JOB", 1 << 16)
+    world = World(make_task(min_batch_size=12), tmp_path)
+    padded = []
+    for report in world.client.reports([1] * 40):
+        helper = replace(report.helper, payload=report.helper.payload + bytes(3800))
+        padded.append(replace(report, helper=helper))
+    assert world.client.upload([*padded, *world.client.reports(GOOD)]) == []
+    assert world.collect().value == TOTAL
+    world.stop()
+
+
+def test_upload_request_whose_answer_is_lost(world: World) -> None:
+    """Attack by the network: a client that is told of a replay reports its measurement anew, and it
+    counts twice."""
+    lost: list[str] = []
+
+    def tap(method: str, url: str, body: bytes, response: Response) -> Response:
+        if url.endswith("/reports") and not lost:
+            lost.append(url)
+            raise unreachable(url, "the answer is lost")
+        return response
+
+    world.network.taps.append(tap)
+    world.client.send(5)
+    assert lost
+    lost.clear()
+    reports = world.client.reports(GOOD)
+    assert world.client.upload(reports) == []
+    # What was sent before, without any answer being lost, is a replay as ever.
+    assert [one.error for one in world.client.upload(reports[:1])] == [ReportError.REPORT_REPLAYED]
+    found = world.collect()
+    assert (found.value, found.reports) == ([*TOTAL[:5], 1, *TOTAL[6:]], 13)
+
+
+@pytest.mark.parametrize(
+    "interval", [[1.9, 10], ["1", 10], [True, 10], [1], [1, 0], [-5, 10], [1, 1 << 63], "12"]
+)
+def test_task_interval_task_extension_that_is_none(interval: Any) -> None:
+    """A number that each party would round its own way makes each another task."""
+    written = make_task(interval=Interval(1, 10)).to_json()
+    assert Task.from_json(written).interval == Interval(1, 10)
+    with pytest.raises(CollectError, match="T822"):
+        Task.from_json(written | {"interval": interval})

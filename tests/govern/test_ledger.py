@@ -200,6 +200,87 @@ def test_a_line_that_says_too_little_is_not_passed_over(
         Ledger(control, BUDGETS).reserve("recommend", "other", TENTH, 1)
 
 
+LINE: dict[str, Any] = {
+    "event": "reserve",
+    "epoch": "1",
+    "purposes": ["recommend"],
+    "claim": {"mechanism": "m", "loss": {"rho": 0.0, "pure": 0.1, "pure_rho": 0.005}},
+}
+NOTHING = {"mechanism": "m", "loss": {"rho": 0.0, "pure": 0.0, "pure_rho": 0.0}}
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"purposes": "recommend"},
+        {"purposes": []},
+        {"purposes": [["recommend"]]},
+        {"claim": NOTHING},
+        {"epoch": 1},
+        {"touched": [["person", "0", "1"]]},
+        {"touched": [["person", 5, 2]]},
+        {"touched": [["person", 1.5, None]]},
+        {"touched": "person"},
+    ],
+)
+def test_a_line_that_charges_nobody_is_not_passed_over(
+    control: ControlStore, wrong: dict[str, Any]
+) -> None:
+    """Attack: a line that a reader would take for a spend, and that no budget would feel."""
+    control.append("spend", "other", LINE)
+    assert Ledger(control, BUDGETS).spent("recommend") == pytest.approx(0.1)
+    control.append("spend", "top", LINE | wrong)
+    with pytest.raises(StoreError, match="T708"):
+        Ledger(control, BUDGETS).spent("recommend")
+
+
+@pytest.mark.parametrize(
+    ("before", "line"),
+    [
+        ("commit", {"event": "refund"}),
+        ("commit", {"event": "draw"}),
+        ("commit", {"event": "extend", "touched": None}),
+        ("commit", {"event": "commit", "result": "00"}),
+        ("draw", {"event": "refund"}),
+        ("refund", {"event": "commit", "result": "00"}),
+        ("commit", LINE),
+        ("draw", LINE),
+        (None, LINE),
+        (None, {"event": "refund", "reserve": 77}),
+    ],
+)
+def test_a_line_that_takes_a_spend_back_is_not_passed_over(
+    control: ControlStore, before: str | None, line: dict[str, Any]
+) -> None:
+    """Attack: what was published, or may have been, is refunded, or overwritten by another line."""
+    ledger = Ledger(control, BUDGETS)
+    reservation = ledger.reserve("recommend", "top", TENTH, 1)
+    if before == "commit":
+        reservation.commit(b"it")
+    elif before == "draw":
+        reservation.drawing()
+    elif before == "refund":
+        reservation.refund("nothing")
+    [first, *_] = control.read("spend")
+    control.append("spend", "top", {"epoch": "1", "reserve": first.sequence} | line)
+    with pytest.raises(StoreError, match="T708"):
+        Ledger(control, BUDGETS).reserve("recommend", "other", TENTH, 1)
+
+
+def test_a_claim_that_writes_another_loss_than_it_has(ledger: Ledger) -> None:
+    """Attack: the loss that is looked at is large, and the one that is written down is small."""
+
+    class Two:
+        loss = pure_dp(0.1)
+
+        def to_json(self) -> dict[str, Any]:
+            return TENTH.to_json() | {"loss": pure_dp(1e-9).to_json()}
+
+    with pytest.raises(PrivacyError, match="T562"):
+        ledger.reserve("recommend", "top", Two(), 1)  # type: ignore[arg-type]
+    assert ledger.spent("recommend") == 0
+
+
 def test_leaving_the_block_keeps_it_reserved(ledger: Ledger) -> None:
     with pytest.raises(ZeroDivisionError), ledger.reserve("measure", "top", TENTH, 1):
         _ = 1 / 0

@@ -117,3 +117,30 @@ def test_periods_are_those_of_the_calendar(
         "1mo": day.replace(day=1, hour=0, minute=0, second=0, microsecond=0),
     }[grain]
     assert found == moment(truth)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"by": "genre"},
+        {"by": ["item", "genre"]},
+        {"by": [1]},
+        {"grain": "1y"},
+        {"since": None},
+        {"until": "2026-01-01"},
+        {"since": 1.0},
+        {"since": True},
+        {"until": 0},
+        {"where": 7},
+        {"purpose": None},
+        {"confidence": 0.5},
+    ],
+)
+def test_what_is_no_question_is_not_read(wrong: dict[str, object]) -> None:
+    """A record that says more than a question, or less, may have been another one."""
+    written = asked("turned", by=["item", "genre"], where="long", grain="1d").to_json()
+    with pytest.raises(ValueError, match="question"):
+        Asked.from_json(written | wrong)
+    del written["where"]
+    with pytest.raises(ValueError, match="question"):
+        Asked.from_json(written)

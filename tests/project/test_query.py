@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 
 import memory
 from tacit.cli import main
-from tacit.errors import BudgetError, PrivacyError, QueryError, TacitError
+from tacit.errors import BudgetError, PrivacyError, QueryError, StoreError, TacitError
 from tacit.privacy.central.sums import NoisySums
 from tacit.project import Project
 from tacit.project import measured as module
@@ -794,3 +794,17 @@ def test_roll_ups_tell_no_cell_that_is_hidden(tmp_path: Path) -> None:
     for (genre,), total in told(answer.table, ["genre"]).items():
         assert total == sum(value for (g, _), value in shown.items() if g == genre)
     assert f"{len(hidden)} cells of watched with few people are not in these sums" in answer.notes
+
+
+@pytest.mark.parametrize("wrong", [{"confidence": 0.5}, {"by": "genre"}, {"since": "yesterday"}])
+def test_a_question_of_another_release_is_not_passed_over(
+    tmp_path: Path, wrong: dict[str, Any]
+) -> None:
+    """Attack: a record that is not read would leave room for one question more."""
+    asked = small(tmp_path)
+    asked.query("watched", ["genre"], grain="1w", purpose="understand")
+    [record] = asked.control.read("release", "metric:watched")
+    body = dict(record.body) | {"asked": dict(record.body["asked"]) | wrong}
+    asked.control.append("release", "metric:watched", body)
+    with pytest.raises(StoreError, match="T708"):
+        asked.query("watched", purpose="understand")

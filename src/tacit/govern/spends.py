@@ -17,6 +17,8 @@ from tacit.values import fingerprint
 State = Literal["reserved", "drawing", "committed", "refunded"]
 OPEN: Final = ("reserved", "drawing")
 """The states of what counts, and was not committed yet."""
+FOLLOWS: Final[Mapping[str, tuple[State, ...]]] = {"draw": ("reserved",), "refund": ("reserved",)}
+"""After which states an event may stand; the others after any that is open."""
 
 
 class Touched(NamedTuple):
@@ -52,19 +54,23 @@ class Spend:
 
 
 def spend_of(record: Record) -> Spend:
-    """The spend that a reservation's record opens."""
+    """The spend that a reservation's record opens. Raises as `folded` catches for one that nobody
+    would pay for: without a purpose, or of no loss."""
     body = record.body
     claim = body["claim"]
     made = body.get("filters", {}).items()
+    purposes, loss = _texts(body["purposes"]), Loss.from_json(claim["loss"])
+    if not purposes or loss == Loss() or not isinstance(body["epoch"], str):
+        raise ValueError("it charges nobody")
     return Spend(
         sequence=record.sequence,
         at=record.at,
         release=record.key,
         epoch=body["epoch"],
-        purposes=tuple(body["purposes"]),
+        purposes=purposes,
         mechanism=claim["mechanism"],
         claim=fingerprint(claim),
-        loss=Loss.from_json(claim["loss"]),
+        loss=loss,
         state="reserved",
         adjacency=str(claim.get("adjacency", "")),
         touched=touched_of(body),
@@ -74,9 +80,19 @@ def spend_of(record: Record) -> Spend:
 
 
 def touched_of(body: Mapping[str, Any]) -> tuple[Touched, ...] | None:
-    """What a record says was touched."""
+    """What a record says was touched. Raises PrivacyError T546 for times that are none."""
     written = body.get("touched")
-    return None if written is None else tuple(Touched(*each) for each in written)
+    if written is None:
+        return None
+    if not isinstance(written, list) or not all(isinstance(each, list) for each in written):
+        raise TypeError(f"{written!r} is no list of times")
+    return check_touched([Touched(*each) for each in written], "-")
+
+
+def _texts(written: object) -> tuple[str, ...]:
+    if not isinstance(written, list) or not all(isinstance(each, str) for each in written):
+        raise TypeError(f"{written!r} is no list of texts")
+    return tuple(written)
 
 
 def united(
@@ -122,8 +138,13 @@ def folded(record: Record, spends: Mapping[tuple[str, str], Spend]) -> Spend:
 def _folded(record: Record, spends: Mapping[tuple[str, str], Spend]) -> Spend:
     event, body = record.body["event"], record.body
     if event == "reserve":
+        before = spends.get((record.key, body["epoch"]))
+        if before is not None and before.state != "refunded":
+            raise ValueError("it takes the place of a spend that counts")
         return spend_of(record)
     held = spends[record.key, body["epoch"]]
+    if held.state not in FOLLOWS.get(event, OPEN) or body["reserve"] != held.sequence:
+        raise ValueError(f"it cannot follow what is {held.state}")
     if event == "commit":
         return replace(held, state="committed", result=body["result"])
     if event == "extend":
@@ -159,7 +180,7 @@ def spenders(spends: Sequence[Spend], delta: float) -> list[str]:
 
 def checked(claim: Claim, where: str) -> tuple[Loss, dict[str, Any]]:
     """The claim's loss and its JSON, whatever class or file the claim came from."""
-    loss = claim.loss
+    loss = claim.loss  # what is looked at is what is charged, whatever else the claim writes
     parts = (loss.rho, *(part for term in loss.terms for part in term))
     if not all(map(number, parts)) or not any(parts):
         raise refused(
@@ -175,7 +196,10 @@ def checked(claim: Claim, where: str) -> tuple[Loss, dict[str, Any]]:
     except (ValueError, TypeError):
         fix = "give finite numbers and texts"
         raise refused("T562", "the claim cannot be written as JSON", where, fix) from None
-    return Loss.from_json(written["loss"]), written
+    if Loss.from_json(written["loss"]) != loss:
+        fix = "write the loss that the claim has"
+        raise refused("T562", "the claim has one loss, and writes another", where, fix)
+    return loss, written
 
 
 def number(value: object) -> bool:

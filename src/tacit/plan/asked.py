@@ -61,8 +61,26 @@ class Asked:
 
     @classmethod
     def from_json(cls, fields: Mapping[str, Any]) -> Asked:
-        """What `to_json` wrote."""
-        return cls(**{**fields, "by": tuple(fields["by"])})
+        """What `to_json` wrote. Raises ValueError for anything else: a field that is not known may
+        make of it another question."""
+        if not isinstance(fields, Mapping) or set(fields) != set(cls.__slots__):
+            raise ValueError("it has other fields than a question")
+        by, grain, since, until = (fields[name] for name in ("by", "grain", "since", "until"))
+        texts = [fields["metric"], fields["purpose"], *([] if by is None else by)]
+        texts += [fields["where"]] if fields["where"] is not None else []
+        times = [each for each in (since, until) if each is not None]
+        right = (
+            isinstance(by, list)
+            and by == sorted(set(map(str, by)))
+            and all(isinstance(each, str) for each in texts)
+            and grain in (None, *GRAINS)
+            and all(type(each) is int for each in times)
+            and times == sorted(set(times))
+            and (grain is None or len(times) == 2)
+        )
+        if not right:
+            raise ValueError("it is no question")
+        return cls(**{**fields, "by": tuple(by)})
 
     def of(self, metric: str) -> Asked:
         """The same question to another metric."""

@@ -28,7 +28,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tacit.declare.arguments import plain
-from tacit.errors import BudgetError, QueryError, TacitError
+from tacit.errors import BudgetError, QueryError, StoreError, TacitError
 from tacit.plan.asked import BUCKET, Asked
 from tacit.plan.graph import Node
 from tacit.plan.sources import retention
@@ -216,9 +216,18 @@ def _questions(project: Project, node: Node, purpose: str) -> dict[str, Mapping[
     found: dict[str, Mapping[str, Any]] = {}
     for record in project.control.read(KIND, _key(node)):
         body = record.body
-        if body["asked"]["purpose"] == purpose:
-            found.pop(body["title"], None)
-            found |= {} if body.get("withdrawn") else {body["title"]: body}
+        try:
+            asked, title = Asked.from_json(body["asked"]), str(body["title"])
+        except (LookupError, TypeError, ValueError) as error:
+            raise StoreError(
+                f"a question that was asked cannot be read ({error!r})",
+                code="T708",
+                where=f"record {record.sequence}",
+                fix="use the release of Tacit that wrote it",
+            ) from error
+        if asked.purpose == purpose:
+            found.pop(title, None)
+            found |= {} if body.get("withdrawn") else {title: body}
     return found
 
 

@@ -75,7 +75,8 @@ class Aggregation:
     ) -> None:
         self._leader, self._helper, self._token = leader, helper, token
         self._party, self.task = leader.aggregator, leader.task
-        self._randomness, self.job_size, self._lease = randomness, job_size, lease
+        self._randomness, self._lease = randomness, lease
+        self.job_size = min(job_size, leader.most_of_a_job)
         self._pauses = Pauses()
 
     def backlog(self) -> int:

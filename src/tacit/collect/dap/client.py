@@ -80,16 +80,18 @@ class Client:
     def upload(self, reports: Sequence[Report]) -> list[UploadStatus]:
         """Upload reports: those that the leader did not take, and why.
 
-        A retry after a lost answer may say that a report was replayed: then it had arrived. Raises
+        A report that was sent again, for its answer was lost on the way, and is a replay by then,
+        is taken: whoever heard otherwise would report its measurement a second time. Raises
         CollectError T801 to T823 for a leader that refuses, or is not there.
         """
         profile, task = self._task.profile, self._task
         groups = [list(reports)] if profile.posts else [[report] for report in reports]
         refused: list[UploadStatus] = []
         for group in groups:
-            body = profile.write_upload(group)
+            body, sent = profile.write_upload(group), list[bytes]()
 
-            def send(body: bytes = body) -> list[UploadStatus]:
+            def send(body: bytes = body, sent: list[bytes] = sent) -> list[UploadStatus]:
+                sent.append(body)
                 response = ask(
                     self._peer,
                     "POST" if profile.posts else "PUT",
@@ -101,7 +103,9 @@ class Client:
                     check_media(response, profile.media["upload-errors"])
                 return list(profile.read_upload_errors(response.body))
 
-            refused += retried(send)
+            told, again = retried(send), len(sent) > 1
+            replayed = ReportError.REPORT_REPLAYED
+            refused += [one for one in told if not (again and one.error is replayed)]
         return refused
 
     def send(self, measurement: Any) -> None:

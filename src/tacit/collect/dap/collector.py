@@ -16,6 +16,7 @@ from tacit.collect.dap.messages import (
     JOB_ID_BYTES,
     BatchMode,
     Collection,
+    CollectionRequest,
     HpkeCiphertext,
     Interval,
     Role,
@@ -137,7 +138,8 @@ class Collector:
         return self.open(sealed), sealed
 
     def fetch(self, query: Selector, *, patience: float = _PATIENCE) -> Sealed:
-        """A batch's collection, sealed. Raises CollectError as `collect`."""
+        """A batch's collection, sealed. Raises CollectError as `collect`, and what `open` raises of
+        an answer that it does not open."""
         task, profile = self._task, self._task.profile
         body = profile.write_query(task, query)
         deadline = time.monotonic() + patience
@@ -149,12 +151,29 @@ class Collector:
                     raise
                 self._sleep(POLL)  # more reports may come
                 continue
-            return Sealed(body, answer)
+            sealed = Sealed(body, answer)
+            self._read(sealed)  # what will not be opened is neither kept nor paid for
+            return sealed
 
     def open(self, sealed: Sealed) -> Collected:
         """The sum in a collection. Raises SecurityError T643 if a share does not open, CollectError
         T823 for an answer that breaks the task's rules, PrivacyError T556 for more reports than the
         field has room for."""
+        task, profile = self._task, self._task.profile
+        request, found, sigma = self._read(sealed)
+        selector = Selector(request.mode, request.interval, found.batch_id)
+        aad = profile.agg_share_aad(task, request, selector, request.agg_param)
+        shares = [
+            self._open(role, sealed_share, aad)
+            for role, sealed_share in ((Role.LEADER, found.leader), (Role.HELPER, found.helper))
+        ]
+        value = self._prio3.unshard(shares, found.report_count)
+        if task.noise is not None:
+            value = signed(self._prio3, value)
+        return Collected(value, found.report_count, found.interval, sigma)
+
+    def _read(self, sealed: Sealed) -> tuple[CollectionRequest, Collection, float]:
+        """The query, the answer, and the σ of its noise, before anything is opened."""
         task, profile = self._task, self._task.profile
         request = profile.read_query(sealed.query, task)
         try:
@@ -166,16 +185,7 @@ class Collector:
         self._check(found, request.interval)
         sigma = 0.0 if task.noise is None else self.claim("open", 1e-6).sigma
         check_range(self._prio3, found.report_count, sigma)
-        selector = Selector(request.mode, request.interval, found.batch_id)
-        aad = profile.agg_share_aad(task, request, selector, request.agg_param)
-        shares = [
-            self._open(role, sealed_share, aad)
-            for role, sealed_share in ((Role.LEADER, found.leader), (Role.HELPER, found.helper))
-        ]
-        value = self._prio3.unshard(shares, found.report_count)
-        if task.noise is not None:
-            value = signed(self._prio3, value)
-        return Collected(value, found.report_count, found.interval, sigma)
+        return request, found, sigma
 
     def _fetch(self, body: bytes, deadline: float) -> bytes:
         profile = self._task.profile

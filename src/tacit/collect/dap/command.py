@@ -30,6 +30,11 @@ def add_dap(commands: Any) -> None:
     collect.add_argument("--start", type=int, help="seconds since 1970; leader-selected: left out")
     collect.add_argument("--end", type=int)
     collect.add_argument("--epoch", help="leader-selected: names the release in the ledger")
+    collect.add_argument(
+        "--forget",
+        action="store_true",
+        help="leader-selected: once it is printed, drop it; the next call is for the next batch",
+    )
     collect.add_argument("--patience", type=float, default=300.0, help="seconds to wait (300)")
     collect.set_defaults(command=_collect)
 
@@ -170,7 +175,9 @@ def _collect(given: argparse.Namespace) -> int:
         found = _release(given, settings, collector, query)
     interval = [found.interval.start, found.interval.duration]
     answer = {"value": found.value, "reports": found.reports, "interval": interval}
-    print(json.dumps(answer | ({"sigma": found.sigma} if found.sigma else {})))
+    print(json.dumps(answer | ({"sigma": found.sigma} if found.sigma else {})), flush=True)
+    if given.forget and one.task.mode is BatchMode.LEADER_SELECTED:
+        collector.forget(query)
     return 0
 
 

@@ -17,7 +17,13 @@ from tacit.collect.dap.aggregator import Aggregator, digest
 from tacit.collect.dap.database import Database, Session
 from tacit.collect.dap.errors import ReportError, refuse
 from tacit.collect.dap.leader_store import DONE, FAILED, CollectionJob
-from tacit.collect.dap.messages import JOB_ID_BYTES, Report, Selector, UploadStatus
+from tacit.collect.dap.messages import (
+    JOB_ID_BYTES,
+    LONGEST_JOB,
+    Report,
+    Selector,
+    UploadStatus,
+)
 from tacit.collect.dap.sealing import check_time
 from tacit.collect.dap.store import time_key
 from tacit.collect.dap.task import to_base64
@@ -26,6 +32,7 @@ from tacit.errors import CollectError
 from tacit.privacy.randomness import Randomness
 
 _MOST_WAITING: Final = 4  # collectors
+_MEMORY: Final = 256 << 20  # bytes of the reports of a job
 _SLACK: Final = 4096  # bytes that a report may have beyond what its shares need
 
 
@@ -33,7 +40,8 @@ class Leader:
     """One task at the leader. It may be used from several threads.
 
     `patience`: seconds for which a collector that asks for a collection is kept waiting, rather
-    than told to ask again, if the collection is ready by then.
+    than told to ask again, if the collection is ready by then. `most_of_a_job`: reports that one
+    aggregation job may have.
     """
 
     def __init__(
@@ -51,6 +59,10 @@ class Leader:
         self._places = threading.Semaphore(_MOST_WAITING)
         lay = aggregator.prio3.layout
         self._longest = lay.public_share_bytes + lay.leader_bytes + lay.helper_bytes + _SLACK
+        # What of a report goes into a job, at its longest: whoever fills one up fills no job past
+        # what a helper takes.
+        sent = self._longest - lay.leader_bytes + lay.verifier_share_bytes
+        self.most_of_a_job = max(1, min(_MEMORY // self._longest, LONGEST_JOB // sent - 1))
         with database.transaction(self.task.id) as session:
             store.register(session, self.task, aggregator.key_mark)
 

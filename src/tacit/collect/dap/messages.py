@@ -31,6 +31,7 @@ BATCH_ID_BYTES: Final = 32
 JOB_ID_BYTES: Final = 16
 CHECKSUM_BYTES: Final = 32
 MOST_REPORTS: Final = 8192  # in one message: it bounds what a message costs before it is refused
+LONGEST_JOB: Final = 64 << 20  # bytes of an aggregation job
 _MOST_EXTENSIONS = 64
 
 

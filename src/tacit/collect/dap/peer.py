@@ -18,7 +18,7 @@ _TIMEOUT: Final = 60.0  # seconds
 _RETRIES: Final = 4
 POLL: Final = 0.1  # seconds between two looks, unless the server asks for more
 _LONGEST_POLL: Final = 30.0
-_PATIENCE: Final = 20.0  # seconds for which a deferred answer is polled before it is left for later
+_PATIENCE: Final = 10.0  # seconds for which a deferred answer is polled before it is left for later
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,11 +154,10 @@ def settled(
     where, waited = "", 0.0
     while not response.body:
         where = where or f"{url}/{last_segment(response)}{query}"
-        if waited >= _PATIENCE:
+        waited += (rest := pause(response))
+        if waited > _PATIENCE:
             raise refuse("T828", "the answer is deferred", "it is asked for again later", where)
-        rest = pause(response)
         sleep(rest)
-        waited += rest
         response = ask(peer, "GET", where, token=token)
     return response
 

@@ -16,7 +16,13 @@ from tacit.collect.dap.codec import encode
 from tacit.collect.dap.errors import PROBLEM_TYPE, problem, refuse
 from tacit.collect.dap.helper import Helper
 from tacit.collect.dap.leader import Leader, first_error
-from tacit.collect.dap.messages import HPKE_CONFIGS, JOB_ID_BYTES, TASK_ID_BYTES, HpkeConfig
+from tacit.collect.dap.messages import (
+    HPKE_CONFIGS,
+    JOB_ID_BYTES,
+    LONGEST_JOB,
+    TASK_ID_BYTES,
+    HpkeConfig,
+)
 from tacit.collect.dap.peer import Response, check_token, media_type
 from tacit.collect.dap.profile import Profile, profile
 from tacit.collect.dap.task import from_base64, to_base64
@@ -25,7 +31,6 @@ from tacit.values import Secret
 
 _LOG = logging.getLogger("tacit.dap")
 LONGEST_UPLOAD: Final = 32 << 20
-LONGEST_JOB: Final = 64 << 20
 _LONGEST_QUERY: Final = 1 << 16
 _CACHE: Final = "max-age=86400"
 _RETRY: Final = {"retry-after": "1"}

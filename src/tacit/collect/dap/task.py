@@ -110,7 +110,9 @@ class Task:
     version: int = 18
 
     def __post_init__(self) -> None:
-        numbers = (self.time_precision, self.min_batch_size, self.version)
+        numbers = [self.time_precision, self.min_batch_size, self.version]
+        if self.interval is not None:
+            numbers += [self.interval.start, self.interval.duration]
         checks = (
             (all(type(number) is int for number in numbers), "a number of it is not whole"),
             (len(self.id) == TASK_ID_BYTES, f"a task id has {TASK_ID_BYTES} bytes"),
@@ -127,9 +129,8 @@ class Task:
             parts = urlsplit(url)
             if parts.scheme not in ("http", "https") or not parts.netloc or parts.query:
                 raise _wrong(f"{url!r} is no URL of an aggregator", "write https://host/path/")
-        if (
-            self.interval is not None
-            and not 0 < self.interval.duration <= self.interval.end < 1 << 63
+        if self.interval is not None and not (
+            0 <= self.interval.start < self.interval.end < 1 << 63
         ):
             raise _wrong("the task ends before it begins", "give a duration of 1 or more")
         if self.noise is not None:
@@ -189,7 +190,7 @@ class Task:
                 mode=BatchMode[fields.pop("batch_mode").upper()],
                 vdaf=Vdaf(name, vdaf, profile(version).vdaf),
                 info=bytes.fromhex(fields.pop("info", b"tacit".hex())),
-                interval=None if interval is None else Interval(*map(int, interval)),
+                interval=None if interval is None else Interval(*interval),
                 noise=None if noise is None else SumNoise.from_json(noise),
                 version=version,
                 **fields,
