@@ -153,8 +153,6 @@ class Waiting:
     def _texts(self) -> tuple[Array, Array]:
         """Entries and heap, as arrays of the types that `Preparer` makes: loops are compiled for
         these."""
-        if not len(self.form.texts):
-            return np.zeros(0, np.int64), np.zeros(0, np.uint8)
         heap = self._heap.held[: self._heap.size]
         heap.flags.writeable = False
         return self._entries.held[: self._entries.size], heap
