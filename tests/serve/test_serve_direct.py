@@ -18,7 +18,7 @@ from serve_client import Caller, key_for, serving
 from tacit.project import Project
 from tacit.serve import server as server_module
 from tacit.serve.alarm import Alarm
-from tacit.serve.direct import Direct
+from tacit.serve.direct import Direct, Wanted
 from tacit.serve.keys import revoke_key
 from tacit.serve.server import Server, application, config
 
@@ -36,6 +36,8 @@ def said(direct: Direct, path: str, headers: dict[str, str], *more: tuple[bytes,
     found = direct(path.encode(), [*raw, *more])
     if found is None:
         return None
+    if isinstance(found, Wanted):
+        found = direct.whole(found, *found.asked.json_each([found.known]), ())
     head, _, body = found.partition(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 200 OK\r\n")
     assert b"content-length: %d" % len(body) in head

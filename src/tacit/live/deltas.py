@@ -21,7 +21,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tacit.aggregates.columns import Array
 from tacit.live.form import Form
 from tacit.live.heavy import damaged, foreign
 from tacit.live.place import Place
@@ -111,13 +110,8 @@ def load(raw: bytes | None, form: Form) -> Delta:
     names = [
         bytes(body[a:b]) for a, b in zip((ends - lengths).tolist(), ends.tolist(), strict=True)
     ]
-    held = _heap(bytes(body[len(body) - 4 - heap : -4]))
+    held = np.frombuffer(bytes(body[len(body) - 4 - heap : -4]), np.uint8)
     return Delta(now, Prepared(names, starts, cells.reshape(rows, width), texts, held, 0))
-
-
-def _heap(raw: bytes) -> Array:
-    """Texts, as an array of the type that `Preparer` makes: loops are compiled for that."""
-    return np.frombuffer(raw, np.uint8) if raw else np.zeros(0, np.uint8)
 
 
 def put(store: Changing, place: Place, form: Form, delta: Delta, number: int) -> State:

@@ -13,12 +13,13 @@ from typing import Any
 
 import numpy as np
 
-from tacit.aggregates.columns import Array, read_only
+from tacit.aggregates.columns import read_only
 from tacit.live import deltas, kernels
 from tacit.live.deltas import State
 from tacit.live.form import HEADER, Form
+from tacit.live.lasting import header
 from tacit.live.place import STATE, Place
-from tacit.live.waiting import Taken, Waiting
+from tacit.live.waiting import Merged, Taken, Waiting
 from tacit.live.writer import drop_of, text_words
 from tacit.store.online.base import Backend, Changing, Reading
 
@@ -60,23 +61,39 @@ class _View:
     ) -> list[tuple[int, bytes]]:
         """Of different keys with their heads those that deltas change: their places, and how their
         heads are then. One that is damaged stays as it is: who reads it is told."""
-        taken = waiting.take(keys, state.last, state.frozen, state.boundary)
-        if taken is None:
-            return []
-        places = taken.places.tolist()
-        had = [raws[k] or b"" for k in places]
-        out, ends, states = self._merged(taken, had)
-        view = memoryview(out.data).cast("B")
-        bounds = (8 * ends).tolist()
-        return [
-            (k, bytes(view[low:high]))
-            for k, low, high, found in zip(places, bounds, bounds[1:], states, strict=False)
-            if found == kernels.FINE
-        ]
+        heads, end = waiting.heads, waiting.end(state.last)
+        parts, told, rest = waiting.parts(keys), list[tuple[int, bytes]](), list[int]()
+        for k, part in enumerate(parts):
+            if part >= 0:
+                kept = heads.get(keys[k])
+                if kept is None or kept[:2] != (part, header(raws[k])) or part >= end:
+                    rest.append(k)
+                else:
+                    told.append((k, kept.raw))
+        taken = waiting.take([keys[k] for k in rest], state.last, state.frozen, state.boundary)
+        if taken is not None:
+            places = [rest[i] for i in taken.places.tolist()]
+            new = self._merged(taken, places, raws)
+            self._keep(
+                waiting,
+                {
+                    keys[k]: Merged(parts[k], header(raws[k]), raw)
+                    for k, raw in new
+                    if parts[k] < end
+                },
+            )
+            told += new
+        return told
 
-    def _merged(self, taken: Taken, had: Sequence[bytes]) -> tuple[Array, Array, list[int]]:
-        """Blobs with what waits, where each lies, and what was there."""
-        form, rows = self.form, taken.rows
+    def _keep(self, waiting: Waiting, heads: dict[bytes, Merged]) -> None:
+        with self._lock:
+            waiting.keep(heads)
+
+    def _merged(
+        self, taken: Taken, places: Sequence[int], raws: Sequence[bytes | None]
+    ) -> list[tuple[int, bytes]]:
+        """Heads with what was taken for them, which lie at these places."""
+        form, rows, had = self.form, taken.rows, [raws[k] or b"" for k in places]
         offsets = np.append(0, np.cumsum([len(raw) // 8 for raw in had]))
         old = np.frombuffer(b"".join(had), np.int64)
         cuts = {now: drop_of(form, now, self.slack) for now in set(taken.nows.tolist())}
@@ -87,7 +104,15 @@ class _View:
             read_only(rows.heap), form.texts, form.cells,
             np.array([cuts[now] for now in taken.nows.tolist()], np.int64), form.stamp, out,
         )  # fmt: skip
-        return out, ends, states.tolist()
+        view = memoryview(out.data).cast("B")
+        bounds = (8 * ends).tolist()
+        return [
+            (k, bytes(view[low:high]))
+            for k, low, high, found in zip(
+                places, bounds, bounds[1:], states.tolist(), strict=False
+            )
+            if found == kernels.FINE
+        ]
 
 
 class _Merged:

@@ -155,7 +155,7 @@ class Preparer:
     ) -> tuple[Array, Array]:
         """Numbers the texts of all columns together, in their order."""
         if not texts:
-            return np.zeros(0, np.int64), np.zeros(0, np.uint8)
+            return np.zeros(0, np.int64), np.frombuffer(b"", np.uint8)
         encoded = [(i, array.cast(pa.large_binary()).dictionary_encode()) for i, array in texts]
         whole = pc.unique(pa.chunked_array([each.dictionary for _, each in encoded]))
         whole = whole.take(pc.sort_indices(whole))

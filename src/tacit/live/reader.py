@@ -99,6 +99,7 @@ class Lookup:
         back = sorted(range(len(first)), key=first.__getitem__)
         self._order = itemgetter(*back) if len(back) > 1 else None
         self._status = [bytes([each] * len(signals)) for each in (Status.FRESH, Status.STALE)]
+        self._missing = bytes([Status.MISSING] * len(signals))
         # By whether a signal has a value (`scan.NONE`, `scan.VALUE`).
         self._words = [
             bytes([Status.MISSING, each]).ljust(256) for each in (Status.FRESH, Status.STALE)
@@ -186,14 +187,17 @@ class Lookup:
         """What a sheet tells, by its place among others, of a head that was read."""
         told = view.told(raw, sheet)
         entity, until, odd, hard = told[: look.TOLD]
-        if entity != look.LIGHT or hard or self._numbers is None or self._order is None:
+        if entity > look.LIGHT or hard or self._numbers is None or self._order is None:
             return None
-        values: Sequence[Any] = self._numbers(told)
-        status = self._status[stands.stale]
-        if odd:
-            there = self._order(view.states(raw, sheet + view.after))
-            values = [value if has else None for value, has in zip(values, there, strict=True)]
-            status = bytes(there).translate(self._words[stands.stale])
+        values: Sequence[Any]
+        if entity == look.ABSENT:
+            values, status = self._order(view.blank), self._missing
+        else:
+            values, status = self._numbers(told), self._status[stands.stale]
+            if odd:
+                there = self._order(view.states(raw, sheet + view.after))
+                values = [value if has else None for value, has in zip(values, there, strict=True)]
+                status = bytes(there).translate(self._words[stands.stale])
         heads = ((read[0], header(read[1])),)
         return Numbers(values, status, min(until, stands.until), stands.sources, heads)
 

@@ -7,7 +7,7 @@ together, by as many steps as a key has parts at most.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,6 +15,8 @@ import numpy as np
 from tacit.aggregates.columns import Array
 from tacit.live.form import Form
 from tacit.live.prepare import Prepared
+
+_MOST = 8 << 20  # bytes of merged heads that are kept
 
 
 class Taken(NamedTuple):
@@ -31,19 +33,32 @@ class Taken(NamedTuple):
     nows: Array
 
 
+class Merged(NamedTuple):
+    """A head with all that waits: up to which part of its key, and the `lasting.header` of what is
+    stored."""
+
+    part: int
+    header: bytes | None
+    raw: bytes
+
+
 class Waiting:
-    """What waits in deltas that follow each other. One thread at a time may `add`, while others
-    `take` what was there before.
+    """What waits in deltas that follow each other. One thread at a time may `add` or `keep`, while
+    others `take` what was there before.
 
     Args:
         first: number of the first.
 
     Attributes:
         last: number of the last.
+        heads: those that were merged last, by key: what is read often is merged once, until more
+            comes for it. Some megabytes.
     """
 
     def __init__(self, form: Form, first: int) -> None:
         self.form, self.first, self.last = form, first, first - 1
+        self.heads: dict[bytes, Merged] = {}
+        self._held = 0  # bytes of them
         self._begins = [0]  # of each delta its first part, and of the next one
         self._newest: dict[bytes, int] = {}  # bytes and ints: no garbage to be looked through
         self._before, self._nows = _Grown(), _Grown()
@@ -74,18 +89,33 @@ class Waiting:
         self._begins.append(part + len(rows.keys))
         self.last += 1
 
+    def parts(self, keys: Sequence[bytes]) -> list[int]:
+        """The newest part of each; -1 where nothing waits. Parts have numbers as they come."""
+        newest = self._newest
+        return [newest.get(key, -1) for key in keys]
+
+    def end(self, last: int) -> int:
+        """The number of the first part that deltas up to a number do not have."""
+        return self._begins[last + 1 - self.first]
+
+    def keep(self, heads: Mapping[bytes, Merged]) -> None:
+        """Keeps heads that were merged."""
+        self._held += sum(len(each.raw) for each in heads.values())
+        if self._held > _MOST:
+            self.heads, self._held = {}, 0
+        else:
+            self.heads.update(heads)
+
     def take(
         self, keys: Sequence[bytes], last: int, done: int = 0, boundary: bytes = b""
     ) -> Taken | None:
         """What deltas up to a number hold of different keys, the earlier first where moments are
         equal; those up to ``done`` hold nothing more for keys up to ``boundary``. None if that is
         nothing."""
-        newest = self._newest
-        parts = np.array([newest.get(key, -1) for key in keys], np.int64)
         lows = np.zeros(len(keys), np.int64)
         if done >= self.first:
-            lows[[key <= boundary for key in keys]] = self._begins[done + 1 - self.first]
-        parts, whose = self._parts(parts, lows, self._begins[last + 1 - self.first])
+            lows[[key <= boundary for key in keys]] = self.end(done)
+        parts, whose = self._parts(np.array(self.parts(keys), np.int64), lows, self.end(last))
         if not len(parts):
             return None
         nows = np.full(len(keys), -(2**63))
@@ -123,8 +153,6 @@ class Waiting:
     def _texts(self) -> tuple[Array, Array]:
         """Entries and heap, as arrays of the types that `Preparer` makes: loops are compiled for
         these."""
-        if not len(self.form.texts):
-            return np.zeros(0, np.int64), np.zeros(0, np.uint8)
         heap = self._heap.held[: self._heap.size]
         heap.flags.writeable = False
         return self._entries.held[: self._entries.size], heap

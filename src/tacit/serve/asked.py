@@ -41,6 +41,7 @@ class Asked:
             "map<…>", "list<…>".
         given: what must arrive with each read, and its types.
         encode: makes bodies of what was read.
+        together: whether several keys are read by fewer looks at the store than each by itself.
     """
 
     def __init__(
@@ -82,6 +83,7 @@ class Asked:
         # Released numbers stand beside what is plain.
         self._plain = self.serving.plain and self.serving.signals == self.serving.lookup.signals
         self._plain &= self._guard is None and self._allowed is None
+        self.together = self._plain
         self._backend = project.online.backend
         self._kept = kept
         self._rows, self._packed = kept.shelf(), kept.shelf()

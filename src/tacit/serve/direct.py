@@ -8,10 +8,12 @@ application would use; all else, errors too, goes its way through the applicatio
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from time import perf_counter
-from typing import Final
+from typing import Any, Final
 
 from tacit.serve.application import Application
+from tacit.serve.asked import Asked
 from tacit.serve.encode import JSON
 from tacit.serve.messages import Headers
 
@@ -25,8 +27,21 @@ _HEAD: Final = (
 )
 
 
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A request whose answer must be read: at which question, for what key, since when; and what
+    it said."""
+
+    asked: Asked
+    known: Any
+    start: float
+    url: bytes
+    headers: Headers
+
+
 class Direct:
-    """Answers what it can, ``more`` among its headers; None is for the application to answer."""
+    """Answers what it can, ``more`` among its headers, or says what must be read for it; None is
+    for the application to answer."""
 
     def __init__(self, app: Application) -> None:
         self.app = app
@@ -34,7 +49,7 @@ class Direct:
         self._lines = b""
         self.plain = app.tracing is None and app.settings.log != "all" and not app.resources.remote
 
-    def __call__(self, url: bytes, headers: Headers, more: Headers = ()) -> bytes | None:
+    def __call__(self, url: bytes, headers: Headers, more: Headers = ()) -> bytes | Wanted | None:
         app = self.app
         if not self.plain or app.stopping or app.metrics.in_flight >= app.settings.in_flight:
             return None
@@ -52,11 +67,20 @@ class Direct:
             entity, _, key = path.partition(b"/")
             if b"%" in path or b"/" in key or b"#" in url:
                 return None
-            body = app.resources.again(entity.decode("ascii"), key.decode("ascii"), query, caller)
+            found = app.resources.again(entity.decode("ascii"), key.decode("ascii"), query, caller)
         except Exception:  # the application meets it too, and says so
             return None
-        if body is None:
-            return None
+        if isinstance(found, tuple):
+            return Wanted(*found, start, url, headers)
+        return None if found is None else self._answer(found, start, more)
+
+    def whole(self, wanted: Wanted, body: bytes, more: Headers) -> bytes:
+        """The answer that was wanted, once it is read."""
+        self.app.resources.metered.values += len(wanted.asked.signals)
+        return self._answer(body, wanted.start, more)
+
+    def _answer(self, body: bytes, start: float, more: Headers) -> bytes:
+        app = self.app
         app.metrics.answered(app.read.template, 200, perf_counter() - start)
         if more is not self._more:  # the server makes them anew each second, for the date
             self._more, self._lines = more, b"".join([b"%s: %s\r\n" % each for each in more])

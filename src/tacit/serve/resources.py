@@ -95,13 +95,20 @@ class Resources:
         key = key_of(request.key, ready.kind, request.name)
         return self._one(ready.asked, {request.name: key}, ready.at, form)
 
-    def again(self, entity: str, key: str, query: bytes, caller: Caller) -> bytes | None:
-        """JSON of one key, now, for a question that was asked before; None for another."""
+    def again(
+        self, entity: str, key: str, query: bytes, caller: Caller
+    ) -> bytes | tuple[Asked, Any] | None:
+        """JSON of one key, now, for a question that was asked before; None for another. Where it
+        must be read, and may be with others (`Asked.json_each`), the question and the key."""
         ready = self._ready.get((entity, query, caller.purposes))
         if ready is None or ready.at is not None or not key:
             return None
         asked, known = ready.asked, key_of(key, ready.kind, entity)
-        body = asked.remembered(known, self.answers.project.now()) or asked.json({entity: known})
+        body = asked.remembered(known, self.answers.project.now())
+        if body is None:
+            if asked.together:
+                return asked, known
+            body = asked.json({entity: known})
         self.metered.values += len(asked.signals)
         return body
 

@@ -9,7 +9,7 @@ from tacit.errors import TacitError
 from tacit.serve.resp_frames import OK, array, bulk, error, mapping, null, number, reply
 
 if TYPE_CHECKING:
-    from tacit.serve.resp import Connection
+    from tacit.serve.resp_connection import Connection
 
 VERSION: Final = "7.4.0"
 """The Redis whose reading commands these are: some clients ask."""

@@ -3,7 +3,8 @@
 A turn of the loop reads from every socket that has something. Most of what comes is GETs whose
 answers are remembered, and of these a look at the store, a look at the clock and the way there cost
 more than the answer. So they wait until the turn's last byte is read, and are answered by one look,
-which comes after all of them: nobody is told what stood before he asked.
+which comes after all of them: nobody is told what stood before he asked. Those that are not
+remembered are read together by another.
 """
 
 from __future__ import annotations
@@ -12,11 +13,11 @@ from collections.abc import Hashable
 from typing import TYPE_CHECKING
 
 from tacit.errors import TacitError
-from tacit.serve.resp_frames import GET
+from tacit.serve.resp_frames import GET, null, rest_of
 from tacit.serve.resp_views import Views
 
 if TYPE_CHECKING:
-    from tacit.serve.resp import Connection
+    from tacit.serve.resp_connection import Connection
 
 ONCE = 128
 """Requests of a connection that are answered before others have their turn."""
@@ -37,11 +38,12 @@ class Turn:
         self._came.append(one)
 
     def answer(self) -> None:
-        """Answers all of them. What is no GET that was answered before, or says what grows with the
-        clock, the connection answers by itself."""
+        """Answers all of them. What is no GET, or says what grows with the clock, the connection
+        answers by itself."""
         came, self._came = self._came, []
         moment, at, told = self._moment(), self.views.now(), 0
         find = self.views.shelf.young.get
+        lacking: list[tuple[Connection, bytes, bytes]] = []
         for one in came:
             data, one.sent = one.sent, b""
             if one.closed or not data:
@@ -68,9 +70,29 @@ class Turn:
                     one.transport.write(entry.rest)
                     told += 1
                     continue
+                key = _only(data)
+                if key is not None and self.views.together(key):
+                    lacking.append((one, data, key))
+                    continue
             one.take(data)
         if came:
             came[0].server.answered += told
+        for low in range(0, len(lacking), ONCE):
+            self._read(lacking[low : low + ONCE])
+
+    def _read(self, lacking: list[tuple[Connection, bytes, bytes]]) -> None:
+        """Answers GETs that were not answered before, by one look at the store; where something is
+        wrong with one of them, each by itself."""
+        try:
+            found = self.views.get_all([key for _, _, key in lacking])
+        except Exception:  # answering it by itself says what it is
+            for one, data, _ in lacking:
+                one.take(data)
+            return
+        for (one, _, _), said in zip(lacking, found, strict=True):
+            one.requests.empty = 0
+            one.transport.write(said or null(one.session.version))
+        lacking[0][0].server.answered += len(lacking)
 
     def _moment(self) -> Hashable:
         """The store's; None where it cannot be told, as whoever reads it will say."""
@@ -78,3 +100,10 @@ class Turn:
             return self.views.answers.kept.one_of(self.views.moment())
         except TacitError:
             return None
+
+
+def _only(data: bytes) -> bytes | None:
+    """The key of what is one whole GET; None for anything else."""
+    rest = data[_HEAD:]
+    key = rest[rest.find(b"\n") + 1 : -2]
+    return key if rest_of(key) == rest else None

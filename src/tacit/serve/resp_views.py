@@ -171,6 +171,18 @@ class Views:
                 found[i] = value
         return found
 
+    def together(self, key: bytes) -> bool:
+        """Whether it is a key of what was asked for before, and `get_all` is the faster way."""
+        try:
+            name, ids = _parts(key)
+            view = self._views.get(name)
+            if view is None or not view.asked.together:
+                return False
+            view.keys(ids)
+        except ServeError:  # it is told so by itself
+            return False
+        return True
+
     def fields(self, key: bytes, names: Sequence[bytes]) -> list[bytes | None]:
         """Values, or statuses, of a key by their names; None for what has none, or is not there."""
         name, ids = _parts(key)
