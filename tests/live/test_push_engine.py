@@ -542,7 +542,11 @@ def test_the_command_ends_in_order(
         process = start(tmp_path / "a")
         until(process, tmp_path / "a", lambda: counted(project.online, "visits")["accepted"] == 200)
         process.send_signal(sent)
-        assert process.wait(30) == 0
+        try:
+            assert process.wait(60) == 0
+        except subprocess.TimeoutExpired:
+            process.kill()
+            pytest.fail((tmp_path / "a" / "log").read_text())
         assert (tmp_path / "a" / "log").read_text().splitlines() == [
             "push takes visits; stop it with Ctrl-C",
             "visits: 200 accepted, 20 duplicates, 0 late, 3 quarantined",
