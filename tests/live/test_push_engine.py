@@ -655,6 +655,17 @@ def test_what_has_expired_is_swept_by_the_command(
             time.sleep(0.01)
     assert said == ["swept: 1 keys had something that has expired"]
 
+    def away(*_: object, **__: object) -> int:
+        raise unreachable("one:6379", "it is gone")
+
+    monkeypatch.setattr(project.online, "sweep", away)
+    clock += 2 * DAY
+    with upkeep.upkeep(project.online, lambda: clock, said.append):
+        while len(said) < 2 and time.monotonic() < end + 20:
+            time.sleep(0.01)
+    why = "T722: the online store cannot be reached: it is gone"
+    assert said[1:] == [f"what has expired cannot be swept: {why}"]
+
 
 def test_rows_that_wait_past_their_sources_retention_are_told(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
