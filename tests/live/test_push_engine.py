@@ -582,6 +582,7 @@ def killed(
             end = time.monotonic() + rng.random() * 0.5
             while time.monotonic() < end:
                 put(20)
+                time.sleep(0.01)
             time.sleep(rng.random() * 0.03)  # it is reading, writing or acknowledging the last
             assert process.poll() is None
             process.kill()
