@@ -1,14 +1,22 @@
-"""Kernels are compiled once, however many processes of a test run call them.
+"""What a fresh clone lacks is made once, however many processes of a test run want it.
 
 numba compiles a function when a process first calls it, and keeps the machine code beside its
 source. In a fresh clone every worker of a test run would compile the same functions at the same
 time, and whoever ends last would write over what others kept. Here the second waits for the first,
 and loads what it kept. Kernels call each other without cycles, so nobody waits for ever.
+
+pytest rewrites the assertions of every test module, and keeps what Python makes of it, too. Workers
+collect the same modules in the same order, so both would rewrite each: one begins at the other end.
 """
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
+import importlib
+import os
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,3 +46,16 @@ def once() -> None:
                     held.remove(lock)
 
     Dispatcher.compile = compile_alone
+
+
+def from_both_ends(folders: Sequence[Path]) -> None:
+    """Every other worker imports the test modules of these folders before it collects them, the
+    last one first. A module that cannot be imported is told of when it is collected."""
+    if int(os.environ["PYTEST_XDIST_WORKER"].removeprefix("gw")) % 2 == 0:
+        return
+    for folder in folders:
+        for path in sorted(folder.rglob("test_*.py"), reverse=True):
+            if str(path.parent) not in sys.path:
+                sys.path.insert(0, str(path.parent))
+            with contextlib.suppress(Exception):
+                importlib.import_module(path.stem)

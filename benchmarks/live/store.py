@@ -1,7 +1,8 @@
 """The online store by itself: ingestion, reads, growth. `python benchmarks/live/store.py [EVENTS]`.
 
 A project of ten signals (seven per user, three per item) takes a Zipf stream in batches; then one
-user's 50 signals, one user's ten, and batches of 100 and 1000 items are read. The last line is one
+user's 50 signals, one user's ten, and batches of 100 and 1000 items are read, also while small
+pushes wait as deltas. The last line is one
 JSON object. Everything is measured in this process, on one core; times on a busy machine are long,
 so CPU time is told beside the wall clock's.
 """
@@ -22,12 +23,15 @@ import pyarrow as pa
 from tacit.live.feed import Feed
 from tacit.live.intake import Settings
 from tacit.live.online import Online
+from tacit.live.reader import Lookup
 from tacit.operations import Computed, View, Window
 from tacit.store.online.lmdb import Lmdb
 from tacit.values import DAY, HOUR, SECOND, Type
 
 START = 1_700_000_000 * SECOND
 USERS, ITEMS, BATCH = 100_000, 20_000, 100_000
+PUSH = 400
+"""Rows of a small push."""
 SCHEMA = {"user": Type.TEXT, "item": Type.TEXT, "at": Type.TIME, "price": Type.FLOAT}
 
 
@@ -102,6 +106,17 @@ def cpu(call: Any, times: int) -> int:
     return round((time.process_time() - start) / times * 1e6)
 
 
+def best(call: Any, times: int) -> int:
+    """The least CPU time of a call, µs."""
+    call()
+    found = []
+    for _ in range(times):
+        start = time.process_time()
+        call()
+        found.append(time.process_time() - start)
+    return round(min(found) * 1e6)
+
+
 def timed(call: Any, times: int) -> tuple[float, float]:
     """Median and 99th percentile, µs."""
     call()
@@ -111,6 +126,22 @@ def timed(call: Any, times: int) -> tuple[float, float]:
         call()
         found.append((time.perf_counter_ns() - start) / 1000)
     return float(np.percentile(found, 50)), float(np.percentile(found, 99))
+
+
+def over_deltas(online: Online, look: Lookup, keys: list[str], table: pa.Table) -> dict[str, Any]:
+    """CPU time of a batch while 31 small pushes wait, and of the same once they are merged, µs."""
+    merger, now = online.merger, int(table["at"].to_numpy().max())
+    merger.pushed = lambda count: None  # type: ignore[method-assign]
+    for low in range(0, 31 * PUSH, PUSH):
+        online.push("events", table.slice(low, PUSH), now=now)
+    waits = best(lambda: look.many({"item": keys}, now), 40)
+    merger.run()
+    merged = best(lambda: look.many({"item": keys}, now), 40)
+    return {
+        "batch1000_over_31_deltas_cpu_us": waits,
+        "batch1000_of_merged_cpu_us": merged,
+        "over_31_deltas": round(waits / merged, 2),
+    }
 
 
 def main() -> None:
@@ -138,6 +169,7 @@ def main() -> None:
             p50, p99 = timed(lambda keys=keys: item.many({"item": keys}, now), times)
             results[f"batch{size}_cpu_us"] = cpu(lambda k=keys: item.many({"item": k}, now), times)
             results[f"batch{size}_p50_us"], results[f"batch{size}_p99_us"] = round(p50), round(p99)
+        results |= over_deltas(online, item, keys, batches(31 * PUSH)[0])
         wide = Online(Lmdb(folder / "fifty"), [feed(True)], Settings())
         ingest(wide, tables[: max(1, len(tables) // 4)])
         now = int(tables[max(1, len(tables) // 4) - 1]["at"].to_numpy().max())

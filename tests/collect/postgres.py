@@ -7,6 +7,7 @@ import pwd
 import shutil
 import subprocess
 import tempfile
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -66,6 +67,17 @@ def server(programs: Path) -> Iterator[str]:
     finally:
         run(str(programs / "pg_ctl"), "-D", data, "-m", "immediate", "-w", "stop")
         shutil.rmtree(root, ignore_errors=True)
+
+
+def databases(url: str) -> tuple[str, str]:
+    """Two new databases of a server, for leader and helper."""
+    import psycopg
+
+    names = tuple(f"{party}_{uuid.uuid4().hex}" for party in ("leader", "helper"))
+    with psycopg.connect(url.format(name="postgres"), autocommit=True) as connection:
+        for name in names:
+            connection.execute(f"CREATE DATABASE {name}")
+    return url.format(name=names[0]), url.format(name=names[1])
 
 
 def _keep(data: Path) -> None:

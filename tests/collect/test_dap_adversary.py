@@ -34,19 +34,32 @@ TOTAL = [3, 3, 6, 0, 0, 0, 0, 0]
 
 
 class Forger:
-    """A client that can do everything wrong. `shares` may change what is sealed."""
+    """A client of any task that can do everything wrong. `shares` may change what is sealed."""
 
     def __init__(self, world: World) -> None:
         self.world, self.task = world, world.task
-        self.one = Vdaf(
-            "histogram", dict(world.task.vdaf.parameters), world.task.vdaf.version
-        ).prio3
+        vdaf = world.task.vdaf
+        self.one = Vdaf(vdaf.name, dict(vdaf.parameters), vdaf.version).prio3
+        self.value = self.one.circuit.decode([0] * self.one.circuit.output_len, 0)
+        if vdaf.name == "histogram":
+            self.value = 3
 
-    def sharded(self, value: int = 3) -> tuple[bytes, bytes, list[bytes]]:
+    def sharded(self) -> tuple[bytes, bytes, list[bytes]]:
         nonce = RANDOM.bytes(16)
         context = self.task.profile.context(self.task.id)
-        public, shares = self.one.shard(context, value, nonce, RANDOM.bytes(self.one.rand_bytes))
+        rand = RANDOM.bytes(self.one.rand_bytes)
+        public, shares = self.one.shard(context, self.value, nonce, rand)
         return nonce, public, list(shares)
+
+    def encoded(self, *first: int) -> Report:
+        """A report of a vector that begins so, and is zero then, with the honest prover's proof."""
+        vector = [*first, *[0] * (self.one.circuit.meas_len - len(first))]
+        self.one.circuit.encode = lambda _: vector  # type: ignore[method-assign]
+        return self.report(*self.sharded())
+
+    def bucket(self, bucket: int) -> int:
+        """A time on the wire."""
+        return self.task.profile.time(bucket, self.task.time_precision)
 
     def report(
         self,
@@ -61,7 +74,7 @@ class Forger:
         profile, task = self.task.profile, changes.get("task", self.task)
         extensions = changes.get("public_extensions", ())
         metadata = replace(
-            self.world.client.reports([0])[0].metadata, id=nonce, extensions=extensions
+            self.world.client.reports([self.value])[0].metadata, id=nonce, extensions=extensions
         )
         if "time" in changes:
             metadata = replace(metadata, time=changes["time"])
@@ -83,15 +96,12 @@ class Forger:
         return Report(metadata, public, *sealed)
 
 
-def add_one(share: bytes, at: int = 0) -> bytes:
-    """An element of the leader's share off by one."""
-    element = int.from_bytes(share[16 * at : 16 * at + 16], "little")
-    return share[: 16 * at] + (element + 1).to_bytes(16, "little") + share[16 * at + 16 :]
-
-
 def off_by_one(f: Forger) -> Report:
+    """The first element of the leader's share is."""
     nonce, public, shares = f.sharded()
-    return f.report(nonce, public, [add_one(shares[0]), shares[1]])
+    size, field = f.one.field.size, f.one.field
+    element = (int.from_bytes(shares[0][:size], "little") + 1) % field.modulus
+    return f.report(nonce, public, [element.to_bytes(size, "little") + shares[0][size:], shares[1]])
 
 
 def proof_of_another(f: Forger) -> Report:
@@ -103,25 +113,32 @@ def proof_of_another(f: Forger) -> Report:
 
 def poisoned(f: Forger) -> Report:
     """A vector that says 2 in one bucket, with a proof made for it by the honest prover."""
-    f.one.circuit.encode = lambda _: [2, 0, 0, 0, 0, 0, 0, 0]  # type: ignore[method-assign]
-    return f.report(*f.sharded())
+    return f.encoded(2)
+
+
+def minus_one(f: Forger) -> Report:
+    """A vote against, by -1 alone."""
+    return f.encoded(f.one.field.modulus - 1)
 
 
 def two_hot(f: Forger) -> Report:
-    f.one.circuit.encode = lambda _: [1, 1, 0, 0, 0, 0, 0, 0]  # type: ignore[method-assign]
-    return f.report(*f.sharded())
+    return f.encoded(1, 1)
+
+
+def heavier_than_it_says(f: Forger) -> Report:
+    """Every flag, of which two are allowed, and a weight that is right for none."""
+    return f.encoded(*[1] * f.one.circuit.output_len)
 
 
 def negative(f: Forger) -> Report:
     """A vote against: -1 in one bucket, 2 in another, so that the sum of all is right."""
-    p = f.one.field.modulus
-    f.one.circuit.encode = lambda _: [2, p - 1, 0, 0, 0, 0, 0, 0]  # type: ignore[method-assign]
-    return f.report(*f.sharded())
+    return f.encoded(2, f.one.field.modulus - 1)
 
 
 def wrong_blind(f: Forger) -> Report:
     nonce, public, shares = f.sharded()
-    return f.report(nonce, public, [shares[0], shares[1][:32] + bytes(32)])
+    blind = f.one.layout.blind_bytes
+    return f.report(nonce, public, [shares[0], shares[1][:-blind] + bytes(blind)])
 
 
 def another_nonce(f: Forger) -> Report:
@@ -146,12 +163,18 @@ def long_helper(f: Forger) -> Report:
 
 def not_in_the_field(f: Forger) -> Report:
     nonce, public, shares = f.sharded()
-    return f.report(nonce, public, [b"\xff" * 16 + shares[0][16:], shares[1]])
+    size = f.one.field.size
+    return f.report(nonce, public, [b"\xff" * size + shares[0][size:], shares[1]])
 
 
 def short_public(f: Forger) -> Report:
     nonce, public, shares = f.sharded()
     return f.report(nonce, public[:-1], shares)
+
+
+def long_public(f: Forger) -> Report:
+    nonce, public, shares = f.sharded()
+    return f.report(nonce, public + b"\0", shares)
 
 
 def another_task(f: Forger) -> Report:
@@ -233,7 +256,7 @@ def public_extension(f: Forger) -> Report:
 
 
 def early(f: Forger) -> Report:
-    return f.report(*f.sharded(), time=NOW // 100 + 4)
+    return f.report(*f.sharded(), time=f.bucket(NOW // 100 + 4))
 
 
 def far_future(f: Forger) -> Report:
@@ -241,7 +264,7 @@ def far_future(f: Forger) -> Report:
 
 
 def before_start(f: Forger) -> Report:
-    return f.report(*f.sharded(), time=NOW // 100 - 11)
+    return f.report(*f.sharded(), time=f.bucket(NOW // 100 - 11))
 
 
 def enormous(f: Forger) -> Report:
@@ -262,6 +285,7 @@ AT_LEADER = {
     short_leader: E.INVALID_MESSAGE,
     not_in_the_field: E.INVALID_MESSAGE,
     short_public: E.INVALID_MESSAGE,
+    long_public: E.INVALID_MESSAGE,
     another_task: E.HPKE_DECRYPT_ERROR,
     changed_parameters: E.HPKE_DECRYPT_ERROR,
     another_label: E.HPKE_DECRYPT_ERROR,
@@ -277,7 +301,9 @@ AT_HELPER = {
     off_by_one: E.VDAF_VERIFY_ERROR,
     proof_of_another: E.VDAF_VERIFY_ERROR,
     poisoned: E.VDAF_VERIFY_ERROR,
+    minus_one: E.VDAF_VERIFY_ERROR,
     two_hot: E.VDAF_VERIFY_ERROR,
+    heavier_than_it_says: E.VDAF_VERIFY_ERROR,
     negative: E.VDAF_VERIFY_ERROR,
     wrong_blind: E.VDAF_VERIFY_ERROR,
     another_nonce: E.VDAF_VERIFY_ERROR,
@@ -303,7 +329,7 @@ def helper_errors(world: World) -> dict[bytes, ReportError | None]:
     heard: dict[bytes, ReportError | None] = {}
 
     def tap(method: str, url: str, body: bytes, response: Response) -> Response:
-        if url.endswith("/aggregation_jobs") and response.status == 200:
+        if "/aggregation_jobs" in url and response.status in (200, 201):
             for one in world.task.profile.read_responses(response.body):
                 heard[one.id] = one.error if one.kind is RespKind.REJECT else None
         return response

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import threading
-import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from dap_world import World, make_task
-from postgres import install, server
+from postgres import databases, install, server
 
 from tacit.collect.dap.aggregation import Aggregation
 from tacit.collect.dap.database import Database, open_database
@@ -33,14 +32,7 @@ def url() -> Iterator[str]:
 
 @pytest.fixture
 def places(url: str) -> tuple[str, str]:
-    """Two new databases, for leader and helper."""
-    import psycopg
-
-    names = tuple(f"{party}_{uuid.uuid4().hex}" for party in ("leader", "helper"))
-    with psycopg.connect(url.format(name="postgres"), autocommit=True) as connection:
-        for name in names:
-            connection.execute(f"CREATE DATABASE {name}")
-    return url.format(name=names[0]), url.format(name=names[1])
+    return databases(url)
 
 
 @pytest.mark.parametrize("mode", list(BatchMode))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -28,15 +29,13 @@ KEY = SigningKey.generate()
 NOW = small.NOW
 
 
+@cache
 def learned(key: str) -> Learned:
     texts = small.CATALOGUE.texts
     layout = pair_layout(ITEMS, texts, {"max_pairs": 400, "buckets": 50})
     release = PairSum(layout, small.PEOPLE, 8.0, 1e-5, "rank")
     statistics = release.simulate(*small.enjoyed(), unsafe_seeded(5))
     return LEARNERS[key](statistics, similarity(ITEMS, texts), {})
-
-
-MODELS = {key: learned(key) for key in LEARNERS}
 
 
 def bundle(
@@ -46,7 +45,7 @@ def bundle(
     catalogue: Any = None,
     contents: Mapping[str, Any] | None = None,
 ) -> Bundle:
-    held = dict(MODELS[key].arrays if arrays is None else arrays)
+    held = dict(learned(key).arrays if arrays is None else arrays)
     files = {f"{name}.npy": array for name, array in held.items()}
     files["program.json"] = Program((), {}, {}).to_json()
     files["catalogue.json"] = catalogue or {"items": ITEMS, "titles": TITLES}
@@ -72,7 +71,7 @@ def histories() -> list[list[int]]:
 
 @pytest.fixture(params=sorted(LEARNERS))
 def ranker(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Ranker, Learned]:
-    return load_ranker(bundle(tmp_path, request.param)), MODELS[request.param]
+    return load_ranker(bundle(tmp_path, request.param)), learned(request.param)
 
 
 def row(codes: list[int]) -> sp.csr_matrix:
@@ -131,9 +130,8 @@ def test_it_ranks_no_more_than_there_is(ranker: tuple[Ranker, Learned]) -> None:
 
 
 n = len(ITEMS)
-OF = {key: dict(model.arrays) for key, model in MODELS.items()}
-WRONG = {
-    "too few rows": ("item_item", {"neighbours": OF["item_item"]["neighbours"][:-1]}),
+WRONG: dict[str, tuple[str, dict[str, Any]]] = {
+    "too few rows": ("item_item", {"neighbours": lambda of: of[:-1]}),
     "a neighbour beyond the items": ("item_item", {"neighbours": np.full((n, 2), n, np.int32)}),
     "a neighbour before the first": ("item_item", {"neighbours": np.full((n, 2), -2, np.int32)}),
     "neighbours that are no numbers": ("item_item", {"neighbours": np.full((n, 2), "a")}),
@@ -142,7 +140,7 @@ WRONG = {
     "flat weights": ("item_item", {"weights": np.zeros(n, np.float32)}),
     "weights that are no numbers": (
         "item_item",
-        {"weights": np.full_like(OF["item_item"]["weights"], np.nan)},
+        {"weights": lambda of: np.full_like(of, np.nan)},
     ),
     "popularity of too many": ("item_item", {"popularity": np.zeros(n + 1, np.float32)}),
     "popularity of one number": ("item_item", {"popularity": np.array(1.0, np.float32)}),
@@ -155,9 +153,11 @@ WRONG = {
 
 @pytest.mark.parametrize("what", sorted(WRONG))
 def test_arrays_that_do_not_fit_are_refused(tmp_path: Path, what: str) -> None:
-    key, changed = WRONG[what]
+    key, wrong = WRONG[what]
+    arrays = learned(key).arrays
+    changed = {name: new(arrays[name]) if callable(new) else new for name, new in wrong.items()}
     with pytest.raises(BundleError) as refused:
-        load_ranker(bundle(tmp_path, key, {**OF[key], **changed}))
+        load_ranker(bundle(tmp_path, key, {**arrays, **changed}))
     assert refused.value.code == "T629"
 
 

@@ -406,10 +406,10 @@ def test_rows_that_do_not_fit_are_not_quoted(shop: Project) -> None:
     assert caught.value.code == "T877"
     assert "4711" not in str(caught.value)
     assert caught.value.__context__ is None
-    assert spends(shop) == ["refunded"]  # nothing was drawn
+    assert spends(shop) == ["reserved"]  # that they do not fit is told, so it is paid for
     pq.write_table(rows, shop.root / "history.parquet")
     assert not answer(shop, query(), purpose="discover").reused
-    assert spends(shop) == ["refunded", "committed"]
+    assert spends(shop) == ["committed"]
 
 
 @pytest.mark.parametrize("damage", ["gone", "changed"])
@@ -592,3 +592,46 @@ def test_content_that_is_not_public_is_nobodys_to_bound(tmp_path: Path) -> None:
     with pytest.raises(PrivacyError) as caught:
         answer(project, query(keys=(("x", "catalogue.weight > 1.0"),)), purpose="discover")
     assert caught.value.code == "T873"
+
+
+# ---------------------------------------------------------------------- attacks
+
+
+def test_no_expression_fails_by_what_a_row_says(shop: Project) -> None:
+    """Attack: a condition that fails where one person's row is, and only there. Failing is free, so
+    whoever sees whether it fails asks as many exact questions about anybody as they like."""
+    someone = small_project.history()["person"][0].as_py()
+    for failing in (
+        "SUBSTR(person, 5000000000, 1) = 'x'",
+        "SUBSTR(person, 1, 5000000000) = 'x'",
+        "SUBSTR(person, 9223372036854775807, 9223372036854775807) = 'x'",
+        "STARTS_WITH(SUBSTR(person, 2147483648, 2147483648), 'x')",
+        "ABS(at * at * at) % (at - at) > 0",
+        "-at % -1 = 0 AND 1 / (at - at) > CAST(at * 9223372036854775807 AS DOUBLE)",
+    ):
+        for who in (someone, "nobody"):
+            asked = query(where=f"CASE WHEN person = '{who}' THEN {failing} ELSE TRUE END")
+            assert answer(shop, asked, purpose="discover").table.num_rows == 1
+
+
+def test_what_fails_by_a_row_is_not_asked_for_nothing(
+    shop: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whether rows could be read at all tells of them. So it is no question for nothing: what was set
+    aside stays so, until the same question is answered."""
+    from tacit.errors import EngineError
+
+    def fails(*_: object, **__: object) -> None:
+        raise EngineError("a row", code="T402", fix="-")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(type(shop.engine), "totals", fails)
+        for _ in range(2):
+            with pytest.raises(PrivacyError, match="T877"):
+                answer(shop, query(), purpose="discover")
+        assert spends(shop) == ["reserved"]
+        with pytest.raises(PrivacyError, match="T877"):
+            answer(shop, query(where="item = 'i'"), purpose="discover")
+        assert spends(shop) == ["reserved"] * 2
+    answer(shop, query(), purpose="discover")
+    assert spends(shop) == ["committed", "reserved"]

@@ -662,7 +662,7 @@ def test_cells_that_are_chosen_by_their_people_do_not_add_up(tmp_path: Path) -> 
 
 
 def test_finer_answers_are_rolled_up_at_no_cost(tmp_path: Path) -> None:
-    asked = small(tmp_path, answers=3)
+    asked = everything(small(tmp_path, answers=3))
     span: dict[str, Any] = {"since": START, "until": START + DAYS * DAY, "purpose": "understand"}
     fine = asked.query("watched", ["genre", "long"], grain="1d", **span)
     before = asked.ledger.spent("understand")
@@ -748,3 +748,49 @@ def test_what_the_command_refuses(
     told = capsys.readouterr().err
     assert told.startswith(f"{code}: ")
     assert hint in told
+
+
+# ---------------------------------------------------------------------- attacks
+
+
+def suppressed(asked: Project, by: list[str]) -> tuple[Any, dict[Any, float], dict[Any, float]]:
+    """An answer day by day: all cells as they were kept, those that are shown, and those that are
+    not."""
+    span: dict[str, Any] = {"since": START, "until": START + 9 * DAY, "purpose": "understand"}
+    shown = told(asked.query("watched", by, grain="1d", **span).table, [*by, "period"])
+    node = asked.plan.nodes["watched"]
+    [question] = module.asked_before(asked, node, "understand")
+    cells = module.measured(asked, node, question).cells
+    every = dict(zip(cells.rows(), cells.value.tolist(), strict=True))
+    hidden = {key: value for key, value in every.items() if key not in shown}
+    assert 0 < len(hidden) < len(every)
+    return span, shown, hidden
+
+
+def test_sums_over_time_tell_no_cell_that_is_hidden(tmp_path: Path) -> None:
+    """Attack: the difference of two running sums is the cell between them, shown or not."""
+    asked = small(tmp_path, minimum=5, epsilon=100.0, budget=9000, answers=3)
+    span, shown, hidden = suppressed(asked, ["genre"])
+    for name, days in (("so_far", 99), ("lately", 3)):
+        answer = asked.query(name, ["genre"], grain="1d", **span)
+        assert answer.spent == 0.0
+        sums = told(answer.table, ["genre", "period"])
+        for (genre, period), total in sums.items():
+            since = period - (days - 1) * DAY
+            inside = [v for (g, p), v in shown.items() if g == genre and since <= p <= period]
+            assert inside
+            assert total == sum(inside)
+        assert (
+            f"{len(hidden)} cells of watched with few people are not in these sums" in answer.notes
+        )
+
+
+def test_roll_ups_tell_no_cell_that_is_hidden(tmp_path: Path) -> None:
+    """Attack: a sum of cells less those that are shown is the one that is not."""
+    asked = small(tmp_path, minimum=5, epsilon=100.0, budget=9000, answers=3)
+    span, shown, hidden = suppressed(asked, ["genre"])
+    answer = asked.query("watched", ["genre"], rollup=True, **span)
+    assert answer.spent == 0.0
+    for (genre,), total in told(answer.table, ["genre"]).items():
+        assert total == sum(value for (g, _), value in shown.items() if g == genre)
+    assert f"{len(hidden)} cells of watched with few people are not in these sums" in answer.notes

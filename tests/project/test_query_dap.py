@@ -12,7 +12,7 @@ import pytest
 
 from tacit.collect.dap.messages import BatchMode
 from tacit.collect.dap.task import Task, Vdaf
-from tacit.errors import CollectError, QueryError
+from tacit.errors import CollectError, QueryError, TacitError
 from tacit.privacy.randomness import system
 from tacit.privacy.sum_noise import SumNoise
 from tacit.project import Project, collected
@@ -49,6 +49,7 @@ name = "films"
 path = "films.parquet"
 [metrics.last]
 collector = "task/collector.toml"
+every = "1h"
 """
 VALUES = [i % 4 for i in range(120)]
 
@@ -80,6 +81,8 @@ def test_devices_report_and_a_metric_is_asked(
 ) -> None:
     with Parties(tmp_path / "task", histogram) as parties:
         asked = project(tmp_path)
+        while not 2 < time.time() % 3600 < 3580:  # all of it lies within an hour
+            time.sleep(1)
         start = int(time.time())
         client = parties.client()
         assert not client.upload(client.reports(VALUES))
@@ -158,3 +161,30 @@ def test_no_task_and_no_time(tmp_path: Path) -> None:
         Project.load(tmp_path).query("last", since="2h", until="1h")
     assert caught.value.code == "T896"
     assert "tacit dap new" in caught.value.fix
+
+
+def test_no_sum_holds_two_reports_of_a_device(tmp_path: Path) -> None:
+    """Attack: devices report every hour, and the sum of a day is asked for. Each has 24 reports in it,
+    and the noise and the ledger's charge are those of one."""
+    asked = made(tmp_path)
+    hour = 3600 * SECOND
+    start = asked.now() // hour * hour - 48 * hour
+    for since, until in ((start, start + 24 * hour), (start + hour // 2, start + hour + hour // 2)):
+        with pytest.raises(QueryError, match="several reports of each") as caught:
+            asked.query("last", since=since, until=until)
+        assert caught.value.code == "T894"
+    assert asked.ledger.statement("understand") == ()
+    with pytest.raises(CollectError, match="T820"):  # nobody is there, but it may be asked
+        asked.query("last", since=start, until=start + hour)
+
+
+@pytest.mark.parametrize(
+    "line", ['collector = "x.toml"', 'collector = "x.toml"\nevery = "2d"', 'every = "1d"']
+)
+def test_how_often_devices_report_must_be_said(tmp_path: Path, line: str) -> None:
+    settings = SETTINGS.partition("[metrics.last]")[0] + f"[metrics.last]\n{line}\n"
+    (tmp_path / "tacit.toml").write_text(settings)
+    (tmp_path / "signals.py").write_text(SIGNALS)
+    with pytest.raises(TacitError) as caught:
+        Project.load(tmp_path)
+    assert caught.value.code == "T311"

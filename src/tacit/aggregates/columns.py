@@ -13,6 +13,17 @@ import pyarrow.compute as pc
 Array = npt.NDArray[Any]
 
 
+def read_only(array: Array) -> Array:
+    """The same array, not to be written to; no copy.
+
+    numba compiles a kernel once for arrays that may be written to and once for those that may not
+    be, as those over bytes are: what is only read, and may be either, is handed over as this.
+    """
+    view = array.view()
+    view.flags.writeable = False
+    return view
+
+
 @dataclass(frozen=True, slots=True)
 class Column:
     """A column as numbers. Text is numbered in its order, by ``dictionary``; bools are 0 and 1.
@@ -120,4 +131,4 @@ def distinct_codes(column: Column) -> tuple[Array, int]:
     if dense:
         return numbers - dense[0], dense[1]
     encoded = pa.array(numbers).dictionary_encode()
-    return encoded.indices.to_numpy(), max(len(encoded.dictionary), 1)
+    return encoded.indices.to_numpy().astype(np.int64), max(len(encoded.dictionary), 1)

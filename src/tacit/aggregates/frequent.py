@@ -18,7 +18,7 @@ _CODE = np.int64(0xFFFFFFFF)
 
 
 @njit(cache=True, nogil=True)
-def _replay(tree: Any, leaf: int, change: int) -> None:
+def _replay(tree: Any, leaf: int, change: Any) -> None:
     """Counts a value once more, or once less, and replays its games."""
     node = (tree.size >> 1) + leaf
     count = (tree[node] >> 32) + change
@@ -32,7 +32,7 @@ def _replay(tree: Any, leaf: int, change: int) -> None:
 
 
 @njit(cache=True, nogil=True)
-def _push(tree: Any, heap: Any, size: int, node: int) -> int:
+def _push(tree: Any, heap: Any, size: Any, node: Any) -> Any:
     if tree[node] == 0:
         return size
     place = size
@@ -66,10 +66,10 @@ def _pop(tree: Any, heap: Any, size: int) -> int:
 
 
 @njit(cache=True, nogil=True)
-def _best(tree: Any, heap: Any, k: int, out: Any, start: int) -> int:
+def _best(tree: Any, heap: Any, k: int, out: Any, start: Any) -> int:
     """The codes of the k best, the best first, from ``start`` on; how many there are."""
     leaves = tree.size >> 1
-    size = _push(tree, heap, 0, 1)
+    size = _push(tree, heap, np.int64(0), np.int64(1))
     found = 0
     while size and found < k:
         node = heap[0]
@@ -88,7 +88,8 @@ def _best(tree: Any, heap: Any, k: int, out: Any, start: int) -> int:
 def top_codes(codes: Any, mask: Any, distinct: int, k: int, a: Any, b: Any) -> Any:
     """The k most frequent codes of each range: where each query's begin, and the codes.
 
-    Ranges come with both ends ascending; empty ones anywhere.
+    Ranges come with both ends ascending; empty ones anywhere. Numbers are
+    typed where a kernel takes them: for a literal it would be compiled by itself.
     """
     leaves = 1
     height = 1
@@ -99,20 +100,21 @@ def top_codes(codes: Any, mask: Any, distinct: int, k: int, a: Any, b: Any) -> A
     heap = np.empty(min(k * height + 1, 2 * leaves), np.int64)
     offsets = np.zeros(a.size + 1, np.int64)
     found = np.empty(max(16, a.size), np.int32)
-    low, high, total = 0, 0, 0
+    low, high, total = 0, 0, np.int64(0)
     for q in range(a.size):
         if a[q] < b[q]:
             for i in range(low, min(a[q], high)):
                 if mask[i]:
-                    _replay(tree, codes[i], -1)
+                    _replay(tree, codes[i], np.int64(-1))
             low = a[q]
             for i in range(max(high, low), b[q]):
                 if mask[i]:
-                    _replay(tree, codes[i], 1)
+                    _replay(tree, codes[i], np.int64(1))
             high = b[q]
             if total + min(k, distinct) > found.size:
                 grown = np.empty(2 * found.size + min(k, distinct), np.int32)
-                grown[:total] = found[:total]
+                for i in range(total):
+                    grown[i] = found[i]
                 found = grown
             total += _best(tree, heap, min(k, distinct), found, total)
         offsets[q + 1] = total

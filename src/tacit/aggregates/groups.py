@@ -8,6 +8,7 @@ import numpy as np
 from numba import njit
 
 from tacit.aggregates.kernels import BLOCK, at_least
+from tacit.aggregates.sorting import sort_times
 
 
 @njit(cache=True, nogil=True)
@@ -18,7 +19,8 @@ def link_groups(keys: Any, codes: Any, order: Any) -> Any:
     """
     place = np.empty(order.size, np.int32)
     end = np.empty(order.size, np.int32)
-    before = np.full(order.size, -1, np.int32)
+    before = np.empty(order.size, np.int32)
+    before[:] = -1
     start = 0
     for p in range(order.size):
         row = order[p]
@@ -79,7 +81,8 @@ def expand_groups(
         while i < b[q]:
             if total == found.size:
                 grown = np.empty(2 * total, np.int32)
-                grown[:total] = found
+                for j in range(total):
+                    grown[j] = found[j]
                 found = grown
             found[total] = i
             total += 1
@@ -90,10 +93,13 @@ def expand_groups(
     high = np.empty(total, np.int64)
     for q in range(a.size):
         rows = found[offsets[q] : offsets[q + 1]]
-        rows = rows[np.argsort(codes[rows], kind="mergesort")]
+        by = np.empty(rows.size, np.int64)
+        for j in range(rows.size):
+            by[j] = codes[rows[j]]
+        sort_times(by, rows)
         for j in range(rows.size):
             out = offsets[q] + j
             code[out] = codes[rows[j]]
             low[out] = place[rows[j]]
-            high[out] = at_least(at, low[out], end[low[out]], times[q])
+            high[out] = at_least(at, low[out], np.int64(end[low[out]]), times[q])
     return offsets, code, low, high

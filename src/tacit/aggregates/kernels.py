@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 from numba import njit
 
+from tacit.aggregates.sorting import sort_times
+
 SUM, MIN, MAX = 0, 1, 2
 BLOCK = 16
 _LEAST = np.iinfo(np.int64).min
@@ -66,7 +68,7 @@ def bounds(at: Any, offsets: Any, keys: Any, times: Any, length: int, hop: int) 
 
 
 @njit(cache=True, nogil=True)
-def gallop(at: Any, low: int, high: int, time: int) -> int:
+def gallop(at: Any, low: int, high: int, time: int) -> Any:
     """The same as ``at_least``, for a position that is probably near ``low``."""
     step = 1
     while low + step < high and at[low + step] < time:
@@ -76,7 +78,7 @@ def gallop(at: Any, low: int, high: int, time: int) -> int:
 
 
 @njit(cache=True, nogil=True)
-def at_least(at: Any, low: int, high: int, time: int) -> int:
+def at_least(at: Any, low: Any, high: Any, time: int) -> Any:
     """The first position in [low, high) whose time is at least ``time``; high when none is."""
     while low < high:
         middle = (low + high) >> 1
@@ -123,7 +125,9 @@ def build_tree(values: Any, op: int, unit: Any) -> Any:
     size = 1
     while size * BLOCK < values.size:
         size *= 2
-    tree = np.full(2 * size, unit, values.dtype)
+    tree = np.empty(2 * size, values.dtype)
+    for node in range(2 * size):
+        tree[node] = unit
     for i in range(values.size):
         leaf = size + i // BLOCK
         tree[leaf] = _combine(op, tree[leaf], values[i])
@@ -228,13 +232,16 @@ def unordered(a: Any, b: Any) -> bool:
 
 @njit(cache=True, nogil=True)
 def tied_order(at: Any, ranks: Any, offsets: Any) -> Any:
-    """The positions by (key, time, rank): rows of one moment come in the order of their ranks."""
-    order = np.arange(at.size)
+    """The positions by (key, time, rank): rows of one moment come in the order of their ranks,
+    which are ints."""
+    order, by = np.empty(at.size, np.int32), np.empty(at.size, np.int64)
+    for i in range(at.size):
+        order[i], by[i] = i, ranks[i]
     for key in range(offsets.size - 1):
         start = offsets[key]
         for i in range(offsets[key] + 1, offsets[key + 1] + 1):
             if i == offsets[key + 1] or at[i] != at[start]:
                 if i - start > 1:
-                    order[start:i] = start + np.argsort(ranks[start:i])
+                    sort_times(by[start:i], order[start:i])
                 start = i
     return order

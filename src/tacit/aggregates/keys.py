@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numba import njit
 
-from tacit.aggregates.columns import Array, Column, flat, plain
+from tacit.aggregates.columns import Array, Column, flat, plain, read_only
 from tacit.aggregates.machine import fetch
 from tacit.aggregates.text import TextCodes
 
@@ -52,7 +52,8 @@ def _build(keys: Any, valid: Any, bits: int, sieve_bits: int) -> Any:
     table = np.empty((size, 2), np.int64)
     table[:, 1] = -1
     sieve = np.zeros(1 << (sieve_bits - 3), np.uint8)
-    ids = np.full(keys.size, -1, np.int32)
+    ids = np.empty(keys.size, np.int32)
+    ids[:] = -1
     count = 0
     for i in range(keys.size):
         if i % _AHEAD == 0:
@@ -130,11 +131,11 @@ class _Finder:
         self.bits = max(4, int(2 * len(keys)).bit_length())
         self.sieve_bits = min(24, self.bits + 3)
         self.table, self.ids, self.sieve, self.count = _build(
-            keys, valid, self.bits, self.sieve_bits
+            read_only(keys), valid, self.bits, self.sieve_bits
         )
 
     def find(self, keys: Array, out: Array) -> None:
-        _find(keys, self.table, self.bits, self.sieve, self.sieve_bits, out)
+        _find(read_only(keys), self.table, self.bits, self.sieve, self.sieve_bits, out)
 
 
 class _Texts:
@@ -150,7 +151,7 @@ class _Texts:
     def find(self, rows: slice) -> Array:
         codes = self.column.numbers[rows]
         out = np.empty(len(codes), np.int32)
-        _place(codes, self.place, out)
+        _place(read_only(codes), self.place, out)
         if self.column.valid is not None:
             out[~self.column.valid[rows]] = -1
         return out

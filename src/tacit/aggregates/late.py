@@ -25,7 +25,7 @@ _LEAST = np.iinfo(np.int64).min
 
 
 @njit(cache=True, nogil=True)
-def _floor(time: int, length: int) -> int:
+def _floor(time: int, length: Any) -> int:
     """Where a window begins."""
     return _LEAST if length < 0 or time < _LEAST + length else time - length
 
@@ -49,7 +49,7 @@ def pending(e: Any, k: Any, offsets: Any, keys: Any, times: Any, length: int) ->
         i = at_least(e, low, offsets[keys[query] + 1], time) - 1
         while i >= low and e[i] >= floor and latest[i] >= time:
             if k[i] >= time:
-                found[query] = FAR if e[i] < _floor(time, FAR) else time - e[i]
+                found[query] = FAR if e[i] < _floor(time, np.int64(FAR)) else time - e[i]
             i -= 1
     return found
 

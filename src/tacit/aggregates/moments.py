@@ -30,7 +30,7 @@ def _join(left: Any, count: float, mean: float, spread: float) -> None:
 @njit(cache=True, nogil=True)
 def _number(value: Any) -> float:
     """A float; an infinity has no distance from any mean, so it leaves no result."""
-    return np.nan if np.isinf(value) else np.float64(value)
+    return np.nan if np.isinf(value) else value
 
 
 @njit(cache=True, nogil=True)
@@ -44,8 +44,8 @@ def build_moments(values: Any, mask: Any) -> Any:
         if mask[i]:
             _join(tree[size + i // BLOCK], 1.0, _number(values[i]), 0.0)
     for node in range(size - 1, 0, -1):
-        tree[node] = tree[2 * node]
-        right = tree[2 * node + 1]
+        left, right = tree[2 * node], tree[2 * node + 1]
+        tree[node, 0], tree[node, 1], tree[node, 2] = left[0], left[1], left[2]
         _join(tree[node], right[0], right[1], right[2])
     return tree
 

@@ -18,7 +18,7 @@ import pyarrow as pa
 from numba import get_num_threads
 
 from tacit.aggregates import sorting
-from tacit.aggregates.columns import Array, Column
+from tacit.aggregates.columns import Array, Column, read_only
 from tacit.aggregates.keys import Keys
 from tacit.aggregates.memory import Memory
 
@@ -82,7 +82,7 @@ class _Keyed:
         def number(lane: slice, counts: Array) -> None:
             for rows in self.blocks(lane):
                 self.ids[rows] = find(rows)
-                sorting.count_ids(self.ids[rows], counts)
+                sorting.count_ids(read_only(self.ids[rows]), counts)
 
         list(pool.map(number, self.lanes, self.counts))
 
@@ -159,7 +159,7 @@ class Parts:
         memory: Memory,
     ) -> None:
         self.pool = pool
-        self.at = rows.at.numbers
+        self.at = read_only(rows.at.numbers)
         self.values = {name: rows.values[name] for name in names}
         numbering = keys.numbering(rows.keys, asked.keys)
 
@@ -184,7 +184,7 @@ class Parts:
         back = Column(np.arange(asked.size), None)
         self.asked = _Scattered(
             queries,
-            asked.at.numbers,
+            read_only(asked.at.numbers),
             {"back": back},
             self.part,
             range(self.size),

@@ -133,7 +133,11 @@ class Series:
     @cached_property
     def newest(self) -> Array:
         """The positions that count, by (time, value) within each key."""
-        order = kernels.tied_order(self.at, self.numbers, self.offsets)
+        ranks = self.numbers
+        if ranks.dtype.kind == "f":  # as ints of the same order; -0.0 does not occur
+            bits = np.ascontiguousarray(ranks, np.float64).view(np.int64)
+            ranks = np.where(bits < 0, bits ^ np.int64(2**63 - 1), bits)
+        order = kernels.tied_order(self.at, ranks, self.offsets)
         return _array(order[self.passing[order]])
 
     def kept_range(self, over: Range) -> tuple[Array, Array]:
@@ -143,8 +147,12 @@ class Series:
         return self._prefix[over.a], self._prefix[over.b]
 
     @cached_property
+    def floats(self) -> Array:
+        return self.numbers.astype(np.float64, copy=False)
+
+    @cached_property
     def moments(self) -> Array:
-        return _array(moments.build_moments(self.numbers, self.passing))
+        return _array(moments.build_moments(self.floats, self.passing))
 
     @cached_property
     def ranked(self) -> tuple[Array, Array]:
@@ -225,7 +233,7 @@ def _distinct(series: Series, over: Range) -> Answer:
 def _variance(series: Series, over: Range) -> Answer:
     def find() -> Array:
         return _array(
-            moments.query_moments(series.numbers, series.passing, series.moments, over.a, over.b)
+            moments.query_moments(series.floats, series.passing, series.moments, over.a, over.b)
         )
 
     found = _array(series.once("variance", over, find))

@@ -49,7 +49,8 @@ def hashes(column: Column) -> Array:
 def sweep_registers(hashes: Any, mask: Any, a: Any, b: Any) -> Any:
     """The estimate of each range; the ranges come by ascending end, none of them empty."""
     result = np.empty(a.size, np.float64)
-    last = np.full((REGISTERS, MOST + 1), -1, np.int32)
+    last = np.empty((REGISTERS, MOST + 1), np.int32)
+    last[:] = -1
     top = np.zeros(REGISTERS, np.int64)
     counts = np.empty(MOST + 1, np.int64)
     at = 0

@@ -107,7 +107,7 @@ def sort_times(times: Any, order: Any) -> None:
     if times.size <= _SMALL:
         _insert(times, order)
         return
-    late_times, late_order = np.empty(late, np.int64), np.empty(late, order.dtype)
+    late_times, late_order = np.empty(late, np.int64), np.empty(late, np.int32)
     kept = late = 0
     latest = np.int64(-(2**63))
     for i in range(times.size):
@@ -148,12 +148,14 @@ def _insert(times: Any, order: Any) -> None:
 @njit(cache=True, nogil=True)
 def _radix(times: Any, order: Any) -> None:
     """By eight bits at a time, or eleven for many; as many rounds as the span of times needs."""
-    least, most = times.min(), times.max()
+    least = most = times[0]
+    for time in times:
+        least, most = min(least, time), max(most, time)
     span = np.uint64(most) - np.uint64(least)  # wraps to the true distance
     bits = 11 if times.size > 4096 else 8
     mask = (1 << bits) - 1
     shift = 0
-    more_times, more_order = np.empty_like(times), np.empty_like(order)
+    more_times, more_order = np.empty(times.size, np.int64), np.empty(times.size, np.int32)
     while shift < 64 and (span >> np.uint64(shift)) > 0:
         starts = np.zeros(mask + 2, np.int64)
         for i in range(times.size):
@@ -165,6 +167,6 @@ def _radix(times: Any, order: Any) -> None:
             digit = np.int64((np.uint64(times[i]) - np.uint64(least)) >> np.uint64(shift)) & mask
             more_times[starts[digit]], more_order[starts[digit]] = times[i], order[i]
             starts[digit] += 1
-        times[:] = more_times
-        order[:] = more_order
+        for i in range(times.size):
+            times[i], order[i] = more_times[i], more_order[i]
         shift += bits

@@ -101,7 +101,7 @@ def _rehash(old: Any, slots: Any) -> None:
             slot = np.int64(old[i, 0]) & mask
             while slots[slot, 1] != 0:
                 slot = (slot + 1) & mask
-            slots[slot] = old[i]
+            slots[slot, 0], slots[slot, 1] = old[i, 0], old[i, 1]
 
 
 class TextCodes:
@@ -135,6 +135,8 @@ class TextCodes:
             return out
         texts = np.frombuffer(data, np.uint8) if data else np.zeros(0, np.uint8)
         ends = np.frombuffer(offsets, kind)[array.offset : array.offset + len(array) + 1]
+        if ends[-1] < 2**31:  # nearly always, so that one kernel is nearly always enough
+            ends = ends.astype(np.int32, copy=False)
         row = 0
         while row < len(out):
             row, self.count = _encode(

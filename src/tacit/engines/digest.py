@@ -50,11 +50,12 @@ def _digest(head: Bytes, data: Bytes, offsets: npt.NDArray[np.int64], found: Wor
     for i in range(len(offsets) - 1):
         text = data[offsets[i] : offsets[i + 1]]
         length = len(head) + len(text)
-        state[:] = _START
+        for j in range(4):
+            state[j] = _START[j]
         for at in range(0, length + 1 + _LENGTH, _BLOCK):
             _fill(words, head, text, at)
             _mix(state, words)
-        found[i] = state[:2]
+        found[i, 0], found[i, 1] = state[0], state[1]
 
 
 @njit(cache=True, nogil=True)

@@ -21,6 +21,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from sqlglot import exp
 
+from tacit.aggregates.columns import read_only
 from tacit.aggregates.parts import THREADS
 from tacit.aggregates.sorting import count_ids
 from tacit.engines.coded import Coded, numbered
@@ -165,6 +166,7 @@ def _by_person(
     cuts = [len(people) * lane // THREADS for lane in range(THREADS + 1)]
     lanes = [slice(*ends) for ends in pairwise(cuts)]
     counts = np.zeros((THREADS, count), np.int64)
+    people, group = read_only(people), read_only(group)
     list(pool.map(lambda lane, own: count_ids(people[lane], own), lanes, counts))
     starts = np.zeros(count + 1, np.int64)
     np.cumsum(counts.sum(axis=0), out=starts[1:])

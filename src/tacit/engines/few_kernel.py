@@ -9,6 +9,8 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
+from tacit.aggregates.sorting import sort_times
+
 Codes = npt.NDArray[np.int32]
 Integers = npt.NDArray[np.int64]
 
@@ -109,7 +111,8 @@ def _held(high: int, low: int) -> int:
 def _limit(order: Integers, room: Integers, most: int) -> int:
     """The greatest of the `most` least distinct numbers; `room` for them."""
     own = room[: len(order)]
-    own[:] = order
+    for i in range(len(order)):
+        own[i] = order[i]
     _sort(own)
     distinct = 0
     for i in range(1, len(own)):
@@ -123,7 +126,7 @@ def _limit(order: Integers, room: Integers, most: int) -> int:
 @njit(cache=True, nogil=True)
 def _sort(numbers: Integers) -> None:
     if len(numbers) > _FEW:
-        numbers.sort()
+        sort_times(numbers, np.empty(len(numbers), np.int32))
         return
     for i in range(1, len(numbers)):
         moved, j = numbers[i], i

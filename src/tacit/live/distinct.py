@@ -15,6 +15,7 @@ import numpy as np
 from numba import njit
 
 from tacit.aggregates.columns import Array
+from tacit.aggregates.kernels import at_least
 from tacit.live.fold import Rows
 from tacit.live.form import TEXT, Slot
 
@@ -89,7 +90,8 @@ def _mark(
     times: Any, codes: Any, start: int, end: int, last: Any, first: int, seen: Any, mark: int
 ) -> int:
     count = 0
-    for i in range(np.searchsorted(times, start), np.searchsorted(times, end)):
+    low = at_least(times, np.int64(0), times.size, start)
+    for i in range(low, at_least(times, low, times.size, end)):
         code = codes[i]
         if code >= 0 and seen[code] != mark:
             seen[code] = mark

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from tacit.aggregates.algebra import REGISTRY, Aggregate, Value
-from tacit.aggregates.columns import Array
+from tacit.aggregates.columns import Array, read_only
 from tacit.aggregates.state import Reader, Writer
 from tacit.live import scan
 from tacit.live.form import (
@@ -268,7 +268,7 @@ def state_between(rows: Rows, slot: Slot, start: int, end: int) -> Folded:
         where = -1 if slot.where is None else form.index[slot.where]
         starts = np.array([start], np.int64)
         scan.gather(
-            rows.words, form.width, last, starts, value, where, wants_of(op), form.kinds,
+            read_only(rows.words), form.width, last, starts, value, where, wants_of(op), form.kinds,
             form.cells, found,
         )  # fmt: skip
         state = gathered_state(rows, slot, found[0])

@@ -161,6 +161,16 @@ def damaged(where: str) -> StoreError:
     )
 
 
+def foreign(where: str) -> StoreError:
+    """What is stored means something else than the plan."""
+    return StoreError(
+        "the online store holds signals of another meaning than the plan's",
+        code="T727",
+        where=where,
+        fix="build a baseline for the plan that stands",
+    )
+
+
 class Segments:
     """What is common to the segments of a view: their form, and the indexes last decoded."""
 

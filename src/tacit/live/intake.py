@@ -21,12 +21,11 @@ from tacit.live import deltas
 from tacit.live.accept import Accepted, Pushed, Rejected, accept, dump
 from tacit.live.deltas import Delta
 from tacit.live.feed import Feed
-from tacit.live.heavy import Segments
+from tacit.live.heavy import Segments, foreign
 from tacit.live.journal import Entry
 from tacit.live.merging import TOO_MANY, Merger
 from tacit.live.place import Mark, Place, Standing, digest, mark_key, read_mark
 from tacit.live.prepare import Prepared, Preparer
-from tacit.live.reader import foreign
 from tacit.live.seen import Seen, digests
 from tacit.live.together import Together
 from tacit.live.writer import Written, drop_of, write

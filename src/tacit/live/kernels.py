@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from numba import njit
 
+from tacit.aggregates.kernels import at_least
+from tacit.aggregates.sorting import sort_times
 from tacit.live.form import CUT, EXTRA, HEADER, HEAP, LEAST, ROWS, SEALED, STAMP, TEXTS
 
 FINE, DAMAGED, FOREIGN = 0, 1, 2
@@ -51,17 +53,57 @@ def state_of(words: Any, width: int, stamp: int) -> int:
 
 
 @njit(cache=True, nogil=True)
-def _compare(left: Any, a: int, size: int, right: Any, b: int, other: int) -> int:
-    """Bytes in their order, which for UTF-8 is the order of code points."""
-    for i in range(min(size, other)):
+def _ordered(left: Any, one: int, right: Any, other: int) -> int:
+    """How the texts of two entries are ordered: by bytes, which for UTF-8 is by code points."""
+    a, b, size, length = one >> 32, other >> 32, one & 0xFFFFFFFF, other & 0xFFFFFFFF
+    for i in range(min(size, length)):
         if left[a + i] != right[b + i]:
             return -1 if left[a + i] < right[b + i] else 1
-    return 0 if size == other else (-1 if size < other else 1)
+    return 0 if size == length else (-1 if size < length else 1)
+
+
+@njit(cache=True, nogil=True)
+def _by_text(codes: Any, entries: Any, bytes_: Any) -> Any:
+    """Places of codes in the order of their texts. Of one batch they are so already; where several
+    batches are together, they are sorted (by merging, from below)."""
+    found = np.arange(codes.size)
+    size = 1
+    for i in range(1, codes.size):
+        if _ordered(bytes_, entries[codes[i - 1]], bytes_, entries[codes[i]]) > 0:
+            break
+    else:
+        size = codes.size
+    while size < codes.size:
+        before = found.copy()
+        for low in range(0, codes.size, 2 * size):
+            middle, high = min(low + size, codes.size), min(low + 2 * size, codes.size)
+            i, j = low, middle
+            for k in range(low, high):
+                left = j == high
+                if i < middle and j < high:
+                    one, other = entries[codes[before[i]]], entries[codes[before[j]]]
+                    left = _ordered(bytes_, one, bytes_, other) <= 0
+                if left:
+                    found[k] = before[i]
+                    i += 1
+                else:
+                    found[k] = before[j]
+                    j += 1
+        size *= 2
+    return found
 
 
 @njit(cache=True, nogil=True)
 def _has(row: Any, column: int) -> Any:
     return (row[1 + column // 32] >> (column % 32)) & 1 != 0
+
+
+@njit(cache=True, nogil=True)
+def _copy(words: Any, out: Any) -> None:
+    """Into the first words of ``out``. Assigning a slice to a slice would be the same, and take
+    seconds to compile, for the words of its error."""
+    for i in range(words.size):
+        out[i] = words[i]
 
 
 @njit(cache=True, nogil=True)
@@ -74,15 +116,27 @@ def _interleave(old: Any, fresh: Any, cut: int, out: Any) -> int:
         j += 1
     while i < old.shape[0] or j < fresh.shape[0]:
         if j == fresh.shape[0] or (i < old.shape[0] and old[i, 0] <= fresh[j, 0]):
-            out[n, :-1] = old[i]
+            _copy(old[i], out[n])
             out[n, -1] = 0
             i += 1
         else:
-            out[n, :-1] = fresh[j]
+            _copy(fresh[j], out[n])
             out[n, -1] = 1
             j += 1
         n += 1
     return n
+
+
+@njit(cache=True, nogil=True)
+def _distinct(codes: Any) -> int:
+    """Brings the distinct ones to the front, in order; how many."""
+    sort_times(codes, np.empty(codes.size, np.int32))
+    count = 0
+    for i in range(codes.size):
+        if i == 0 or codes[i] != codes[i - 1]:
+            codes[count] = codes[i]
+            count += 1
+    return count
 
 
 @njit(cache=True, nogil=True)
@@ -106,7 +160,8 @@ def _texts(
                 else:
                     codes[count] = code
                     count += 1
-    fresh = np.unique(codes[:count])
+    fresh = codes[: _distinct(codes[:count])]
+    by_text = _by_text(fresh, entries, bytes_)
     of_old = np.empty(table.size, np.int64)
     of_new = np.empty(fresh.size, np.int64)
     texts, at = np.empty(table.size + fresh.size, np.int64), 0
@@ -118,27 +173,28 @@ def _texts(
         if i == table.size and j == fresh.size:
             break
         order = 0
+        new: Any = np.int64(0)
+        if j < fresh.size:
+            new = entries[fresh[by_text[j]]]
         if i == table.size:
             order = 1
         elif j == fresh.size:
             order = -1
         else:
-            left, right = table[i], entries[fresh[j]]
-            order = _compare(
-                heap, left >> 32, left & 0xFFFFFFFF, bytes_, right >> 32, right & 0xFFFFFFFF
-            )
-        size = (table[i] if order <= 0 else entries[fresh[j]]) & 0xFFFFFFFF
+            order = _ordered(heap, table[i], bytes_, new)
+        size = (table[i] if order <= 0 else new) & 0xFFFFFFFF
         texts[n] = at << 32 | size
-        source[n] = i if order <= 0 else -1 - fresh[j]
+        source[n] = i if order <= 0 else -1 - fresh[by_text[j]]
         at += size
         if order <= 0:
             of_old[i] = n
             i += 1
         if order >= 0:
-            of_new[j] = n
-            j += 1
+            while j < fresh.size and _ordered(bytes_, new, bytes_, entries[fresh[by_text[j]]]) == 0:
+                of_new[by_text[j]] = n
+                j += 1
         n += 1
-    out[:n] = texts[:n]
+    _copy(texts[:n], out)
     words = (at + 7) // 8
     out[n : n + words] = 0
     into = out[n : n + words].view(np.uint8)
@@ -146,10 +202,10 @@ def _texts(
         start, size = texts[k] >> 32, texts[k] & 0xFFFFFFFF
         if source[k] >= 0:
             begin = table[source[k]] >> 32
-            into[start : start + size] = heap[begin : begin + size]
+            _copy(heap[begin : begin + size], into[start : start + size])
         else:
             begin = entries[-1 - source[k]] >> 32
-            into[start : start + size] = bytes_[begin : begin + size]
+            _copy(bytes_[begin : begin + size], into[start : start + size])
     for i in range(rows.shape[0]):
         for column in columns:
             if _has(rows[i], column):
@@ -157,7 +213,7 @@ def _texts(
                 if rows[i, -1] == 0:
                     rows[i, cells[column]] = of_old[code]
                 else:
-                    rows[i, cells[column]] = of_new[np.searchsorted(fresh, code)]
+                    rows[i, cells[column]] = of_new[at_least(fresh, np.int64(0), fresh.size, code)]
     return n, words
 
 
@@ -171,16 +227,17 @@ def merge_blobs(
     bytes_: Any,
     columns: Any,
     cells: Any,
-    cut: int,
+    cuts: Any,
     stamp: int,
     out: Any,
 ) -> Any:
     """New rows into blobs: key k has ``old[offsets[k]:offsets[k+1]]`` and ``fresh[starts[k]:…]``.
 
-    ``entries`` and ``bytes_`` are the texts of the new rows, ``columns`` those that hold text. Rows
-    before ``cut`` are left out. Writes the new blobs to ``out``; returns where each starts, how
-    many rows each has, and the state of what was there. What is not FINE stays as it was: its new
-    blob is empty.
+    ``entries`` and ``bytes_`` are the texts of the new rows, in any order, some perhaps twice;
+    ``columns`` are those that hold text. They and ``old`` come as `read_only`. Rows before the
+    key's cut are left out. Writes the new blobs to ``out``; returns where each starts, how many
+    rows each has, and the state of what was there. What is not FINE stays as it was: its new blob
+    is empty.
     """
     keys, width = offsets.size - 1, fresh.shape[1]
     ends = np.zeros(keys + 1, np.int64)
@@ -205,7 +262,7 @@ def merge_blobs(
             b = a + blob[TEXTS]
             c = b + blob[HEAP]
             had = blob[HEADER:a].reshape((blob[ROWS], width))
-            n = _interleave(had, fresh[starts[k] : starts[k + 1]], cut, scratch)
+            n = _interleave(had, fresh[starts[k] : starts[k + 1]], cuts[k], scratch)
             rows = scratch[:n]
             end = at + HEADER + n * width
             texts, words = 0, 0
@@ -215,15 +272,15 @@ def merge_blobs(
                     out[end:],
                 )  # fmt: skip
             for i in range(n):
-                out[at + HEADER + i * width : at + HEADER + (i + 1) * width] = rows[i, :-1]
+                _copy(rows[i, :-1], out[at + HEADER + i * width :])
             end += texts + words
-            out[end : end + blob.size - c] = blob[c:]
+            _copy(blob[c:], out[end:])
             end += blob.size - c
             out[at + ROWS] = n
             out[at + TEXTS] = texts
             out[at + HEAP] = words
             out[at + EXTRA] = blob[EXTRA]
-            out[at + CUT] = max(blob[CUT], cut)
+            out[at + CUT] = max(blob[CUT], cuts[k])
             out[at + STAMP] = stamp
             out[at + SEALED] = blob[SEALED]
             out[at] = checksum(out[at:end])

@@ -86,6 +86,11 @@ def sheet(program: Array) -> Sheet:
     return Sheet(words, told, results, states, starts, all_, gathered.reshape(count, GATHERED), raw)
 
 
+def lead(program: Array) -> int:
+    """Words that lead a sheet: what is told, results and states."""
+    return TOLD + 2 * int(program[_WINDOWS])
+
+
 @njit(cache=True, nogil=True)
 def one(words: Any, program: Any, sheet: Any, at: int, now: int) -> None:
     """Fills the sheet of a key whose head is ``words``; empty for none."""
@@ -100,32 +105,37 @@ def one(words: Any, program: Any, sheet: Any, at: int, now: int) -> None:
         words, program, at, earliest, floor, starts, gathered, results, states,
         np.zeros(KEPT, np.float64), np.zeros(1, np.int64),
     )  # fmt: skip
-    odd = hard = 0
-    for w in range(count):
-        odd += states[w] != VALUE
-        hard += states[w] > VALUE
-    sheet[0], sheet[1], sheet[2], sheet[3] = entity, until, odd, hard
+    sheet[0], sheet[1] = entity, until
+    sheet[2], sheet[3] = _lacking(states)
 
 
 @njit(cache=True, nogil=True)
-def each(
-    blobs: Any, offsets: Any, program: Any, at: int, now: int, results: Any, states: Any, told: Any
-) -> None:
-    """The same of many: ``blobs[offsets[k]:offsets[k+1]]`` is what key k holds. Fills ``results``
-    and ``states`` (windows, keys), and ``told`` (2, keys): what each is, and until when."""
+def each(blobs: Any, offsets: Any, program: Any, at: int, now: int, sheets: Any) -> None:
+    """The same of many: ``blobs[offsets[k]:offsets[k+1]]`` is what key k holds. Fills of each key's
+    sheet what `lead` is long: what it is told, results and states."""
     count = program[_WINDOWS]
     starts, of_all = np.empty(count, np.int64), np.empty(program[_WHOLE], np.int64)
     gathered = np.empty((count, GATHERED), np.int64)
-    found, state = np.zeros(count, np.int64), np.zeros(count, np.int64)
     parts, holder = np.zeros(KEPT, np.float64), np.zeros(1, np.int64)
     earliest, floor = _starts(program, at, now, starts, of_all)
     for k in range(offsets.size - 1):
-        words = blobs[offsets[k] : offsets[k + 1]]
-        told[0, k], told[1, k] = _key(
-            words, program, at, earliest, floor, starts, gathered, found, state, parts, holder
-        )
-        for w in range(count):
-            results[w, k], states[w, k] = found[w], state[w]
+        sheet = sheets[k]
+        results, states = sheet[TOLD : TOLD + count], sheet[TOLD + count : TOLD + 2 * count]
+        sheet[0], sheet[1] = _key(
+            blobs[offsets[k] : offsets[k + 1]], program, at, earliest, floor, starts, gathered,
+            results, states, parts, holder,
+        )  # fmt: skip
+        sheet[2], sheet[3] = _lacking(states)
+
+
+@njit(cache=True, nogil=True)
+def _lacking(states: Any) -> Any:
+    """How many windows have no value, and of how many it is left to the algebra."""
+    odd = hard = 0
+    for state in states:
+        odd += state != VALUE
+        hard += state > VALUE
+    return odd, hard
 
 
 @njit(cache=True, nogil=True)

@@ -21,6 +21,7 @@ from tacit.live.heavy import Segments
 from tacit.live.place import Place, Standing
 from tacit.live.prepare import Prepared
 from tacit.live.together import Together
+from tacit.live.waiting import Waiting
 from tacit.live.writer import write
 from tacit.store.online.base import Changing, Reading
 
@@ -186,5 +187,10 @@ class Merger:
 
 def _gathered(store: Reading, place: Place, segments: Segments, state: State) -> _Frozen:
     several = deltas.read(store, place, segments.form, state.first, state.frozen)
-    rows = deltas.together(several, segments.form)
+    waiting = Waiting(segments.form, state.first)
+    for delta in several:
+        waiting.add(delta.now, delta.rows)
+    taken = waiting.take(waiting.keys, state.frozen)
+    assert taken is not None, "a delta has rows"
+    rows = taken.rows
     return _Frozen(state.first, state.frozen, max(delta.now for delta in several), rows)

@@ -19,12 +19,12 @@ import pyarrow as pa
 from tacit.errors import DataError, warn
 from tacit.live import kernels
 from tacit.live.accept import Pushed, Rejected
-from tacit.live.deltas import Merging
 from tacit.live.feed import Feed
 from tacit.live.form import EXTRA, HEADER, ROWS, SEALED, Form
 from tacit.live.heavy import Segments
 from tacit.live.intake import QUARANTINED, Intake, Receipt, Settings, Source, Taken
 from tacit.live.journal import Entry
+from tacit.live.merged import Merging
 from tacit.live.place import SALT, Mark, Place, Standing, digest, read_mark
 from tacit.live.prepare import Preparer
 from tacit.live.reader import Lookup

@@ -1,4 +1,5 @@
-"""Reading: the values of signals for one key, or for many, at a moment.
+"""Reading: the values of signals for one key (`live.one_key`), or for many (`live.many_keys`), at a
+moment.
 
 What is common is found by compiled code over the heads as they lie in the store; what it leaves
 (heavy keys, folded rows, aggregates without a loop of their own) the algebra finds from the same
@@ -13,22 +14,18 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tacit.aggregates.columns import Array
 from tacit.errors import DataError, StoreError
-from tacit.live import fold, look, scan
+from tacit.live import look
 from tacit.live.chosen import Chosen
 from tacit.live.feed import Feed
-from tacit.live.form import BOOL, HEADER, MOST, SEALED, TEXT, Form, raw_text
-from tacit.live.heavy import Segments, damaged
-from tacit.live.lasting import Heads, Made, Sources, Trace, header, sealed_lasts
-from tacit.live.look import Sheet
+from tacit.live.form import MOST, Form
+from tacit.live.heavy import Segments
+from tacit.live.lasting import Heads, Made, Sources, Trace, header
+from tacit.live.many_keys import columns_of, sheets_of
+from tacit.live.one_key import values_of
 from tacit.live.place import GLANCE, Place, glance, standing_key
-from tacit.live.sealed import Sealed
-from tacit.live.tiles import finish_all
 from tacit.live.values import Status, Table, Values
 from tacit.store.online.base import Backend, Reading
-
-_PATIENCE = 8  # times that a heavy key is read again because it changed meanwhile
 
 
 class Numbers(NamedTuple):
@@ -148,35 +145,56 @@ class Lookup:
         trace = Trace()
         return self._one(store, keys, at, at, allowed, trace), trace
 
-    def numbers(self, store: Reading, keys: Mapping[str, object], at: int) -> Numbers | None:
-        """The same where all are numbers that the head of one key tells, as most are, with no more
-        made on the way than must be; None elsewhere."""
+    def numbers(
+        self,
+        store: Reading,
+        several: Mapping[str, Sequence[object] | object],
+        count: int,
+        at: int,
+    ) -> list[Numbers | None]:
+        """The same of so many keys, given as to `many`, where all are numbers that the heads of one
+        view tell, as most are, with no more made on the way than must be; None elsewhere."""
         view = self._only
-        if view is None or self._numbers is None:
-            return None
-        key, stands, raw = view.key(keys), self._last, None
+        if view is None:
+            return [None] * count
+        keys = view.every_key(several, count)
+        stands, raws = self._last, list[bytes | None]()
         if stands is not None:
-            head = stands.place.head(key)
-            said, raw = store.get([view.standing, head])
-        if stands is None or not stands.lasts(said, at):
+            heads = [stands.place.head(key) for key in keys]
+            said, *raws = store.get([view.standing, *heads])
+            if not stands.lasts(said, at):
+                stands = None
+        if stands is None:
             stands = self._last = self._standing(store, view, at)
-            head = stands.place.head(key)
-            raw = store.get([head])[0]
-        if raw is None:
-            return None
-        sheet = view.sheet
-        look.one(np.frombuffer(raw, np.int64), view.program, sheet.words, at, at)
-        told = view.told(sheet.raw)
+            heads = [stands.place.head(key) for key in keys]
+            raws = store.get(heads)
+        raw, size = sheets_of(view, raws, at, at)
+        sheets = range(0, size * len(raws), size)
+        return [
+            self._told(view, stands, each, raw, sheet)
+            for each, sheet in zip(zip(heads, raws, strict=True), sheets, strict=True)
+        ]
+
+    def _told(
+        self,
+        view: Chosen,
+        stands: _Stands,
+        read: tuple[bytes, bytes | None],
+        raw: memoryview,
+        sheet: int,
+    ) -> Numbers | None:
+        """What a sheet tells, by its place among others, of a head that was read."""
+        told = view.told(raw, sheet)
         entity, until, odd, hard = told[: look.TOLD]
-        if entity != look.LIGHT or hard:
+        if entity != look.LIGHT or hard or self._numbers is None or self._order is None:
             return None
         values: Sequence[Any] = self._numbers(told)
         status = self._status[stands.stale]
-        if odd and self._order is not None:
-            there = self._order(view.states(sheet.raw, view.after))
+        if odd:
+            there = self._order(view.states(raw, sheet + view.after))
             values = [value if has else None for value, has in zip(values, there, strict=True)]
             status = bytes(there).translate(self._words[stands.stale])
-        heads = ((head, raw[: 8 * HEADER]),)
+        heads = ((read[0], header(read[1])),)
         return Numbers(values, status, min(until, stands.until), stands.sources, heads)
 
     def stand(self, store: Reading, several: Sequence[Made], at: int) -> list[bool]:
@@ -216,7 +234,7 @@ class Lookup:
             if trace is not None:
                 stands.tell(trace)
             key = view.key(keys)
-            found, known, whole = self._values(store, view, place, key, at, now, trace)
+            found, known, whole = values_of(store, view, place, key, at, now, trace)
             fresh = Status.STALE if stale else Status.FRESH
             if trace is not None:
                 for w in view.ages:
@@ -260,146 +278,6 @@ class Lookup:
         sources = ((view.feed.name, (version, stale)),)
         return _Stands(place, version, stale, until, sources, raw[:GLANCE])
 
-    def _values(
-        self,
-        store: Reading,
-        view: Chosen,
-        place: Place,
-        key: bytes,
-        at: int,
-        now: int,
-        trace: Trace | None = None,
-    ) -> tuple[list[Any], bool, bool]:
-        """Values by window, whether anything is known of the key, and whether all have a value."""
-        head, sheet = place.head(key), view.sheet
-        for _ in range(_PATIENCE):
-            raw = store.get([head])[0]
-            words = _EMPTY if raw is None else np.frombuffer(raw, np.int64)
-            look.one(words, view.program, sheet.words, at, now)
-            entity, until, odd, hard = view.told(sheet.raw)[: look.TOLD]
-            if entity > look.HEAVY:
-                _check(view, entity, at)
-            if trace is not None:
-                trace.heads[head] = raw
-                trace.by(until)
-            if entity == look.ABSENT:
-                return list(view.blank), False, False
-            if entity == look.LIGHT and not hard and not view.odd:
-                found = view.plain(sheet)
-                for w in view.missing(sheet) if odd else ():
-                    found[w] = None
-                return found, True, not odd
-            sealed = None
-            if entity == look.HEAVY:
-                sealed = self._sealed(store, view, place, key, words, at, trace)
-                if sealed is None:
-                    continue
-            found = self._found(view, raw or b"", words, sheet, sealed, at)
-            return found, True, None not in found
-        raise StoreError(
-            "a key changed each time it was read",
-            code="T722",
-            where=view.form.view.name,
-            fix="try again; the store is written to faster than it is read",
-        )
-
-    def _sealed(
-        self,
-        store: Reading,
-        view: Chosen,
-        place: Place,
-        key: bytes,
-        words: Array,
-        at: int,
-        trace: Trace | None,
-    ) -> Sealed | None:
-        """The sealed rows of a key; None when they changed since its head was read."""
-        starts = view.sheet.starts
-        sealed = Sealed(view.segments, store, place.index(key), place.segment(key))
-        if sealed.count != words[SEALED]:
-            return None
-        if not sealed.load([(int(start), at) for start in set(starts.tolist())]):
-            return None
-        if trace is not None:
-            trace.by(sealed_lasts(sealed, view.lengths, view.hops, view.keeps, starts, at))
-        return sealed
-
-    def _found(
-        self,
-        view: Chosen,
-        raw: bytes,
-        words: Array,
-        sheet: Sheet,
-        sealed: Sealed | None,
-        at: int,
-    ) -> list[Any]:
-        """The values of one key, where they are no mere numbers of its head."""
-        adds = None if sealed is None else self._added(view, sheet, sealed, at)
-        found, told, odd = view.plain(sheet), sheet.states.tolist(), view.odd
-        if adds is not None:
-            odd = [w for w, state in enumerate(told) if state != scan.VALUE or not adds[w]] + odd
-        elif told.count(scan.VALUE) < len(told):
-            odd = [w for w, state in enumerate(told) if state != scan.VALUE] + odd
-        rows: fold.Rows | None = None
-        counted: Mapping[int, int] = {}
-        if sealed is not None and view.distinct:
-            rows = fold.Rows(view.form, words)
-            counted = view.counted(rows, sealed, sheet.starts, at)
-        for w in dict.fromkeys(odd):
-            if w in counted:
-                found[w] = counted[w]
-            elif told[w] > scan.VALUE or (adds is not None and not adds[w]):
-                rows = fold.Rows(view.form, words) if rows is None else rows
-                found[w] = self._algebra(view, w, rows, sheet, sealed, at)
-            elif told[w] == scan.NONE:
-                found[w] = None
-            elif view.kinds[w] == TEXT:
-                number = found[w] if sealed is None else int(sheet.gathered[w, scan.LAST])
-                found[w] = raw_text(raw, view.form.width, number)
-            elif view.kinds[w] == BOOL:
-                found[w] = found[w] == 1
-        return found
-
-    def _added(self, view: Chosen, sheet: Sheet, sealed: Sealed, at: int) -> list[bool]:
-        """Has the results be of the head and of sealed rows together, and says of which windows
-        compiled code adds these up. What is gathered stays that of the head."""
-        total, kept, states = sheet.gathered.copy(), sheet.states.copy(), sheet.states
-        sealed.add(total, view.groups, view.numbers, sheet.starts, at)
-        finish_all(total, view.ops[:, 0].copy(), view.ranks, at, sheet.results, states)
-        states[kept == scan.FOLDED] = scan.FOLDED
-        return [each or self._newer(view, w, sheet, sealed) for w, each in enumerate(view.adds)]
-
-    def _newer(self, view: Chosen, w: int, sheet: Sheet, sealed: Sealed) -> bool:
-        """Whether a window's last value is in the head, after all that is sealed."""
-        found = sheet.gathered[w]
-        return bool(
-            view.ops[w, 0] == scan.OP_LAST
-            and found[scan.COUNT]
-            and found[scan.LAST_AT] > sealed.newest
-        )
-
-    def _algebra(
-        self,
-        view: Chosen,
-        w: int,
-        rows: fold.Rows,
-        sheet: Sheet,
-        sealed: Sealed | None,
-        at: int,
-    ) -> Any:
-        """A value by partial states: of the head, of what was sealed, of what was folded."""
-        slot, start = view.slots[w], int(sheet.starts[w])
-        state = fold.gathered_state(rows, slot, sheet.gathered[w])
-        if state is None:
-            end = rows.before(at)
-            state = fold.fold(rows, slot, min(rows.before(start), end), end)
-        if sealed is not None:
-            state = fold.merge(slot, state, sealed.state(slot, start, at))
-        if view.endless[w] and rows.extra:
-            base = fold.unpack(view.form.endless, rows.extra)
-            state = fold.merge(slot, state, base[view.form.endless.index(slot)])
-        return fold.finish(slot, state, at)
-
     # ------------------------------------------------------------------ many keys
 
     def many(
@@ -434,7 +312,7 @@ class Lookup:
                 for trace in traces or ():
                     stands.tell(trace)
                 asked = view.every_key(keys, count)
-                found, known = self._many(store, view, place, asked, at, moment, traces)
+                found, known = columns_of(store, view, place, asked, at, moment, traces)
                 for w in view.ages:
                     for trace, age in zip(traces or (), found[w], strict=traces is not None):
                         if age is not None:
@@ -446,105 +324,6 @@ class Lookup:
                 told = np.where(known[seen], fresh, Status.MISSING)
                 status[:, [places[w] for w in seen]] = told.T
         return Table(self.signals, columns, status)
-
-    def _many(
-        self,
-        store: Reading,
-        view: Chosen,
-        place: Place,
-        keys: list[bytes],
-        at: int,
-        now: int,
-        traces: Sequence[Trace] | None,
-    ) -> tuple[list[list[Any]], Array]:
-        """For each window the values of all keys; and (windows, keys) of which one is known."""
-        heads = [place.head(key) for key in keys]
-        raws = store.get(heads)
-        sizes = np.array([0 if raw is None else len(raw) // 8 for raw in raws], np.int64)
-        words = np.frombuffer(b"".join([raw for raw in raws if raw is not None]), np.int64)
-        shape = len(view.windows), len(keys)
-        results, states = np.empty(shape, np.int64), np.empty(shape, np.int64)
-        told = np.empty((2, len(keys)), np.int64)
-        offsets = np.append(0, np.cumsum(sizes))
-        look.each(words, offsets, view.program, at, now, results, states, told)
-        for entity in set(told[0].tolist()):
-            if entity > look.HEAVY:
-                _check(view, entity, at)
-        absent = told[0] == look.ABSENT
-        hard = (told[0] == look.HEAVY) | (states >= scan.HARD).any(axis=0)
-        hard &= ~absent
-        known = ~absent & (states != scan.NONE)
-        columns = _columns(view, raws, results, states, np.flatnonzero(absent).tolist())
-        if traces is not None:
-            for k in np.flatnonzero(~hard).tolist():  # of others `_values` tells
-                traces[k].heads[heads[k]] = raws[k]
-                traces[k].by(int(told[1, k]))
-        for k in np.flatnonzero(hard).tolist():
-            trace = None if traces is None else traces[k]
-            values, there, _ = self._values(store, view, place, keys[k], at, now, trace)
-            for w, value in enumerate(values):
-                columns[w][k] = value
-                known[w, k] = there and value is not None
-        return columns, known
-
-
-def _columns(
-    view: Chosen,
-    raws: Sequence[bytes | None],
-    results: Array,
-    states: Array,
-    absent: Sequence[int],
-) -> list[list[Any]]:
-    """The values of each window for all keys, as far as compiled code found them."""
-    columns: list[list[Any]] = results.tolist()
-    if view.floats:
-        floats = results.view(np.float64).tolist()
-        for w in view.floats:
-            columns[w] = floats[w]
-    for w in view.odd:
-        there = (states[w] == scan.VALUE).tolist()
-        if view.kinds[w] == BOOL:
-            columns[w] = [value == 1 for value in columns[w]]
-            continue
-        columns[w] = [
-            raw_text(raw, view.form.width, code) if has and raw is not None else None
-            for code, has, raw in zip(columns[w], there, raws, strict=True)
-        ]
-    for w, k in np.argwhere(states != scan.VALUE).tolist():
-        columns[w][k] = None
-    for k in absent:
-        for w, value in enumerate(view.blank):
-            columns[w][k] = value
-    return columns
-
-
-_EMPTY = np.frombuffer(bytes(8), np.int64)[:0]  # as what is read is: not to be written to
-
-
-def _check(view: Chosen, entity: int, at: int) -> None:
-    """Raises for what cannot be answered."""
-    name = view.form.view.name
-    if entity == look.BAD:
-        raise damaged(name)
-    if entity == look.ALIEN:
-        raise foreign(name)
-    if entity == look.EARLY:
-        raise StoreError(
-            f"a window that ends at {at} reaches back to rows that were let go",
-            code="T725",
-            where=name,
-            fix="ask for a later moment, or of the batch; or keep more slack",
-        )
-
-
-def foreign(where: str) -> StoreError:
-    """What is stored means something else than the plan."""
-    return StoreError(
-        "the online store holds signals of another meaning than the plan's",
-        code="T727",
-        where=where,
-        fix="build a baseline for the plan that stands",
-    )
 
 
 def _check_moment(at: object) -> None:

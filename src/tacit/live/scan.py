@@ -103,7 +103,7 @@ def gather(
     if value < 0 and where < 0:
         _number(words, width, end, starts, out)
         return
-    kind = kinds[value] if value >= 0 else 0
+    kind: Any = kinds[value] if value >= 0 else np.int64(0)
     cell = cells[value] if value >= 0 else -1
     mask, bit = 1 + max(value, 0) // 32, max(value, 0) % 32
     passing, passes = 1 + max(where, 0) // 32, max(where, 0) % 32
@@ -111,7 +111,8 @@ def gather(
     holder = np.zeros(1, np.int64)
     parts = np.zeros(64, np.float64)
     floats = words.view(np.float64)
-    count = high = low = above = below = distinct = difficult = many = 0
+    count = high = low = above = below = distinct = difficult = 0
+    many: Any = np.int64(0)
     least = most = first_at = first = last_at = last = 0
     size = 1
     if differs and kind == TEXT:  # a text's number is its place

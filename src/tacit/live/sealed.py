@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from tacit.aggregates.columns import Array
+from tacit.aggregates.columns import Array, read_only
 from tacit.live.distinct import count_more
 from tacit.live.fold import Folded, Rows, merge, nothing, state_between
 from tacit.live.form import Slot
@@ -14,7 +14,7 @@ from tacit.live.heavy import Segments
 from tacit.live.tiles import add_edge, add_tiles
 from tacit.store.online.base import Reading
 
-_NO_ROWS = np.zeros(0, np.int64)
+_NO_ROWS, _NO_CODES = read_only(np.zeros(0, np.int64)), np.zeros(0, np.int64)
 
 
 class Sealed:
@@ -67,15 +67,15 @@ class Sealed:
         lows = self.index.gathered(self.segments.form).lows
         there = self.index.occurring(slots, slots.index(slot))
         codes, numbers = there.number(head)
-        times, seen = np.ascontiguousarray(head.rows[:, 0]), np.full(numbers, -1, np.int64)
+        times, seen = _times(head), np.full(numbers, -1, np.int64)
         found = []
         for mark, start in enumerate(starts):
             first = int(np.searchsorted(lows, start))
-            edge_times = edge_codes = _NO_ROWS
+            edge_times, edge_codes = _NO_ROWS, _NO_CODES
             if first and tiles[first - 1].high >= start:
                 name = tiles[first - 1].name
                 edge_codes = there.segment(name, self._rows[name])
-                edge_times = np.ascontiguousarray(self._rows[name].rows[:, 0])
+                edge_times = _times(self._rows[name])
             more = count_more(
                 times, codes, edge_times, edge_codes, start, end, there.last, first, seen, mark
             )
@@ -108,3 +108,7 @@ class Sealed:
                 edge = state_between(self._rows[tile.name], slot, start, end)
                 state = merge(slot, state, edge)
         return state
+
+
+def _times(rows: Rows) -> Array:
+    return read_only(np.ascontiguousarray(rows.rows[:, 0]))

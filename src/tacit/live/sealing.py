@@ -6,7 +6,7 @@ import itertools
 
 import numpy as np
 
-from tacit.aggregates.columns import Array
+from tacit.aggregates.columns import Array, read_only
 from tacit.live import heavy, kernels
 from tacit.live.fold import Folded, Rows, all_states, merge, nothing, pack, unpack
 from tacit.live.form import CUT, EXTRA, HEADER, LEAST, ROWS, SEALED, Form
@@ -25,15 +25,15 @@ def rebuild(form: Form, rows: Array, table: Array, heap: Array, old: Array | Non
         texts += int(lengths.sum()) // 8 + 1
     out = np.zeros(len(had) + rows.size + HEADER + texts + 8, np.int64)
     ends, _, states = kernels.merge_blobs(
-        had,
+        read_only(had),
         np.array([0, len(had)]),
         np.ascontiguousarray(rows),
         np.array([0, len(rows)]),
-        table,
-        heap,
+        read_only(table),
+        read_only(heap),
         form.texts,
         form.cells,
-        LEAST,
+        np.array([LEAST]),
         form.stamp,
         out,
     )

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numba import njit
 
+from tacit.aggregates.kernels import at_least
 from tacit.live.expansion import add
 from tacit.live.scan import (
     ABOVE,
@@ -39,7 +40,8 @@ def combine(into: Any, other: Any, kind: int, parts: Any, holder: Any) -> None:
     if other[COUNT] == 0:
         return
     if into[COUNT] == 0:
-        into[:] = other
+        for j in range(other.size):
+            into[j] = other[j]
         return
     into[COUNT] += other[COUNT]
     into[HIGH] += other[HIGH]
@@ -81,7 +83,8 @@ def suffixes(tiles: Any, kinds: Any) -> Any:
     parts, holder = np.zeros(64, np.float64), np.zeros(1, np.int64)
     for i in range(tiles.shape[0] - 1, -1, -1):
         for s in range(tiles.shape[1]):
-            found[i, s] = found[i + 1, s]
+            for j in range(tiles.shape[2]):
+                found[i, s, j] = found[i + 1, s, j]
             combine(found[i, s], tiles[i, s], kinds[s], parts, holder)
     return found
 
@@ -93,9 +96,9 @@ def add_tiles(
 ) -> None:  # fmt: skip
     """Adds to each window the tiles that lie within it."""
     parts, holder = np.zeros(64, np.float64), np.zeros(1, np.int64)
-    last = np.searchsorted(highs, at)
+    last = at_least(highs, np.int64(0), highs.size, at)
     for w in range(starts.size):
-        first = np.searchsorted(lows, starts[w])
+        first = at_least(lows, np.int64(0), lows.size, starts[w])
         slot = slots[w]
         if last == lows.size:
             combine(total[w], after[first, slot], kinds[slot], parts, holder)
@@ -114,7 +117,7 @@ def add_edge(
     end = rows_before(words, width, at)
     for g in range(groups.shape[0]):
         value, where, wants, a, b = groups[g]
-        kind = kinds[value] if value >= 0 else 0
+        kind: Any = kinds[value] if value >= 0 else np.int64(0)
         if high < at:  # it ends within: only windows that start in it
             while b > a and starts[b - 1] <= low:
                 b -= 1

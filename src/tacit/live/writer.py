@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tacit.aggregates.columns import Array
+from tacit.aggregates.columns import Array, read_only
 from tacit.live import heavy, kernels
 from tacit.live.form import EXTRA, HEADER, LEAST, ROWS, SEALED, Form
 from tacit.live.heavy import Segments
@@ -64,11 +64,11 @@ def write(
         np.append(0, np.cumsum(sizes)),
         rows.rows,
         rows.starts,
-        rows.entries,
-        rows.heap,
+        read_only(rows.entries),
+        read_only(rows.heap),
         form.texts,
         form.cells,
-        drop,
+        np.full(len(heads), drop, np.int64),
         form.stamp,
         out,
     )

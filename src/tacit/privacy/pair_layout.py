@@ -57,7 +57,8 @@ class PairLayout:
 
     def __post_init__(self) -> None:
         self._check()
-        keys = np.ascontiguousarray(self.pair_keys, np.int64)
+        keys = np.ascontiguousarray(self.pair_keys, np.int64).view()
+        keys.flags.writeable = False  # of files or made here, one kernel is enough
         rows = np.arange(self.items + 1, dtype=np.int64) * self.items
         object.__setattr__(self, "pair_keys", keys)
         object.__setattr__(self, "_starts", np.searchsorted(keys, rows).astype(np.int64))
@@ -242,7 +243,8 @@ def _vectors(
     items, keys, _, buckets, _ = tables
     size = items + len(keys) + buckets
     out = np.zeros(size)
-    owner = np.full(size, -1)
+    owner = np.empty(size, np.int64)
+    owner[:] = -1
     touched = np.empty(size, np.int64)
     for user in range(len(indptr) - 1):
         history = codes[indptr[user] : indptr[user + 1]]
@@ -263,13 +265,30 @@ def _vectors(
                         count += 1
                     out[items + place] += sign * weights[back - 1]
         if len(columns) > 0:
-            places, start = np.sort(touched[:count]), bounds[user]
+            places, start = touched[:count], bounds[user]
+            _sort(places)
             _write(items, share, places, out, columns[start:], values[start:])
         else:
             bounds[user + 1] = bounds[user] + count
         for i in range(count):
             out[touched[i]] = 0.0
     return -1
+
+
+@njit(cache=True)
+def _sort(places: Integers) -> None:
+    """In place: Shell's sort by Knuth's gaps, which compiles in a tenth of what `np.sort` takes."""
+    gap = 1
+    while 3 * gap < len(places):
+        gap = 3 * gap + 1
+    while gap > 0:
+        for i in range(gap, len(places)):
+            moved, j = places[i], i
+            while j >= gap and places[j - gap] > moved:
+                places[j] = places[j - gap]
+                j -= gap
+            places[j] = moved
+        gap //= 3
 
 
 @njit(cache=True)

@@ -20,7 +20,9 @@ differ in *one report's value*, not in its presence. The greatest change of the 
 ρ = Δ₂²/2σ². Discrete Laplace of scale t: pure ε = Δ₁/t, by either aggregator's noise alone.
 
 **Signed.** Noise can make a sum negative; modulo p that is a number just below p. `signed` reads
-the upper half of the field as negative, for the whole field is far wider than any honest sum.
+the upper half of the field as negative. Proofs bound each measurement and none bounds their sum: so
+many of them that it could wrap around the field are refused (`check_range`), for what came out
+would look like a sum, and be none.
 """
 
 from __future__ import annotations
@@ -67,9 +69,10 @@ class SumNoise:
         if self.kind not in ("gaussian", "laplace") or not self.parameter > 0:
             raise _wrong(f"{self.kind!r} noise of {self.parameter} cannot be added")
 
-    def check(self, prio3: Prio3[Any, Any]) -> None:
-        """Raises PrivacyError T510 or T520 for noise that cannot be drawn, or has no bound."""
-        self.claim(prio3, "check", 1e-6)
+    def check(self, prio3: Prio3[Any, Any], reports: int = 1) -> None:
+        """Raises PrivacyError T510 or T520 for noise that cannot be drawn, or has no bound, T556
+        where the field has no room for a sum of so many reports with it."""
+        check_range(prio3, reports, self.claim(prio3, "check", 1e-6).sigma)
 
     def add(self, prio3: Prio3[Any, Any], share: bytes, randomness: Randomness) -> bytes:
         """An aggregate share with this aggregator's noise in it; both encoded (§7.2.7)."""
@@ -146,6 +149,20 @@ def sensitivities(prio3: Prio3[Any, Any]) -> tuple[int, int]:
         flags = min(2 * circuit.max_weight, circuit.length)
         return flags, flags
     return 1, 1
+
+
+def check_range(prio3: Prio3[Any, Any], reports: int, sigma: float) -> None:
+    """Raises PrivacyError T556 where a sum of so many reports, with noise of that σ on it, could
+    wrap around the field. Noise beyond 64 σ is less likely than a broken cipher."""
+    circuit, modulus = prio3.circuit, prio3.field.modulus
+    greatest = circuit.max_measurement if isinstance(circuit, Sum | SumVec) else 1
+    room = modulus // 2 - math.ceil(64 * sigma) if sigma else modulus - 1
+    if greatest * reports > room:
+        raise PrivacyError(
+            f"{reports} measurements of up to {greatest} may add up past the field of {modulus}",
+            code="T556",
+            fix="make a task with a smaller greatest measurement, or sum fewer reports at once",
+        )
 
 
 def signed(prio3: Prio3[Any, Any], result: Any) -> Any:

@@ -72,7 +72,8 @@ def running(cells: Cells, length: int | None) -> Cells:
     """Each cell's sum over the `length` periods that end with it; None for all from the first.
 
     Cells must be complete. The noise of periods is independent, so variances add up; of Laplace
-    noise, sums are not Laplace, and the interval is that of the sum.
+    noise, sums are not Laplace, and the interval is that of the sum. A cell that is hidden is in no
+    sum: two sums, or a sum and the cells that are shown, would else tell what it is.
     """
     groups: dict[Key, list[tuple[int, int]]] = {}
     dims = [name for name in cells.keys.column_names if name != PERIOD]
@@ -85,9 +86,10 @@ def running(cells: Cells, length: int | None) -> Cells:
         order = [row for _, row in sorted(members)]
         for place, row in enumerate(order):
             over = order[0 if length is None else max(0, place + 1 - length) : place + 1]
-            value[row] = cells.value[over].sum()
-            spreads[row] = cells.error[over]
-            hidden[row] = bool(cells.hidden[over].all())
+            shown = [each for each in over if not cells.hidden[each]]
+            value[row] = cells.value[shown].sum()
+            spreads[row] = cells.error[shown]
+            hidden[row] = not shown
     return _summed(replace(cells, hidden=hidden), value, spreads)
 
 
@@ -109,16 +111,18 @@ def _summed(cells: Cells, value: Floats, spreads: Sequence[Floats]) -> Cells:
 def rolled_up(cells: Cells, keys: pa.Table, coarse: pa.Table) -> Cells:
     """Sums of complete cells: `keys` says, row by row, to which cell of `coarse` each belongs.
 
-    A cell of the sum is shown if one of its parts is: who stands behind the part stands behind it.
+    A cell of the sum is shown if one of its parts is, and is the sum of those that are: who stands
+    behind a part stands behind it, and the others stay hidden.
     """
     places = {key: place for place, key in enumerate(_tuples(coarse))}
     members: list[list[int]] = [[] for _ in places]
     for row, key in enumerate(_tuples(keys)):
         if key in places:
             members[places[key]].append(row)
-    value = np.array([cells.value[rows].sum() for rows in members])
-    hidden = np.array([bool(cells.hidden[rows].all()) for rows in members])
-    spreads = [cells.error[rows] for rows in members]
+    shown = [[row for row in rows if not cells.hidden[row]] for rows in members]
+    value = np.array([cells.value[rows].sum() for rows in shown])
+    hidden = np.array([not rows for rows in shown])
+    spreads = [cells.error[rows] for rows in shown]
     return _summed(replace(cells, keys=coarse, hidden=hidden), value, spreads)
 
 

@@ -5,7 +5,7 @@ The order keeps the promise of the ledger whatever breaks off between two steps:
     check      the query makes sense, and the purpose may use these columns
     bound      the tree of operations is made, and its sensitivity derived from it
     reserve    the ledger holds the loss; from here on it counts
-    compute    the engine sums what is bounded; what fails here is refunded
+    compute    the engine sums what is bounded; what fails here costs nothing more
     mark       the ledger knows that noise is drawn; from here on it is spent
     keep       noise is drawn; the answer is on the disk
     commit     the ledger knows which answer it is: no other can be given
@@ -13,7 +13,9 @@ The order keeps the promise of the ledger whatever breaks off between two steps:
 
 What fails once noise is drawn tells of it, and a crash may have been made by whoever saw it. So
 that answer counts as given, whether or not it could be kept, and asking again costs again. Before
-the mark nothing was drawn, and whoever asks again gets what was set aside.
+the mark nothing was drawn, and whoever asks again gets what was set aside. It is refunded, but
+where the rows could not be read (T877): a condition that fails by what one row says would else be
+an exact question about it, for nothing, as often as one likes.
 
 Privacy is that of adding or removing one person with all of their rows. The same question in the
 same epoch is answered from the disk, at no cost: whoever asks on behalf of a declared metric need

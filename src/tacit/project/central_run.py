@@ -22,7 +22,7 @@ from tacit.project.central import CentralAnswer, CentralQuery
 from tacit.project.central_compute import Computing, public_keys
 from tacit.project.central_query import Ready, ready
 from tacit.project.project import Project
-from tacit.project.withheld import withheld
+from tacit.project.withheld import UNREADABLE, withheld
 from tacit.store.atomic import alone, replace_file
 from tacit.values import fingerprint
 
@@ -104,13 +104,14 @@ def _reserve(project: Project, made: Ready, purpose: str, epoch: str, there: boo
 def _computed(
     project: Project, made: Ready, randomness: Randomness, reservation: Reservation
 ) -> Computing:
-    """The exact sums. Nothing is drawn yet, so that what fails here costs nothing; what a crash
-    leaves set aside is taken up by whoever asks again."""
+    """The exact sums. Nothing is drawn yet, so what fails here costs nothing; but what fails by
+    what rows say, or a crash, leaves set aside what whoever asks the same again takes up."""
     try:
         return withheld(made.query.source, lambda: Computing(project, made, randomness))
-    except Exception:
-        with suppress(TacitError):  # the first error is the one to be told; it stays reserved
-            reservation.refund("nothing was drawn")
+    except Exception as failed:
+        if getattr(failed, "code", "") != UNREADABLE:
+            with suppress(TacitError):  # the first error is the one to be told; it stays reserved
+                reservation.refund("nothing was drawn")
         raise
 
 

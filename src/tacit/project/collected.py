@@ -4,8 +4,10 @@ Every enrolled device uploads in every period, by the task's own client (`collec
 person who counts and 0 for one who does not (persons), how many rows it has, also 0 (count, up to
 `max_rows`), or the place of one value in its domain (histogram; those without a value have one of
 the domain for it). For the number of reports is public, without noise: whether a device reports
-must tell nothing of its person. The order is that of every release, and `Collector.open` comes
-last::
+must tell nothing of its person. The claim is of one report, and the ledger's of one person: so what
+is collected at once lies within one of the periods in which each device reports once (`every` in
+`tacit.toml`); a longer time would hold several reports of each, at the price of one. The order is
+that of every release, and `Collector.open` comes last::
 
     register   the question counts against `answers`
     reserve    the ledger holds the task's claim, for every purpose of the metric
@@ -117,13 +119,14 @@ def _no_time(node: Node, what: str) -> QueryError:
 
 
 def _asking(project: Project, node: Node, peer: HttpPeer, buckets: int | None) -> _Asking:
-    path = project.settings.collectors.get(node.id)
+    path, _ = project.settings.collectors.get(node.id, (None, ""))
     if path is None:
         raise QueryError(
             f"no DAP task is named that collects metric {node.id!r}",
             code="T896",
             where=str(project.root / FILE),
-            fix=f'make one with tacit dap new, and write [metrics.{node.id}] with collector = "…"',
+            fix=f'make one with tacit dap new, and write [metrics.{node.id}] with collector = "…"'
+            ' and every = "1d"',
         )
     settings = read_settings(path, "collector")
     one = settings.tasks[0]
@@ -177,9 +180,17 @@ def _collect(asking: _Asking, asked: Asked, span: tuple[int, int]) -> tuple[Coll
     project, node = asking.project, asking.node
     start, end = span
     precision = asking.task.time_precision * SECOND
+    path, every = project.settings.collectors[node.id]
     if start % precision or end % precision:
-        path = project.settings.collectors[node.id]
         raise _unfit(node, path, f"its time goes by {asking.task.time_precision} s, and this not")
+    if end > periods.step(every, periods.floor(every, start)):
+        raise QueryError(
+            f"metric {node.id!r} cannot be collected so: each device reports every {every}, so that"
+            " several reports of each would be in one sum, whose noise hides one",
+            code="T894",
+            where=node.declared.where,
+            fix=f"ask for the grain {every}, or a finer one; periods of counts add up at no cost",
+        )
     epoch = f"{start // SECOND}+{(end - start) // SECOND}"
     title = fingerprint([asking.name, epoch])
     path = project.state / "answers" / f"{title}.dap"

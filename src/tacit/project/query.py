@@ -4,8 +4,9 @@ A metric that is made of others is computed from their answers, so it costs what
 were not asked before. **Roll-ups.** An answer by finer groups or periods gives a coarser one by
 addition, at no cost, where that is sound: of counts and sums (people in two cells may be one), over
 the same rows and condition, where the finer periods fill the coarser ones and every cell that there
-can be was answered. Its noise is the sum of the cells' noises, more than that of an answer of its
-own; so it is given when it is asked for, and offered otherwise.
+can be was answered. Cells that are hidden are not in it, nor in sums over time: they could be told
+from the sum and the cells that are shown. Its noise is the sum of the cells' noises, more than that
+of an answer of its own; so it is given when it is asked for, and offered otherwise.
 """
 
 from __future__ import annotations
@@ -162,10 +163,15 @@ class _Answering:
                 where=node.declared.where,
                 fix="ask by dimensions of content, or by none",
             )
-        summed = running(cells, length)
-        if people:
-            summed = replace(summed, hidden=~(summed.value >= part.spec["minimum"]))
-        return summed
+        if people:  # newcomers are shown in no cell of their own: all of them are in the sums
+            summed = running(replace(cells, hidden=np.zeros(len(cells.value), bool)), length)
+            return replace(summed, hidden=~(summed.value >= part.spec["minimum"]))
+        self._note_hidden(part, cells)
+        return running(cells, length)
+
+    def _note_hidden(self, node: Node, cells: Cells) -> None:
+        if hidden := int(cells.hidden.sum()):
+            self.notes.append(f"{hidden} cells of {node.id} with few people are not in these sums")
 
     def _measured(self, node: Node, asked: Asked, *, newcomers: bool = False) -> Part:
         asked, title = asked.of(node.id), f"{node.id}{' newcomers' if newcomers else ''}"
@@ -187,6 +193,7 @@ class _Answering:
             found = measured(self.project, node, finer)
             self.notes.append(_summed(node, finer, asked))
             self._account(node, found)
+            self._note_hidden(node, found.cells)
             return replace(found, cells=_sum(found.cells, finer, asked))
         try:
             found = measured(self.project, node, asked, newcomers=newcomers)

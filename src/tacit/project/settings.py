@@ -20,6 +20,7 @@
 
     [metrics.listening]                 # a metric that devices report by DAP: the collector's file
     collector = "dap/collector.toml"
+    every = "1d"                        # each device reports once in each of these
 
     [ledger]
     witnesses = ["/mnt/other/shop.witness"]  # further files that remember how far the ledger was
@@ -46,6 +47,7 @@ from pathlib import Path
 from typing import Any
 
 from tacit.declare import Declarations, Source
+from tacit.declare.metric import GRAINS
 from tacit.errors import DataError
 from tacit.project.engine import Chosen, chosen
 from tacit.project.service import SERVICE_KEYS, Service, service
@@ -60,7 +62,7 @@ KEYS: Mapping[str, tuple[str, ...]] = {
     "lake": ("catalog", "*"),
     "engines.NAME": ("master", "buckets", "spark.*"),
     "online": ("redis", "stale", "baseline"),
-    "metrics.NAME": ("collector",),
+    "metrics.NAME": ("collector", "every"),
     "ledger": ("witnesses",),
     "stream": ("shards", "every"),
     "stream.sources.NAME": STREAM_KEYS,
@@ -105,7 +107,7 @@ class Settings:
     lake: Mapping[str, str] = field(default_factory=dict)
     engine: Chosen = field(default_factory=Chosen)
     online: OnlineStore = field(default_factory=OnlineStore)
-    collectors: Mapping[str, Path] = field(default_factory=dict)
+    collectors: Mapping[str, tuple[Path, str]] = field(default_factory=dict)
     witnesses: tuple[Path, ...] = ()
     stream: Streams = field(default_factory=Streams)
     spark: Mapping[str, Any] = field(default_factory=dict)
@@ -192,7 +194,8 @@ def _settings(root: Path, path: Path, raw: Mapping[str, Any]) -> Settings:
         engine=chosen(raw, lambda message, fix: _wrong(path, message, fix)),
         online=_online(path, raw.get("online", {})),
         collectors={
-            name: root / file for name, file in _collectors(path, raw.get("metrics", {})).items()
+            name: (root / file, every)
+            for name, (file, every) in _collectors(path, raw.get("metrics", {})).items()
         },
         witnesses=_witnesses(root, path, raw.get("ledger", {})),
         stream=streams(
@@ -203,17 +206,21 @@ def _settings(root: Path, path: Path, raw: Mapping[str, Any]) -> Settings:
     )
 
 
-def _collectors(path: Path, raw: Any) -> dict[str, str]:
-    """Metric → the file of its collector."""
-    fix = 'write [metrics.NAME] and collector = "….toml"'
+def _collectors(path: Path, raw: Any) -> dict[str, tuple[str, str]]:
+    """Metric → the file of its collector, and how often each device reports."""
+    fix = 'write [metrics.NAME], collector = "….toml" and every = "1d"'
     if not isinstance(raw, dict):
         raise _wrong(path, "`metrics` is not a table", fix)
     for name, each in raw.items():
-        if not isinstance(each, dict) or set(each) != {"collector"}:
-            raise _wrong(path, f"[metrics.{name}] does not name a collector alone", fix)
+        if not isinstance(each, dict) or set(each) != {"collector", "every"}:
+            what = f"[metrics.{name}] does not say who collects, and how often devices report"
+            raise _wrong(path, what, fix)
         if not isinstance(each["collector"], str):
             raise _wrong(path, f"[metrics.{name}] names a collector that is no file", fix)
-    return {name: each["collector"] for name, each in raw.items()}
+        if each["every"] not in GRAINS:
+            what = f"[metrics.{name}] has devices report every {each['every']!r}"
+            raise _wrong(path, what, f"write one of {', '.join(GRAINS)}")
+    return {name: (each["collector"], each["every"]) for name, each in raw.items()}
 
 
 def _online(path: Path, raw: Any) -> OnlineStore:

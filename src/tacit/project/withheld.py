@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from tacit.errors import DataError, EngineError, PrivacyError, TacitError
 
 Found = TypeVar("Found")
+UNREADABLE: Final = "T877"
 
 
 def withheld(source: str, read: Callable[[], Found]) -> Found:
@@ -27,7 +28,7 @@ def withheld(source: str, read: Callable[[], Found]) -> Found:
         pass
     raise PrivacyError(
         "the rows cannot be read, or do not fit their declaration",
-        code="T877",
+        code=UNREADABLE,
         where=f"question over {source}",
         fix="have somebody who may see the rows read them: Project.rows tells what is wrong",
     )

@@ -59,6 +59,16 @@ class Entry:
             self._places = tuple(sorted(ages))
             self._ages = tuple([ages[place] for place in self._places])
 
+    def lasts(self, at: int) -> bool:
+        """Whether it says something of a moment, as long as nothing is written."""
+        return self.begun <= at < self.until
+
+    def stands(self, at: int, moment: Hashable) -> bool:
+        """Whether it may be told at a moment, of a store at whose moment that is: it says something
+        of it, and nothing was written since it was last found to stand. Where not, or where the
+        store cannot tell (None), what it was made of must be looked at."""
+        return moment is not None and moment == self.moment and self.begun <= at < self.until
+
     def told(self, at: int) -> bytes:
         """The text, at a moment, where it says no moment of itself; as it is if nothing in it
         ages."""

@@ -11,7 +11,8 @@ import msgspec
 import numpy as np
 
 from tacit.errors import ServeError, StoreError
-from tacit.serve.answers import Answers, Asked
+from tacit.serve.answers import Answers
+from tacit.serve.asked import Asked
 from tacit.serve.encode import FLOAT32, JSON, floats_of
 from tacit.serve.messages import Answer, Headers, header
 from tacit.serve.metrics import TEXT, Metrics

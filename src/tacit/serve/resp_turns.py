@@ -56,16 +56,14 @@ class Turn:
                     out = [
                         entry.rest
                         for entry in map(find, gets)
-                        if entry is not None
-                        and entry.moment == moment
-                        and entry.begun <= at < entry.until
+                        if entry is not None and entry.stands(at, moment)
                     ]
                     if len(out) == len(gets) <= ONCE and all(out):
                         one.requests.empty = 0
                         one.transport.write(b"".join(out))
                         told += len(out)
                         continue
-                elif entry.moment == moment and entry.begun <= at < entry.until and entry.rest:
+                elif entry.rest and entry.stands(at, moment):
                     one.requests.empty = 0
                     one.transport.write(entry.rest)
                     told += 1

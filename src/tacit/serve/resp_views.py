@@ -54,11 +54,7 @@ class View:
 
     def get(self, key: bytes) -> bytes | None:
         """All of a key as a bulk string of JSON; None where nothing is known of it."""
-        at = self.now()
-        entry = self.asked.entry(
-            self._shelf, rest_of(key), lambda: self.keys(_parts(key)[1]), at, self._make
-        )
-        return _told(entry, at)
+        return self.get_all([key])[0]
 
     def get_all(self, several: Sequence[bytes]) -> list[bytes | None]:
         """The same of several; those that were not made before are read together."""

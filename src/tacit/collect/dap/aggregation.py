@@ -29,7 +29,7 @@ from tacit.collect.dap.messages import (
     VerifyInit,
     VerifyResp,
 )
-from tacit.collect.dap.peer import Peer, Token, answered, ask
+from tacit.collect.dap.peer import Peer, Token, answered, ask, settled
 from tacit.collect.dap.task import to_base64
 from tacit.errors import CollectError
 from tacit.privacy.randomness import Randomness
@@ -84,8 +84,8 @@ class Aggregation:
             return leader_store.waiting(session, self.task.id, self.job_size)
 
     def work(self) -> bool:
-        """Do one job, if there is one: whether there was. Raises CollectError T820, T821, T823
-        when the helper did not do its part; the job is tried again later."""
+        """Do one job, if there is one: whether there was. Raises CollectError T820, T821, T823,
+        T828 when the helper did not do its part; the job is tried again later."""
         job = self._take()
         if job is None:
             return False
@@ -155,14 +155,17 @@ class Aggregation:
         profile, path = self.task.profile, ["aggregation_jobs"]
         if not profile.posts:
             path.append(to_base64(job.id))
+        url = self.task.url(self.task.helper, *path)
         response = ask(
             self._helper,
             "POST" if profile.posts else "PUT",
-            self.task.url(self.task.helper, *path),
+            url,
             body=body,
             media=profile.media["aggregation-job-init-req"],
             token=self._token,
         )
+        if profile.posts:
+            response = settled(self._helper, response, url, self._token, query="?step=0")
         media = profile.media["aggregation-job-resp"]
         responses = answered(response, media, profile.read_responses)
         if [response.id for response in responses] != list(sent):

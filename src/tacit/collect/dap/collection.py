@@ -22,7 +22,7 @@ from tacit.collect.dap.messages import (
     Selector,
     ShareRequest,
 )
-from tacit.collect.dap.peer import Peer, Token, answered, ask
+from tacit.collect.dap.peer import Peer, Token, answered, ask, settled
 from tacit.errors import CollectError
 
 _SOON = 100  # milliseconds until a collection that must wait for jobs is looked at again
@@ -38,7 +38,7 @@ class Collecting:
 
     def work(self) -> bool:
         """Move one collection on, if one can be: whether there was one. Raises CollectError T820,
-        T823 when the helper did not do its part; it is asked again later."""
+        T823, T828 when the helper did not do its part; it is asked again later."""
         now = milliseconds()
         with self._leader.database.transaction(self.task.id) as session:
             job = leader_store.next_collection(session, self.task.id, now, now + self._lease)
@@ -127,14 +127,17 @@ class Collecting:
 
     def _helper_share(self, body: bytes) -> HpkeCiphertext:
         profile = self.task.profile
+        url = self.task.url(self.task.helper, "aggregate_shares")
         response = ask(
             self._helper,
             "POST",
-            self.task.url(self.task.helper, "aggregate_shares"),
+            url,
             body=body,
             media=profile.media["aggregate-share-req"],
             token=self._token,
         )
+        if profile.posts:
+            response = settled(self._helper, response, url, self._token)
         return answered(response, profile.media["aggregate-share"], profile.read_share)
 
     def _postpone(self, job: CollectionJob) -> None:

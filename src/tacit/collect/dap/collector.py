@@ -21,7 +21,17 @@ from tacit.collect.dap.messages import (
     Role,
     Selector,
 )
-from tacit.collect.dap.peer import Peer, Response, Token, ask, check_media, last_segment, retried
+from tacit.collect.dap.peer import (
+    POLL,
+    Peer,
+    Response,
+    Token,
+    ask,
+    check_media,
+    last_segment,
+    pause,
+    retried,
+)
 from tacit.collect.dap.profile import agg_share_info
 from tacit.collect.dap.sealing import KeyPair, suite_of
 from tacit.collect.dap.task import Task, from_base64, to_base64
@@ -30,10 +40,8 @@ from tacit.govern.reservation import Reservation
 from tacit.privacy import hpke
 from tacit.privacy.mechanism import Claim
 from tacit.privacy.randomness import Randomness, system
-from tacit.privacy.sum_noise import signed
+from tacit.privacy.sum_noise import check_range, signed
 
-_POLL: Final = 0.1  # seconds between two looks, unless the leader asks for more
-_LONGEST_POLL: Final = 30.0
 _PATIENCE: Final = 300.0
 
 
@@ -139,13 +147,14 @@ class Collector:
             except CollectError as error:
                 if error.code != "T805" or time.monotonic() >= deadline:
                     raise
-                self._sleep(_POLL)  # more reports may come
+                self._sleep(POLL)  # more reports may come
                 continue
             return Sealed(body, answer)
 
     def open(self, sealed: Sealed) -> Collected:
         """The sum in a collection. Raises SecurityError T643 if a share does not open, CollectError
-        T823 for an answer that breaks the task's rules."""
+        T823 for an answer that breaks the task's rules, PrivacyError T556 for more reports than the
+        field has room for."""
         task, profile = self._task, self._task.profile
         request = profile.read_query(sealed.query, task)
         try:
@@ -155,16 +164,17 @@ class Collector:
                 error
             )
         self._check(found, request.interval)
+        sigma = 0.0 if task.noise is None else self.claim("open", 1e-6).sigma
+        check_range(self._prio3, found.report_count, sigma)
         selector = Selector(request.mode, request.interval, found.batch_id)
         aad = profile.agg_share_aad(task, request, selector, request.agg_param)
         shares = [
             self._open(role, sealed_share, aad)
             for role, sealed_share in ((Role.LEADER, found.leader), (Role.HELPER, found.helper))
         ]
-        value, sigma = self._prio3.unshard(shares, found.report_count), 0.0
+        value = self._prio3.unshard(shares, found.report_count)
         if task.noise is not None:
             value = signed(self._prio3, value)
-            sigma = self.claim("open", 1e-6).sigma
         return Collected(value, found.report_count, found.interval, sigma)
 
     def _fetch(self, body: bytes, deadline: float) -> bytes:
@@ -186,7 +196,7 @@ class Collector:
                     "collect again with more patience: it goes on meanwhile",
                     self._task.url(self._task.leader, *path),
                 )
-            self._sleep(_pause(response))
+            self._sleep(pause(response))
             response = self._ask("GET" if profile.posts else "POST", path)
         check_media(response, profile.media["collection-job-resp"])
         return response.body
@@ -232,10 +242,3 @@ class Collector:
                 where=f"task {self._task.name}",
                 fix="check that all parties have the same task and this collector's key",
             ) from None
-
-
-def _pause(response: Response) -> float:
-    """How long the leader wants the collector to wait (Retry-After, in seconds)."""
-    text = response.headers.get("retry-after", "")
-    asked = float(text) if text.isdecimal() and len(text) < 6 else _POLL
-    return min(max(asked, _POLL), _LONGEST_POLL)

@@ -113,7 +113,8 @@ class Helper:
     def start_share(self, body: bytes) -> tuple[bytes, bytes]:
         """An AggregateShareReq; gives the resource's id and an AggregateShare.
 
-        The batch is collected from then on. Raises CollectError T801, T804 to T807, T809 to T811.
+        The batch is collected from then on. Raises CollectError T801, T804, T805, T807, T809 to
+        T811.
         """
         mark = digest(self.task, body)
         id = mark[:JOB_ID_BYTES]
@@ -215,7 +216,8 @@ class Helper:
 
     def _collect(self, session: Session, request: ShareRequest) -> bytes:
         task = self.task
-        self._party.check_parameter(request.agg_param)
+        if request.agg_param:  # § Obtaining Aggregate Shares has this error for it, not T806
+            raise malformed("the reports of the batch were aggregated with another parameter")
         if request.request is not None and request.request.interval is not None:
             # Draft 18 brings the collector's own query along: it must be one too.
             self._party.span(request_selector(request))
@@ -249,10 +251,11 @@ def request_selector(request: ShareRequest) -> Selector:
 
 
 def check_size(minimum: int, count: int) -> None:
-    """Raises CollectError T805 for too few reports."""
+    """Raises CollectError T805 for too few reports; of how few, the collector is told nothing: it
+    may ask for any interval, and would see when each report came."""
     if count < minimum:
         raise refuse(
             "T805",
-            f"the batch has {count} reports, fewer than the {minimum} that may be summed",
+            f"the batch has fewer reports than the {minimum} that may be summed",
             "wait for more reports, or ask for a longer interval",
         )

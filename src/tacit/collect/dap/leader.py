@@ -151,14 +151,21 @@ class Leader:
     def _held(
         self, session: Session, job_id: bytes | None, mark: bytes, body: bytes
     ) -> CollectionJob | None:
-        """The job that the request made before; a failure for want of reports is tried anew."""
+        """The job that the request made before; a failed one is tried anew.
+
+        One that failed for want of reports is made anew. One that failed at the helper asks it the
+        same again: its batch is closed, and the leader's share, with its noise, stays the one there
+        is. The others failed for what does not change.
+        """
         column, value = ("digest", mark) if job_id is None else ("id", job_id)
         held = leader_store.collection(session, self.task.id, column, value)
         if held is None:
             return None
         if held.request != body:
             raise refuse("T814", "the job's id was given to another request", "choose a new id")
-        if held.state == FAILED and held.code == "T805":
+        if held.state == FAILED and held.share_request is not None:
+            leader_store.resume(session, self.task.id, held.id)
+        elif held.state == FAILED and held.code == "T805":
             leader_store.delete_collection(session, self.task.id, held.id)
             return None
         return held

@@ -258,6 +258,15 @@ def set_state(
     )
 
 
+def resume(session: Session, task: bytes, id: bytes) -> None:
+    """Ask the helper again, for a collection whose batch is closed."""
+    session.run(
+        "UPDATE collections SET state = ?, lease = 0, code = NULL, message = NULL"
+        " WHERE task = ? AND id = ?",
+        (ASKING, task, id),
+    )
+
+
 def delete_collection(session: Session, task: bytes, id: bytes) -> bool:
     """Remove a collection; what it collected stays collected. Whether there was one."""
     return session.run("DELETE FROM collections WHERE task = ? AND id = ?", (task, id)) == 1

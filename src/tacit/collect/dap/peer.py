@@ -16,6 +16,9 @@ T = TypeVar("T")
 _MOST_BYTES: Final = 1 << 27  # of a response
 _TIMEOUT: Final = 60.0  # seconds
 _RETRIES: Final = 4
+POLL: Final = 0.1  # seconds between two looks, unless the server asks for more
+_LONGEST_POLL: Final = 30.0
+_PATIENCE: Final = 20.0  # seconds for which a deferred answer is polled before it is left for later
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +137,39 @@ def retried(work: Callable[[], T], sleep: Callable[[float], Any] = time.sleep) -
     return work()
 
 
+def settled(
+    peer: Peer,
+    response: Response,
+    url: str,
+    token: Token,
+    *,
+    query: str = "",
+    sleep: Callable[[float], Any] = time.sleep,
+) -> Response:
+    """The answer to a request by which a resource below `url` was created.
+
+    An empty one is deferred, and polled for as long as patience lasts (§ Asynchronous Request
+    Handling). Raises CollectError T828 then, and as `ask`.
+    """
+    where, waited = "", 0.0
+    while not response.body:
+        where = where or f"{url}/{last_segment(response)}{query}"
+        if waited >= _PATIENCE:
+            raise refuse("T828", "the answer is deferred", "it is asked for again later", where)
+        rest = pause(response)
+        sleep(rest)
+        waited += rest
+        response = ask(peer, "GET", where, token=token)
+    return response
+
+
+def pause(response: Response) -> float:
+    """How long the server wants to be left alone (Retry-After, in seconds)."""
+    text = response.headers.get("retry-after", "")
+    asked = float(text) if text.isdecimal() and len(text) < 6 else POLL
+    return min(max(asked, POLL), _LONGEST_POLL)
+
+
 def check_media(response: Response, expected: str) -> None:
     """Raises CollectError T823 for an answer of another media type."""
     if media_type(response.headers.get("content-type", "")) != media_type(expected):
@@ -156,10 +192,8 @@ def media_type(text: str) -> tuple[str, str | None]:
 
 
 def answered(response: Response, media: str, read: Callable[[bytes], T]) -> T:
-    """The message in an answer. Raises CollectError T823 for an answer that is deferred, of another
-    media type, or malformed: of such a one, nothing is used."""
-    if not response.body:
-        raise refuse("T823", "the answer is deferred", "use a helper that answers at once")
+    """The message in an answer. Raises CollectError T823 for an answer of another media type, or a
+    malformed one: of such a one, nothing is used."""
     check_media(response, media)
     try:
         return read(response.body)

@@ -52,7 +52,7 @@ from typing import Any, Final
 
 from tacit.collect.dap.codec import decode, encode
 from tacit.collect.dap.errors import refuse
-from tacit.collect.dap.messages import HPKE_CONFIG, HpkeConfig
+from tacit.collect.dap.messages import HPKE_CONFIG, MOST_REPORTS, HpkeConfig
 from tacit.collect.dap.peer import Token
 from tacit.collect.dap.sealing import KeyPair
 from tacit.collect.dap.task import Task
@@ -138,13 +138,16 @@ def _settings(path: Path, raw: Mapping[str, Any]) -> Settings:
     if not place.startswith(("postgresql:", "postgres:")):
         place = str(path.parent / place)
     sizes = {name: int(raw[name]) for name in ("job_size", "workers") if name in raw}
-    if any(size < 1 for size in sizes.values()):
-        raise ValueError("job_size and workers are 1 or more")
+    if any(not 1 <= size <= MOST_REPORTS for size in sizes.values()):
+        raise ValueError(f"job_size and workers are from 1 to {MOST_REPORTS}")
+    keys = tuple(map(_key, raw["keys"]))
+    if len({pair.config.id for pair in keys}) != len(keys):
+        raise ValueError("two keys have one id: clients could not say which one they used")
     return Settings(
         party=raw["party"],
         listen=str(raw.get("listen", "")),
         database=place,
-        keys=tuple(map(_key, raw["keys"])),
+        keys=keys,
         tasks=tuple(map(_task, raw["tasks"])),
         expiry=duration(str(raw["expiry"])) // SECOND if "expiry" in raw else None,
         ledger=path.parent / str(raw.get("ledger", LEDGER)),

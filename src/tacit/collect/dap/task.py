@@ -18,7 +18,7 @@ from tacit.collect.dap.profile import Profile, profile
 from tacit.errors import CollectError, PrivacyError
 from tacit.privacy import prio3
 from tacit.privacy.prio3 import Prio3
-from tacit.privacy.sum_noise import SumNoise
+from tacit.privacy.sum_noise import SumNoise, check_range
 
 _PARAMETERS: Final[Mapping[str, tuple[str, ...]]] = {
     "count": (),
@@ -133,7 +133,8 @@ class Task:
         ):
             raise _wrong("the task ends before it begins", "give a duration of 1 or more")
         if self.noise is not None:
-            self.noise.check(self.vdaf.prio3)
+            self.noise.check(self.vdaf.prio3, self.min_batch_size)
+        check_range(self.vdaf.prio3, self.min_batch_size, 0.0)
 
     @cached_property
     def profile(self) -> Profile:
@@ -176,7 +177,7 @@ class Task:
     @classmethod
     def from_json(cls, raw: Mapping[str, Any]) -> Task:
         """The task that `to_json` wrote. Raises CollectError T822; PrivacyError T510, T520 or T534
-        for noise that cannot be added."""
+        for noise that cannot be added, T556 for a smallest batch that the field has no room for."""
         try:
             fields = dict(raw)
             vdaf = dict(fields.pop("vdaf"))

@@ -30,10 +30,10 @@ import pyarrow as pa
 from tacit.aggregates.columns import Array
 from tacit.errors import EngineError, StoreError
 from tacit.live.accept import Rejected
+from tacit.live.heavy import foreign
 from tacit.live.intake import QUARANTINED, baseline_ids
 from tacit.live.online import Online
 from tacit.live.place import Mark, Place, Standing, digest, mark_key, read_mark
-from tacit.live.reader import foreign
 from tacit.live.seen import Seen
 from tacit.live.writer import write
 from tacit.store.online.base import Changing

@@ -28,7 +28,9 @@ def ones(rows: Bytes) -> npt.NDArray[np.int64]:
 
 def column_sums(rows: Bytes, width: int) -> npt.NDArray[np.int64]:
     """How many rows have a one in each of the first `width` bits; shape (width,)."""
-    sums = _sums(np.ascontiguousarray(rows))
+    own = np.ascontiguousarray(rows).view()
+    own.flags.writeable = False  # one kernel for bytes and arrays
+    sums = _sums(own)
     return np.ascontiguousarray(sums.T).reshape(-1)[:width]
 
 

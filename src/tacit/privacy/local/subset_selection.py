@@ -87,7 +87,9 @@ def _sets(
     """The sets as rows of booleans (n, symbols): a partial shuffle of the codes but the own one."""
     n, chosen = picks.shape
     out = np.zeros((n, symbols), np.bool_)
-    others = np.arange(symbols - 1)
+    others = np.empty(symbols - 1, np.int64)
+    for code in range(symbols - 1):
+        others[code] = code
     for index in range(n):
         own = codes[index]
         taken = chosen

@@ -9,6 +9,7 @@ two words an element for Field128, one for Field64.
 
 from __future__ import annotations
 
+import operator
 from typing import Any, Final
 
 import numpy as np
@@ -59,25 +60,22 @@ def _split(context: Any, builder: Any, value: Any) -> Any:
     return cgutils.pack_array(builder, [low, high])  # type: ignore[no-untyped-call]
 
 
-def _pairwise(emit: Any, operands: int) -> Any:
-    """An operation on `operands` elements, from a function that emits it on 128-bit integers."""
+def _plain(emit: Any) -> Any:
+    """a ∘ b modulo m, from a function that emits it on 128-bit integers.
 
-    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return _split(context, builder, emit(builder, *(_join(builder, arg) for arg in args)))
-
-    if operands == 2:
-
-        @intrinsic
-        def two(typing_context: Any, a: Any, b: Any) -> Any:
-            return _PAIR(_PAIR, _PAIR), codegen
-
-        return two
+    What elements are made of is emitted where it stands: a compiled function for each of these
+    would cost more, to whoever calls one first, than all the loops that call them.
+    """
 
     @intrinsic
-    def three(typing_context: Any, a: Any, b: Any, m: Any) -> Any:
-        return _PAIR(_PAIR, _PAIR, _PAIR), codegen
+    def operation(typing_context: Any, a: Any, b: Any, m: Any) -> Any:
+        def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            a, b, m = (_join(builder, arg) for arg in args)
+            return _split(context, builder, emit(builder, a, b, m))
 
-    return three
+        return _PAIR(_PAIR, _PAIR, m), codegen
+
+    return operation
 
 
 def _reduced(builder: Any, value: Any, over: Any, m: Any) -> Any:
@@ -144,54 +142,81 @@ def _emit_multiply_64(builder: Any, a: Any, b: Any) -> Any:
     return _reduced(builder, _reduced(builder, once, never, m), never, m)
 
 
-_add = _pairwise(_emit_add, 3)
-_subtract = _pairwise(_emit_subtract, 3)
-_multiply_64 = _pairwise(_emit_multiply_64, 2)
-_multiply_128 = _pairwise(_emit_multiply_128, 2)
+add: Any = _plain(_emit_add)
+"""a + b modulo m; of elements a and b, as the others."""
+subtract: Any = _plain(_emit_subtract)
+"""a - b modulo m."""
 
 
-@njit(cache=True, nogil=True)
-def add(a: Element, b: Element, m: Modulus) -> Element:
-    """a + b modulo m."""
-    return _add(a, b, (m[0], m[1]))  # type: ignore[no-any-return]
-
-
-@njit(cache=True, nogil=True)
-def subtract(a: Element, b: Element, m: Modulus) -> Element:
-    """a - b modulo m."""
-    return _subtract(a, b, (m[0], m[1]))  # type: ignore[no-any-return]
-
-
-@njit(cache=True, nogil=True)
-def multiply(a: Element, b: Element, m: Modulus) -> Element:
+def _multiply(typing_context: Any, a: Any, b: Any, m: Any) -> Any:
     """a·b/R modulo m."""
-    if len(m) == 3:
-        return _multiply_64(a, b)  # type: ignore[no-any-return]
-    return _multiply_128(a, b)  # type: ignore[no-any-return]
+    emit = _emit_multiply_64 if len(m) == 3 else _emit_multiply_128
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return _split(context, builder, emit(builder, *(_join(builder, arg) for arg in args[:2])))
+
+    return _PAIR(_PAIR, _PAIR, m), codegen
 
 
-@njit(cache=True, nogil=True)
-def get(words: Words, i: int, m: Modulus) -> Element:
+def _word(context: Any, builder: Any, array: tuple[Any, Any], index: tuple[Any, ...]) -> Any:
+    """What array[index] is; the array by its type and its value."""
+    at, kind = _index(context, builder, index)
+    load = context.get_function(operator.getitem, types.uint64(array[0], kind))
+    return load(builder, (array[1], at))
+
+
+def _index(context: Any, builder: Any, index: tuple[Any, ...]) -> tuple[Any, Any]:
+    if len(index) == 1:
+        return index[0], types.intp
+    kind: Any = types.UniTuple(types.intp, len(index))  # type: ignore[no-untyped-call]
+    return context.make_tuple(builder, kind, index), kind
+
+
+def _get(typing_context: Any, words: Any, i: Any, m: Any) -> Any:
     """Element i of a vector of plain elements."""
-    if len(m) == 3:
-        return words[i], np.uint64(0)
-    return words[2 * i], words[2 * i + 1]
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        array, i = (words, args[0]), args[1]
+        if len(m) == 3:
+            low, high = _word(context, builder, array, (i,)), _I64(0)
+        else:
+            at = builder.mul(i, _I64(2))
+            low = _word(context, builder, array, (at,))
+            high = _word(context, builder, array, (builder.add(at, _I64(1)),))
+        return cgutils.pack_array(builder, [low, high])  # type: ignore[no-untyped-call]
+
+    return _PAIR(words, types.intp, m), codegen
 
 
-@njit(cache=True, nogil=True)
-def put(words: Words, i: int, value: Element, m: Modulus) -> None:
+def _put(typing_context: Any, words: Any, i: Any, value: Any, m: Any) -> Any:
     """Sets element i of a vector of plain elements."""
-    if len(m) == 3:
-        words[i] = value[0]
-    else:
-        words[2 * i] = value[0]
-        words[2 * i + 1] = value[1]
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        array, i, value, _ = args
+        store = context.get_function(operator.setitem, types.void(words, types.intp, types.uint64))
+        size = 1 if len(m) == 3 else 2
+        for limb in range(size):
+            at = builder.add(builder.mul(i, _I64(size)), _I64(limb))
+            store(builder, (array, at, builder.extract_value(value, limb)))
+        return context.get_dummy_value()
+
+    return types.void(words, types.intp, _PAIR, m), codegen
 
 
-@njit(cache=True, nogil=True)
-def pair(table: Words, i: int) -> Element:
+def _pair(typing_context: Any, table: Any, i: Any) -> Any:
     """Row i of a table of constants; shape (n, 2), whatever the field."""
-    return table[i, 0], table[i, 1]
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        words = [_word(context, builder, (table, args[0]), (args[1], _I64(k))) for k in (0, 1)]
+        return cgutils.pack_array(builder, words)  # type: ignore[no-untyped-call]
+
+    return _PAIR(table, types.intp), codegen
+
+
+multiply: Any = intrinsic(_multiply)
+get: Any = intrinsic(_get)
+put: Any = intrinsic(_put)
+pair: Any = intrinsic(_pair)
 
 
 @njit(cache=True, nogil=True)

@@ -69,7 +69,7 @@ def spread(wire: Words, nodes: Words, coset: Words, m: Modulus) -> None:
 
 
 @njit(cache=True, nogil=True)
-def add_products(a: Words, b: Words, sums: Words, first: int, m: Modulus) -> None:
+def add_products(a: Words, b: Words, sums: Words, first: np.int64, m: Modulus) -> None:
     """sums[first], sums[first + 2], … += a·b/R, point by point."""
     for i in range(a.shape[0]):
         at = first + 2 * i
@@ -84,7 +84,7 @@ def write_polynomial(sums: Words, proof: Words, start: int, radix: Element, m: M
         put(proof, start + i, multiply(pair(sums, i), radix, m), m)
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, inline="always")
 def fill_bits(
     a: Words, b: Words, meas: Words, powers: Words, rs: Words, chunk: int, j: int, m: Modulus
 ) -> None:
@@ -145,10 +145,10 @@ def prove_bits(
                 b[0, 0], b[0, 1] = get(rand, 2 * j + 1, m)
                 put(proof, 2 * j, pair(a, 0), m)
                 put(proof, 2 * j + 1, pair(b, 0), m)
-                add_products(a, b, sums, 0, m)
+                add_products(a, b, sums, np.int64(0), m)
                 spread(a, nodes, coset, m)
                 spread(b, nodes, coset, m)
-                add_products(a, b, sums, 1, m)
+                add_products(a, b, sums, np.int64(1), m)
             write_polynomial(sums, proof, 2 * chunk, pair(consts, RADIX), m)
 
 
@@ -187,8 +187,8 @@ def prove_values(
             if wires == 2:
                 b[0, 0], b[0, 1] = get(rand, 1, m)
             sums[:] = np.uint64(0)
-            add_products(a, b, sums, 0, m)
+            add_products(a, b, sums, np.int64(0), m)
             spread(a, nodes, coset, m)
             spread(b, nodes, coset, m)
-            add_products(a, b, sums, 1, m)
+            add_products(a, b, sums, np.int64(1), m)
             write_polynomial(sums, proof, wires, pair(consts, RADIX), m)

@@ -37,7 +37,13 @@ RADIX, ONE, SHARES, OFFSET, WIRE_SCALE, GADGET_SCALE = range(6)
 
 @njit(cache=True, nogil=True)
 def lagrange(
-    weights: Words, t: Element, nodes: Words, step: int, scale: Element, one: Element, m: Modulus
+    weights: Words,
+    t: Element,
+    nodes: Words,
+    step: np.int64,
+    scale: Element,
+    one: Element,
+    m: Modulus,
 ) -> None:
     """Weights (n, 2) of a polynomial's values at the n-th roots nodes[::step], to evaluate at t.
 
@@ -57,7 +63,7 @@ def lagrange(
         product = multiply(product, subtract(t, pair(nodes, i * step), m), m)
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, inline="always")
 def is_root(t: Element, order: int, one: Element, m: Modulus) -> bool:
     """Whether t^order = 1, order a power of two; Montgomery form."""
     power = t
@@ -77,8 +83,8 @@ def point_weights(
     Σ_i f(w^i) w^i = 0. Row 2p - 1 of `gadget` (2p, 2) is used up by that.
     """
     one = pair(consts, ONE)
-    lagrange(wire, t, nodes, 2, pair(consts, WIRE_SCALE), one, m)
-    lagrange(gadget, t, nodes, 1, pair(consts, GADGET_SCALE), one, m)
+    lagrange(wire, t, nodes, np.int64(2), pair(consts, WIRE_SCALE), one, m)
+    lagrange(gadget, t, nodes, np.int64(1), pair(consts, GADGET_SCALE), one, m)
     last = gadget.shape[0] - 1
     dropped = pair(gadget, last)
     for i in range(last):
@@ -87,7 +93,7 @@ def point_weights(
         gadget[i, 0], gadget[i, 1] = weight
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, inline="always")
 def gadget_at(proof: Words, start: int, gadget: Words, m: Modulus) -> Element:
     """The gadget polynomial, from element `start` of the proof on, at the weights' point."""
     value = ZERO
@@ -96,7 +102,7 @@ def gadget_at(proof: Words, start: int, gadget: Words, m: Modulus) -> Element:
     return value
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, inline="always")
 def sum_check(meas: Words, length: int, tail: Words, offset: Element, m: Modulus) -> Element:
     """Σ of the first `length` elements - Σ tail·(the others) + offset; tail (n, 2)."""
     total = offset
@@ -108,7 +114,7 @@ def sum_check(meas: Words, length: int, tail: Words, offset: Element, m: Modulus
     return total
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, inline="always")
 def query_bits_row(
     meas: Words,
     proof: Words,
