@@ -7,6 +7,7 @@ import json
 import random
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -354,9 +355,19 @@ async def _jetstream_again(address: str, folder: Path) -> None:
     reader = JetStream(store, "events", address, "S", "events.shop", clock=lambda: NOW)
     while await reader.step(wait=0.5) is not None:
         pass
-    await reader.close()
     assert store.standing("events").counts["accepted"] == 61
     check(store, kept, [*rows, rows[0]], NOW)
+    # What comes alone is taken at once, not when the time to wait for more is over.
+    client = await nats.connect(address)
+    for row in rows[1:3]:
+        await client.jetstream().publish("events.shop", json.dumps(row).encode())
+    begun = time.monotonic()
+    receipt = await reader.step(wait=30)
+    assert receipt is not None
+    assert receipt.accepted == 2
+    assert time.monotonic() - begun < 10
+    await client.close()
+    await reader.close()
 
 
 # ---------------------------------------------------------------------- folders

@@ -542,7 +542,11 @@ def test_the_command_ends_in_order(
         process = start(tmp_path / "a")
         until(process, tmp_path / "a", lambda: counted(project.online, "visits")["accepted"] == 200)
         process.send_signal(sent)
-        assert process.wait(30) == 0
+        try:
+            assert process.wait(60) == 0
+        except subprocess.TimeoutExpired:
+            process.kill()
+            pytest.fail((tmp_path / "a" / "log").read_text())
         assert (tmp_path / "a" / "log").read_text().splitlines() == [
             "push takes visits; stop it with Ctrl-C",
             "visits: 200 accepted, 20 duplicates, 0 late, 3 quarantined",
@@ -578,6 +582,7 @@ def killed(
             end = time.monotonic() + rng.random() * 0.5
             while time.monotonic() < end:
                 put(20)
+                time.sleep(0.01)
             time.sleep(rng.random() * 0.03)  # it is reading, writing or acknowledging the last
             assert process.poll() is None
             process.kill()
@@ -650,6 +655,17 @@ def test_what_has_expired_is_swept_by_the_command(
         while not said and time.monotonic() < end:
             time.sleep(0.01)
     assert said == ["swept: 1 keys had something that has expired"]
+
+    def away(*_: object, **__: object) -> int:
+        raise unreachable("one:6379", "it is gone")
+
+    monkeypatch.setattr(project.online, "sweep", away)
+    clock += 2 * DAY
+    with upkeep.upkeep(project.online, lambda: clock, said.append):
+        while len(said) < 2 and time.monotonic() < end + 20:
+            time.sleep(0.01)
+    why = "T722: the online store cannot be reached: it is gone"
+    assert said[1:] == [f"what has expired cannot be swept: {why}"]
 
 
 def test_rows_that_wait_past_their_sources_retention_are_told(

@@ -100,6 +100,17 @@ CREATE TABLE segments ("""
         ('[stream.sources.visits]\nfolder = "a"\nkafka = "b"\ntopic = "c"\n', "neither"),
         ('[stream.sources.visits]\nfolder = "a"\nproperties = { a = "b" }\n', "neither"),
         ('[stream.sources.visits]\nfolder = "a"\noptions = { a = 1 }\n', "neither"),
+        ('[stream.sources.visits]\nredis = "redis://a"\n', "nor a stream of Redis"),
+        ('[stream.sources.visits]\nredis = "redis://a"\nstream = ""\n', "nor a stream of Redis"),
+        ('[stream.sources.visits]\nnats = "nats://a"\nstream = "S"\n', "or of NATS"),
+        (
+            '[stream.sources.visits]\nredis = "redis://a"\nstream = "s"\nsubject = "t"\n',
+            "nor a stream of Redis",
+        ),
+        (
+            '[stream.sources.visits]\nredis = "redis://a"\nfolder = "f"\nstream = "s"\n',
+            "neither a folder",
+        ),
         ("[stream.flink]\njars = 7\n", "[stream.flink]"),
         ('[stream.flink]\nplace = "a"\n', "[stream.flink]"),
     ],
@@ -110,6 +121,20 @@ def test_settings_that_are_wrong(tmp_path: Path, text: str, says: str) -> None:
         read_settings(tmp_path)
     assert refused.value.code == "T311"
     assert says in str(refused.value)
+
+
+def test_who_reads_is_named_for_the_project_and_the_source(tmp_path: Path) -> None:
+    """Two projects, or two sources, in one group would each have a part of the messages."""
+    text = '[stream.sources.visits]\nnats = "nats://a"\nstream = "S"\nsubject = "s.>"\n'
+    shop = small.SETTINGS.replace('name = "shop"', 'name = "the shop, 2.0"')
+    small.write(tmp_path, settings=shop + text)
+    queue = read_settings(tmp_path).stream.sources["visits"].queue
+    assert queue is not None
+    assert queue.group == "tacit-the_shop__2_0-visits"  # NATS knows no spaces or dots in one
+    small.write(tmp_path, settings=shop + text + 'group = "mine"\n')
+    queue = read_settings(tmp_path).stream.sources["visits"].queue
+    assert queue is not None
+    assert queue.group == "mine"
 
 
 def test_streams_that_cannot_be(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

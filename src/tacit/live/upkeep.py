@@ -12,7 +12,6 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from tacit.errors import TacitError
 from tacit.live.online import Online
 from tacit.store.online.base import Reading
 from tacit.values import DAY
@@ -66,8 +65,9 @@ def upkeep(
     def look(go_on: Callable[[], bool]) -> None:
         try:
             found = sweep_by_the_clock(online, clock(), go_on)
-        except TacitError as error:  # the next time is soon
-            say(f"what has expired cannot be swept: {error.code}: {error.message}")
+        except Exception as error:  # the next time is soon
+            why = str(error).splitlines()[0] if str(error) else type(error).__name__
+            say(f"what has expired cannot be swept: {why}")
         else:
             if found is not None:
                 say(f"swept: {found:,} keys had something that has expired")

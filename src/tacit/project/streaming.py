@@ -7,7 +7,7 @@ over. It belongs to the online store, as its marks do: neither goes on without t
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from functools import partial
 from importlib.util import find_spec
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 REDIS, NATS = ("redis", "rediss", "unix"), ("nats", "tls", "ws", "wss")
 """Schemes of their URLs."""
+_LISTEN = 0.5  # seconds
 
 
 def opens(project: Project) -> Callable[[], Backend]:
@@ -206,7 +207,13 @@ def together(streams: Sequence[Callable[[], Any]], stopped: threading.Event) -> 
     with ThreadPoolExecutor(len(streams)) as pool:
         running: list[Future[Any]] = [pool.submit(stream) for stream in streams]
         try:
-            wait(running, return_when=FIRST_EXCEPTION)
+            # A little at a time: a signal that comes just before a wait without an end begins is
+            # heard of when that ends.
+            left: Collection[Future[Any]] = running
+            while left:
+                done, left = wait(running, _LISTEN, FIRST_EXCEPTION)
+                if any(each.exception() for each in done):
+                    break
         finally:
             if any(each.done() and each.exception() for each in running):
                 stopped.set()

@@ -93,7 +93,7 @@ class Folder:
         if mark.floor and mark.floor[2]:
             self._done[path.name] = size
             return None
-        batch = next(_batches(path, done, self.batch), None)
+        batch, last = next(_batches(path, done, self.batch), (None, True))
         rows: pa.Table | list[dict[str, Any]] = []
         rejected: list[Rejected] = []
         count, places = 0, []
@@ -102,7 +102,7 @@ class Folder:
             rows, places, rejected = read(batch, self.ids)
             count = len(batch)
         # A file whose rows are all in is marked as done, so that it is not opened again.
-        after = Mark((done + count, size, int(count == 0)))
+        after = Mark((done + count, size, int(last)))
         positions = [(done + place + 1, size, 0) for place in places]
         try:
             receipt = self.online.push(
@@ -135,8 +135,8 @@ def _identified(table: pa.Table, ids: str | None) -> tuple[pa.Table, list[int], 
     return table.take(kept), kept.to_pylist(), rejected
 
 
-def _batches(path: Path, done: int, size: int) -> Iterator[pa.Table | list[bytes]]:
-    """The rows after so many, some at a time."""
+def _batches(path: Path, done: int, size: int) -> Iterator[tuple[pa.Table | list[bytes], bool]]:
+    """The rows after so many, some at a time; and whether they are known to be the last."""
     try:
         if path.suffix == ".parquet":
             yield from _parquet(path, done, size)
@@ -147,23 +147,25 @@ def _batches(path: Path, done: int, size: int) -> Iterator[pa.Table | list[bytes
                 if number >= done:
                     lines.append(line.rstrip(b"\r\n") or b"null")
                     if len(lines) == size:
-                        yield lines
+                        yield lines, False
                         lines = []
             if lines:
-                yield lines
+                yield lines, True
     except (OSError, pa.ArrowException) as error:
         raise _wrong(path, f"it cannot be read: {str(error).splitlines()[0]}") from None
 
 
-def _parquet(path: Path, done: int, size: int) -> Iterator[pa.Table]:
+def _parquet(path: Path, done: int, size: int) -> Iterator[tuple[pa.Table, bool]]:
     with pq.ParquetFile(path) as file:
-        start = 0
+        start, whole = 0, file.metadata.num_rows
         for group in range(file.num_row_groups):
             rows = file.metadata.row_group(group).num_rows
             if start + rows > done:
-                table = file.read_row_group(group).slice(max(0, done - start))
+                skipped = max(0, done - start)
+                table = file.read_row_group(group).slice(skipped)
                 for low in range(0, table.num_rows, size):
-                    yield table.slice(low, size)
+                    part = table.slice(low, size)
+                    yield part, start + skipped + low + part.num_rows == whole
             start += rows
 
 

@@ -15,6 +15,7 @@ from urllib.parse import unquote, urlsplit
 
 import nats
 from nats.errors import Error as NatsError
+from nats.js.api import ConsumerConfig
 
 from tacit.errors import StoreError
 from tacit.live.inputs.credentials import signing
@@ -27,6 +28,7 @@ from tacit.store.secrets import place_of, revealed
 from tacit.values import Secret
 
 _BATCH = 5000
+_READERS = 4  # that may each have a batch which is not acknowledged yet, of a new consumer
 
 
 class JetStream:
@@ -68,6 +70,7 @@ class JetStream:
         self.clock, self.batch, self.ids = clock, batch, ids
         self._client: Any = None
         self._pull: Any = None
+        self._most = batch  # that the consumer lets be unacknowledged, and a step takes
 
     async def _connect(self) -> None:
         if self._client is None:
@@ -84,8 +87,11 @@ class JetStream:
             info = await context.stream_info(self.stream)
             self._same(int(info.state.last_seq))
             self._pull = await context.pull_subscribe(
-                self.subject, durable=self.durable, stream=self.stream
-            )
+                self.subject, durable=self.durable, stream=self.stream,
+                config=ConsumerConfig(max_ack_pending=_READERS * self.batch),
+            )  # fmt: skip
+            allowed = (await self._pull.consumer_info()).config.max_ack_pending
+            self._most = min(self.batch, allowed) if allowed and allowed > 0 else self.batch
 
     def _same(self, last: int) -> None:
         """Raises StoreError T427 where the mark is beyond the stream's last message."""
@@ -108,9 +114,8 @@ class JetStream:
         """
         try:
             await self._connect()
-            try:
-                messages = await self._pull.fetch(self.batch, timeout=wait)
-            except (TimeoutError, nats.errors.TimeoutError):
+            messages = await self._fetch(wait)
+            if not messages:
                 return None
             info = await self._pull.consumer_info()
             try:
@@ -123,6 +128,19 @@ class JetStream:
             return receipt
         except (NatsError, OSError) as error:
             raise await self._away(error) from None
+
+    async def _fetch(self, wait: float) -> list[Any]:
+        """What is there, once there is something. A fetch of many waits for all of them, so how
+        many are there is told by the first."""
+        try:
+            found = list(await self._pull.fetch(1, timeout=wait))
+            more = min(self._most - 1, int(found[0].metadata.num_pending))
+        except (TimeoutError, nats.errors.TimeoutError):
+            return []
+        if more:
+            with suppress(TimeoutError, nats.errors.TimeoutError):  # another reader has them
+                found += await self._pull.fetch(more, timeout=wait)
+        return found
 
     async def left(self) -> bool:
         """Whether there is something that is not acknowledged; be it that another reader has it, or

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 import numpy as np
@@ -55,7 +55,7 @@ class Opening:
     """
 
     token: str
-    backend: Callable[[], Backend]
+    backend: Callable[[], Backend] = field(repr=False)  # it has the store's URL
     feed: Feed
     settings: Settings
     ids: str | None = None
