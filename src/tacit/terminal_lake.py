@@ -16,7 +16,7 @@ from tacit.declare import Source, Table
 from tacit.errors import DataError
 from tacit.project import Project
 from tacit.project.lake import layout_of
-from tacit.project.serving import has_rows
+from tacit.project.lookup import has_rows
 from tacit.store.lake.contract import AHEAD
 from tacit.store.lake.ingest import Ingestion
 from tacit.terminal import out

@@ -41,8 +41,9 @@ if TYPE_CHECKING:
     from tacit.live.intake import Receipt
     from tacit.live.online import Online
     from tacit.live.place import Mark
+    from tacit.project.lookup import Asked
     from tacit.project.query import Answer
-    from tacit.project.serving import Asked, Serving
+    from tacit.project.serving import Serving
     from tacit.project.training import AsOf, Labels, Names
     from tacit.store.control import ControlStore
     from tacit.store.files import Rows
@@ -356,7 +357,7 @@ class Project:
         Raises StoreError T722 for a server that cannot be reached, T727 on use when what it holds
         is of another plan: `rebase` builds it anew.
         """
-        from tacit.project.serving import open_online
+        from tacit.project.lookup import open_online
 
         return open_online(self, self._backend())
 
@@ -373,7 +374,7 @@ class Project:
         Raises DataError T313 for what is not in the cloud, T375 for an outcome, T378 for what no
         sink clears, T393 for a signal that the online store does not keep, or for none.
         """
-        from tacit.project.serving import lookup
+        from tacit.project.lookup import lookup
 
         return lookup(self, signals, sink, purpose)
 

@@ -9,37 +9,23 @@ next one is due (`live.released`).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeAlias
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from tacit.aggregates.columns import Array
-from tacit.declare import AnyMetric, Declaration, Purpose
 from tacit.engines.base import ARROW, Deriving
 from tacit.engines.reference import Reference
-from tacit.errors import DataError, warn
-from tacit.live.feeds import feeds_of, fresh_window
-from tacit.live.intake import Settings
+from tacit.errors import DataError
+from tacit.live.feeds import fresh_window
 from tacit.live.lasting import Trace
-from tacit.live.online import Online
 from tacit.live.reader import Lookup
-from tacit.live.released import Released, deliveries_of
 from tacit.live.values import Status, Table, Values
 from tacit.operations import Derived
-from tacit.plan import Plan
-from tacit.plan.views import formulas_of, given_of, served, views_of
-from tacit.project.sinks import cleared, purpose_of, uncleared
-from tacit.project.training import check_kinds, named
-from tacit.store.online.base import Backend, Reading
+from tacit.store.online.base import Reading
 from tacit.values import Type
-
-if TYPE_CHECKING:
-    from tacit.project.project import Project
-
-Asked: TypeAlias = str | Declaration | Iterable[str | Declaration]
-"""Names of signals, formulas and metrics, or those declared; or one."""
 
 
 class Serving:
@@ -234,211 +220,6 @@ class Serving:
         }
         found = engine.derive(pa.table(columns), self.formulas)
         return {f.signal: found[f.signal].to_pylist() for f in self.formulas}
-
-
-class Noised(Serving):
-    """The same, with released numbers among what is read.
-
-    Args:
-        names: all that is asked, in order: what the lookup and formulas give, and metrics.
-        metrics: whose keys they need, and the types. Those that `released` has not are denied.
-    """
-
-    def __init__(
-        self,
-        lookup: Lookup,
-        names: Sequence[str],
-        formulas: Sequence[Derived],
-        given: Mapping[str, Type],
-        metrics: Mapping[str, tuple[str, Type]],
-        released: Released,
-    ) -> None:
-        super().__init__(lookup, [n for n in names if n not in metrics], formulas, given)
-        self.signals = tuple(names)
-        self.released = released
-        self.keys |= dict(metrics.values())
-        place = {name: k for k, name in enumerate(names)}
-        self._back = [place[name] for name in self._own]
-        self._there = [place[each.metric] for each in released.deliveries]
-
-    def one(
-        self,
-        keys: Mapping[str, object],
-        at: int,
-        *,
-        now: int | None = None,
-        allowed: Sequence[bool] | None = None,
-        given: Mapping[str, Any] | None = None,
-    ) -> Values:
-        own = super().one(keys, at, now=now, allowed=self._of_own(allowed), given=given)
-        with self.lookup.backend.read() as store:
-            return self._beside(store, own, keys, (at, at if now is None else now), allowed, ())
-
-    def traced(
-        self,
-        store: Reading,
-        keys: Mapping[str, object],
-        at: int,
-        *,
-        allowed: Sequence[bool] | None = None,
-    ) -> tuple[Values, Trace]:
-        own, trace = super().traced(store, keys, at, allowed=self._of_own(allowed))
-        return self._beside(store, own, keys, (at, at), allowed, (trace,)), trace
-
-    def many(
-        self,
-        keys: Mapping[str, Sequence[object] | object],
-        at: int,
-        *,
-        now: int | None = None,
-        allowed: Sequence[bool] | None = None,
-        given: Mapping[str, Any] | None = None,
-        traces: Sequence[Trace] | None = None,
-    ) -> Table:
-        own = super().many(
-            keys, at, now=now, allowed=self._of_own(allowed), given=given, traces=traces
-        )
-        count = len(own.status)
-        status = np.full((count, len(self.signals)), Status.DENIED, np.uint8)
-        status[:, self._back] = own.status
-        columns: list[list[Any]] = [[None] * count for _ in self.signals]
-        for place, column in zip(self._back, own.columns, strict=True):
-            columns[place] = column
-        moments = at, at if now is None else now
-        with self.lookup.backend.read() as store:
-            found = self.released.read(store, keys, count, *moments, self._aged(traces or ()))
-        for place, (values, told) in zip(self._there, found, strict=True):
-            if allowed is None or allowed[place]:
-                columns[place], status[:, place] = list(values), told
-        return Table(self.signals, columns, status)
-
-    def _beside(
-        self,
-        store: Reading,
-        own: Values,
-        keys: Mapping[str, object],
-        moments: tuple[int, int],
-        allowed: Sequence[bool] | None,
-        traces: Sequence[Trace],
-    ) -> Values:
-        """One key's numbers beside its other values."""
-        values: list[Any] = [None] * len(self.signals)
-        status = [Status.DENIED] * len(self.signals)
-        for place, value, each in zip(self._back, *own, strict=True):
-            values[place], status[place] = value, each
-        found = self.released.read(store, keys, 1, *moments, self._aged(traces))
-        for place, ([value], [each]) in zip(self._there, found, strict=True):
-            if allowed is None or allowed[place]:
-                values[place], status[place] = value, each
-        return Values(values, status)
-
-    def _of_own(self, allowed: Sequence[bool] | None) -> list[bool] | None:
-        return None if allowed is None else [allowed[place] for place in self._back]
-
-    def _aged(self, traces: Sequence[Trace]) -> Sequence[Trace]:
-        """Traces whose ages are at their places among all that is read."""
-        for trace in traces:
-            trace.ages = {self._back[place]: since for place, since in trace.ages.items()}
-        return traces
-
-
-def open_online(project: Project, backend: Backend) -> Online:
-    """See `Project.online`."""
-    where = project.settings.online
-    units = {name: binding.unit for name, binding in project.settings.sources.items()}
-    feeds = feeds_of(project.plan, lambda table: project.rows(table).table, where.baseline, units)
-    return Online(backend, feeds, Settings(stale=where.stale))
-
-
-def lookup(
-    project: Project, signals: Asked, sink: str | None, purpose: str | Purpose | None
-) -> Serving:
-    """See `Project.lookup`."""
-    given = [signals] if isinstance(signals, str | Declaration) else list(signals)
-    metrics = [_metric(project, each) for each in given]
-    names = [
-        metric or named(project, [each])[0]  # type: ignore[list-item]
-        for metric, each in zip(metrics, given, strict=True)
-    ]
-    check_kinds(project, names, {})
-    use = purpose_of(project, purpose)
-    if sink is not None or use is not None or served(project.plan) or any(metrics):
-        purposes = cleared(project, "online", names, sink, use).spec["purposes"]
-        use = use or (purposes[0] if len(purposes) == 1 else None)
-        if use is None and any(metrics):
-            raise uncleared(
-                "online",
-                f"numbers are released for a purpose, and the sink has {', '.join(purposes)}",
-                str(project.settings.module),
-                "say which: purpose=…",
-            )
-    return ready(project, names, use)
-
-
-def _metric(project: Project, asked: str | Declaration) -> str | None:
-    """The name of a declared metric; None for what is none."""
-    metrics = project.declarations.of(AnyMetric)
-    if isinstance(asked, str):
-        return asked if asked in metrics else None
-    return next((name for name, each in metrics.items() if each is asked), None)
-
-
-def ready(project: Project, names: Sequence[str], purpose: str | None = None) -> Serving:
-    """What is asked, to be read by one that has decided who may see it; metrics are those released
-    for a purpose. Raises DataError T393 for a signal that the online store does not keep."""
-    plan = project.plan
-    metrics = [name for name in names if plan.nodes[name].kind == "metric"]
-    signals = [name for name in names if name not in metrics]
-    views = views_of(plan, signals)
-    for source in sorted({view.source for view in views}):
-        check_based(project, source)
-    needed = [window.signal for view in views for window in view.windows]
-    read = [*(n for n in signals if n in needed), *(n for n in needed if n not in signals)]
-    read += [fresh_window(name) for name in read if "fresh" in plan.nodes[name].spec]
-    formulas, given = formulas_of(plan, signals), given_of(plan, signals)
-    if not metrics:
-        return Serving(project.online.lookup(read), names, formulas, given)
-    online = project.online
-    lookup = online.lookup(read) if read else Lookup(online.backend, [], [], None)
-    known = deliveries_of(plan)
-    of = {each.metric: (each.entity, each.type) for each in known.values()}
-    found = [known[name, purpose] for name in metrics if purpose and (name, purpose) in known]
-    return Noised(
-        lookup, names, formulas, given, {name: of[name] for name in metrics}, Released(found)
-    )
-
-
-def type_of(plan: Plan, name: str) -> str:
-    """The type of what is served: "int", "float", "text", "bool", "time", "map<…>", "list<…>"."""
-    node = plan.nodes[name]
-    return "float" if node.kind == "metric" else node.columns[0].type
-
-
-def has_rows(project: Project, source: str) -> bool:
-    """Whether a source is bound to a file, or in the lake."""
-    binding = project.settings.sources.get(source)
-    return (binding is not None and binding.path is not None) or project.in_lake(source)
-
-
-def check_based(project: Project, source: str) -> None:
-    """Warns (T318) where a source has rows that the online store never took: none of them is in
-    what it answers."""
-    online = project.online
-    if (
-        not has_rows(project, source)
-        or source not in online.sources
-        or online.sources[source].feed.baseline
-    ):
-        return
-    if online.standing(source).version <= 1:
-        warn(
-            f"the online store knows of {source!r} only what was pushed: no baseline was built from"
-            " its rows",
-            code="T318",
-            where=f"[sources.{source}]",
-            fix=f"tacit rebase {source}, or project.rebase({source!r}); to answer nothing before"
-            " that, name it under [online] baseline",
-        )
 
 
 _NOTHING = object()

@@ -22,7 +22,7 @@ from tacit.errors import ServeError, StoreError
 from tacit.live.released import Released, deliveries_of
 from tacit.plan.views import formulas_of, given_of
 from tacit.project import Project
-from tacit.project.serving import type_of
+from tacit.project.lookup import type_of
 from tacit.serve.asked import Asked
 from tacit.serve.decisions import Decisions, decide
 from tacit.serve.kept import Kept

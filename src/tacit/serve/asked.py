@@ -8,7 +8,8 @@ from typing import Any, TypeAlias
 from tacit.live.lasting import Trace
 from tacit.live.values import Table, Values
 from tacit.project import Project
-from tacit.project.serving import Serving, ready, type_of
+from tacit.project.lookup import ready, type_of
+from tacit.project.serving import Serving
 from tacit.serve.encode import Encoder, floats_of
 from tacit.serve.kept import Entry, Kept, Shelf
 from tacit.serve.refusals import Refusals
