@@ -157,7 +157,7 @@ def test_nobody_is_let_in_without_a_key(tmp_path: Path) -> None:
     refused(Caller(app, good).get("/v1/signals"), 401, "T844")
     with pytest.raises(ServeError, match="T845"):
         revoke_key(shop.control, "nothing")
-    secrets = [key["authorization"].rpartition("_")[2].encode() for key in (good, old)]
+    secrets = [key["authorization"].split("_", 2)[2].encode() for key in (good, old)]
     kept = b"".join(path.read_bytes() for path in (tmp_path / ".tacit").glob("control*"))
     assert not any(secret in kept for secret in secrets)
 
