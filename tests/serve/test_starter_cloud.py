@@ -22,6 +22,7 @@ COMMANDS = re.findall(r"^tacit (.*?)(?: +#.*)?$", SIDE, re.MULTILINE)
 VIEWS, PEOPLE = 80_652, 4_000
 
 
+@pytest.mark.slow
 def test_the_cloud_side_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

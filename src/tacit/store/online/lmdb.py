@@ -45,6 +45,7 @@ LIMIT = 1 << 38
 
 _LOOK = 0.02
 """Seconds between looks at `current`, beside its mark: who compacted may have died before it."""
+_CLOSES = 5.0  # seconds in which an environment that nobody has any more is closed
 _ITEMS = 2000  # copied in one transaction
 _STANDS, _LEFT = b" ", b"\n"
 """The mark of `current`, its last byte: while it stands, and once another has replaced it."""
@@ -157,18 +158,31 @@ class Lmdb:
     def _environment(self, path: str) -> Any:
         """LMDB wants a folder opened once in a process: objects share what is open."""
         with _OPENING:
-            found = _OPENED.get(path)
-            if found is None:
-                found = lmdb.open(
-                    path,
-                    map_size=self.limit,
-                    sync=self.sync,
-                    metasync=False,  # `settle` waits for it
-                    max_readers=1024,
-                    mode=0o600,
-                )
+            patience = time.monotonic() + _CLOSES
+            while True:
+                found = _OPENED.get(path)
+                if found is not None:
+                    return found
+                try:
+                    found = self._env(path)
+                except lmdb.Error as error:
+                    # Who had it last let go of it in another thread, which is closing it.
+                    if "already open" not in str(error) or time.monotonic() > patience:
+                        raise
+                    time.sleep(0.001)
+                    continue
                 _OPENED[path] = found
-            return found
+                return found
+
+    def _env(self, path: str) -> Any:
+        return lmdb.open(
+            path,
+            map_size=self.limit,
+            sync=self.sync,
+            metasync=False,  # `settle` waits for it
+            max_readers=1024,
+            mode=0o600,
+        )
 
     def _stamp(self) -> tuple[int, int]:
         try:
