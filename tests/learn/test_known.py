@@ -152,7 +152,7 @@ def check(
             assert close(ours, theirs, scale), (window, row, ours, theirs)
 
 
-@settings(max_examples=examples(12), print_blob=False)
+@settings(max_examples=examples(25), print_blob=False)
 @given(st.integers(0, 2**32))
 def test_each_row_sees_what_had_arrived_before_it(seed: int) -> None:
     check(Local(), seed, *case(seed))
