@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from examples import examples
 from tacit.aggregates.algebra import REGISTRY
+from tacit.engines.frames import declared
 from tacit.engines.local import Local
 from tacit.engines.reference import Reference
 from tacit.operations import Computed, Join, View, Window
@@ -140,8 +141,19 @@ def test_the_engines_agree(case: tuple[dict[str, pa.Table], pa.Table]) -> None:
 @settings(max_examples=5, deadline=None)
 def test_spark_agrees(spark: Spark, case: tuple[dict[str, pa.Table], pa.Table]) -> None:
     tables, spine = case
-    ours = spark.features([view()], tables, spine)
-    check(ours, Reference().features([view()], tables, spine))
+    for events in (tables["events"], tables["events"].slice(0, 0)):
+        given = {**tables, "events": events}
+        ours = spark.features([view()], given, spine)
+        check(ours, Reference().features([view()], given, spine))
+
+
+def test_a_table_for_spark_has_chunks_where_it_has_no_rows() -> None:
+    """PySpark takes no list without any."""
+    for column in (
+        pa.chunked_array([], pa.list_(pa.float32())),
+        pa.array([], pa.list_(pa.float64())),
+    ):
+        assert declared(pa.table({"v": column}))["v"].num_chunks == 1
 
 
 @pytest.mark.slow

@@ -72,13 +72,17 @@ def ddl(kind: pa.DataType) -> str:
 
 
 def declared(table: pa.Table) -> pa.Table:
-    """Columns in the one Arrow type that their kind has; others as they are."""
+    """Columns in the one Arrow type that their kind has; others as they are.
+
+    Each has a chunk, be it an empty one: PySpark takes no lists without any.
+    """
     columns = []
     for column in table.columns:
         kind = type_of(column.type)
         if pa.types.is_timestamp(column.type):
             column = column.cast(pa.timestamp("us", column.type.tz))
-        columns.append(column if kind is None else column.cast(ARROW[kind]))
+        column = column if kind is None else column.cast(ARROW[kind])
+        columns.append(column if column.num_chunks else pa.array([], column.type))
     return pa.table(columns, names=table.column_names)
 
 
