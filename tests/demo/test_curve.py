@@ -12,6 +12,7 @@ from tacit.demo.holdout import ask
 from tacit.demo.synthetic import make_catalogue, make_events
 from tacit.learn.split import histories
 
+pytestmark = pytest.mark.slow
 EPSILONS = (0.5, 2.0, 8.0)
 DRAWS = 4
 

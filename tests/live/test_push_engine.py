@@ -244,7 +244,7 @@ class Running:
             assert QUOTED not in line
 
 
-@pytest.mark.parametrize("kind", ["redis", "nats"])
+@pytest.mark.parametrize("kind", ["redis", pytest.param("nats", marks=pytest.mark.slow)])
 def test_a_stream_whose_server_dies_and_comes_back(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:

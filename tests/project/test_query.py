@@ -443,7 +443,7 @@ Project.load(sys.argv[1]).query("viewers", "genre")
     [
         pytest.param("reserve", marks=pytest.mark.slow),
         pytest.param("noise", marks=pytest.mark.slow),
-        "keep",
+        pytest.param("keep", marks=pytest.mark.slow),
         pytest.param("commit", marks=pytest.mark.slow),
     ],
 )

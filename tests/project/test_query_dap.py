@@ -163,6 +163,7 @@ def test_no_task_and_no_time(tmp_path: Path) -> None:
     assert "tacit dap new" in caught.value.fix
 
 
+@pytest.mark.slow
 def test_no_sum_holds_two_reports_of_a_device(tmp_path: Path) -> None:
     """Attack: devices report every hour, and the sum of a day is asked for. Each has 24 reports in it,
     and the noise and the ledger's charge are those of one."""

@@ -251,6 +251,7 @@ def test_a_revoked_key_lets_its_connections_go(server: Running, shop: Project) -
         assert received(each) == b""  # it is closed, within a second or two
 
 
+@pytest.mark.slow
 def test_a_key_that_expires_lets_its_connections_go(server: Running, shop: Project) -> None:
     now = time.time_ns() // 1000
     gone = add_key(shop.control, "gone", ["discover"], [], now - 1)
