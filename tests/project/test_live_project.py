@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -10,6 +11,7 @@ import pytest
 
 from small_project import SETTINGS, SIGNALS, history, project
 from tacit.errors import DataError, StoreError
+from tacit.live.baseline import begin
 from tacit.live.values import Status
 from tacit.values import DAY, MINUTE
 
@@ -229,3 +231,22 @@ def test_a_baseline_that_would_lose_what_was_pushed(tmp_path: Path) -> None:
     assert sum(told) == rows.num_rows + 2
     assert looks() == 2
     assert shop.push("visits", [{**new, "nr": 10**6 + 2}], ids="nr").duplicates == 1
+
+
+def test_a_first_push_that_comes_as_a_baseline_begins(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After the look at what was pushed, before the journal: it is not lost without a word."""
+    shop = project(tmp_path)
+    row = {"person": "new", "item": "x", "at": shop.now() - MINUTE}
+    first = iter([lambda: shop.push("visits", [row])])
+
+    def late(*given: Any) -> Any:
+        next(first, lambda: None)()
+        return begin(*given)
+
+    monkeypatch.setattr("tacit.project.rebase.begin", late)
+    with pytest.raises(StoreError, match="T730: 1 rows were pushed"):
+        shop.rebase("visits")
+    assert shop.online.standing("visits").building == 0
+    assert shop.online.lookup(["looks"]).one({"person": "new"}, shop.now()).values == [1]

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from tacit.errors import StoreError
 from tacit.live.baseline import begin
+from tacit.live.intake import PUSHED
 from tacit.live.place import Mark
 from tacit.live.streams.lanes import counted
 
@@ -30,13 +31,17 @@ def rebase(
 ) -> int:
     """See `Project.rebase`."""
     online = project.online
-    standing = online.standing(name)
-    taken = counted(online, name).get("accepted", 0) if standing.version else 0
-    if taken and not (replace or ids or marks):
-        raise _gap(
-            name, f"{taken:,} rows were pushed, and nothing tells whether the rows hold them"
-        )
-    baseline = begin(online, name)
+    while True:
+        standing = online.standing(name)
+        taken = counted(online, name).get("accepted", 0) if standing.version else 0
+        if taken and not (replace or ids or marks):
+            raise _gap(
+                name, f"{taken:,} rows were pushed, and nothing tells whether the rows hold them"
+            )
+        baseline = begin(online, name)
+        if taken or not standing.version or baseline.begun[PUSHED].floor == (standing.number,):
+            break
+        baseline.give_up()  # the first push came after the look: it is in no journal
     try:
         rows = project.rows(name).table
         kept = baseline.add(rows, now=project.now(), ids=ids, progress=progress)
